@@ -1,0 +1,134 @@
+//! Addresses that a tenant may not name: the way into what only the inside can reach (SSRF).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use serde::{Deserialize, Serialize};
+
+/// Which addresses the Endpoints of a Backend may have.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum AddressRule {
+    /// Any: an operator wrote them, in a folder that belongs to the operator.
+    Operator,
+    /// None of those that [`forbidden`] names: a tenant can influence them.
+    Tenant,
+}
+
+impl AddressRule {
+    /// Why `address` may not be connected to; `None` when it may.
+    #[must_use]
+    pub fn forbids(self, address: IpAddr) -> Option<&'static str> {
+        match self {
+            Self::Operator => None,
+            Self::Tenant => forbidden(address),
+        }
+    }
+}
+
+/// What makes `address` forbidden for tenants; `None` when it may be named.
+///
+/// IPv4 addresses inside IPv6 ones (mapped, compatible, NAT64, 6to4) count as
+/// the IPv4 address that they lead to.
+#[must_use]
+pub fn forbidden(address: IpAddr) -> Option<&'static str> {
+    match address {
+        IpAddr::V4(address) => forbidden_v4(address),
+        IpAddr::V6(address) => match inner_v4(address) {
+            Some(inner) => forbidden_v4(inner),
+            None => forbidden_v6(address),
+        },
+    }
+}
+
+fn forbidden_v4(address: Ipv4Addr) -> Option<&'static str> {
+    let first = address.octets()[0];
+    if address.is_loopback() {
+        Some("a loopback address")
+    } else if first == 0 {
+        Some("an unspecified address")
+    } else if address.is_link_local() {
+        Some("a link-local address, among them cloud metadata services")
+    } else if address.is_multicast() {
+        Some("a multicast address")
+    } else if first >= 240 {
+        Some("a reserved or broadcast address")
+    } else {
+        None
+    }
+}
+
+fn forbidden_v6(address: Ipv6Addr) -> Option<&'static str> {
+    const AWS_METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+    if address.is_loopback() {
+        Some("a loopback address")
+    } else if address.is_unspecified() {
+        Some("an unspecified address")
+    } else if address.is_unicast_link_local() {
+        Some("a link-local address")
+    } else if address.is_multicast() {
+        Some("a multicast address")
+    } else if address == AWS_METADATA {
+        Some("the address of a cloud metadata service")
+    } else {
+        None
+    }
+}
+
+/// The IPv4 address that an IPv6 address leads to, if it is of such a form.
+fn inner_v4(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let from = |high: u16, low: u16| {
+        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+        Ipv4Addr::new(a, b, c, d)
+    };
+    match address.segments() {
+        [0, 0, 0, 0, 0, 0, 0, 0 | 1] => None,
+        // Mapped (::ffff:0:0/96), compatible (::/96), translated (::ffff:0:0:0/96).
+        [0, 0, 0, 0, 0, 0xffff | 0, high, low] | [0, 0, 0, 0, 0xffff, 0, high, low] => {
+            Some(from(high, low))
+        }
+        // NAT64, well-known and local-use prefix (RFC 6052, RFC 8215).
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x64, 0xff9b, 1, _, _, _, high, low] => {
+            Some(from(high, low))
+        }
+        // 6to4 (RFC 3056).
+        [0x2002, high, low, ..] => Some(from(high, low)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_spelling_of_a_forbidden_address_is_forbidden() {
+        let bad = [
+            "127.0.0.1",
+            "127.255.0.3",
+            "0.0.0.0",
+            "0.1.2.3",
+            "169.254.169.254",
+            "224.0.0.1",
+            "255.255.255.255",
+            "240.0.0.1",
+            "::",
+            "::1",
+            "fe80::1",
+            "ff02::1",
+            "fd00:ec2::254",
+            "::ffff:127.0.0.1",
+            "::127.0.0.1",
+            "64:ff9b::7f00:1",
+            "64:ff9b:1::7f00:1",
+            "2002:7f00:1::",
+            "::ffff:0:169.254.169.254",
+        ];
+        for text in bad {
+            assert!(forbidden(text.parse().unwrap()).is_some(), "{text}");
+        }
+        for text in ["10.0.0.1", "192.168.1.1", "8.8.8.8", "fd00::1", "2001:db8::1"] {
+            assert_eq!(forbidden(text.parse().unwrap()), None, "{text}");
+        }
+        assert_eq!(AddressRule::Operator.forbids("127.0.0.1".parse().unwrap()), None);
+    }
+}

@@ -1,0 +1,196 @@
+//! Reading text in the manner of nginx, for people who think in it.
+//!
+//! It is for reading only: nginx cannot run it, and nothing ever reads it back.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use crate::backend::{Backend, EndpointSource};
+use crate::filter::Filter;
+use crate::filter::headers::HeaderEdits;
+use crate::filter::rewrite::PathRewrite;
+use crate::listener::{Listener, Protocol};
+use crate::matching::{HostMatch, Match, PathMatch};
+use crate::name::{ListenerId, RouteId};
+use crate::provenance::Provenance;
+use crate::route::{Action, Route, TargetAction};
+use crate::snapshot::Snapshot;
+
+/// Writes `snapshot` as reading text; `provenance_of` says where a Route's Object was read.
+#[must_use]
+pub fn to_text(
+    snapshot: &Snapshot,
+    provenance_of: &dyn Fn(&RouteId) -> Option<Provenance>,
+) -> String {
+    let mut out =
+        format!("# Reading text of snapshot {}; nginx cannot run it.\n", snapshot.digest().short());
+    for (id, part) in snapshot.backends().sorted() {
+        upstream(&mut out, &id.to_string(), part.value());
+    }
+    for (id, part) in snapshot.listeners().sorted() {
+        for (host, locations) in by_host(snapshot, id) {
+            server(&mut out, snapshot, (id, part.value()), &host, &locations, provenance_of);
+        }
+    }
+    out
+}
+
+/// What a `location` shows: the Route, and the Match that it stands for.
+type Location<'a> = (&'a RouteId, &'a Route, &'a Match);
+
+/// Hosts in order of their text, each with its Matches, best first.
+fn by_host<'a>(
+    snapshot: &'a Snapshot,
+    listener: &ListenerId,
+) -> BTreeMap<HostMatch, Vec<Location<'a>>> {
+    let mut hosts: BTreeMap<HostMatch, Vec<Location<'_>>> = BTreeMap::new();
+    for (id, part) in snapshot.routes().sorted() {
+        let route: &Route = part.value();
+        for attachment in route.attached.iter().filter(|at| at.listener == *listener) {
+            for host in &attachment.hosts {
+                let locations = hosts.entry(host.clone()).or_default();
+                locations.extend(route.matches.iter().map(|wanted| (id, route, wanted)));
+            }
+        }
+    }
+    for locations in hosts.values_mut() {
+        locations.sort_by_key(|(id, route, wanted)| {
+            use std::cmp::Reverse;
+            (Reverse(wanted.path.specificity()), Reverse(wanted.demands()), route.rank, *id)
+        });
+    }
+    hosts
+}
+
+fn upstream(out: &mut String, name: &str, backend: &Backend) {
+    let _ = writeln!(out, "\nupstream \"{name}\" {{");
+    let _ = writeln!(out, "    # {:?}, {:?}", backend.protocol, backend.balance);
+    match &backend.endpoints {
+        EndpointSource::Discovered => out.push_str("    # endpoints are discovered\n"),
+        EndpointSource::Written(endpoints) => {
+            for endpoint in endpoints {
+                let (address, port) = (&endpoint.address, endpoint.port);
+                let _ = writeln!(out, "    server {address}:{port} weight={};", endpoint.weight);
+            }
+        }
+    }
+    out.push_str("}\n");
+}
+
+fn server(
+    out: &mut String,
+    snapshot: &Snapshot,
+    (id, listener): (&ListenerId, &Listener),
+    host: &HostMatch,
+    locations: &[Location<'_>],
+    provenance_of: &dyn Fn(&RouteId) -> Option<Provenance>,
+) {
+    let tls = match listener.protocol {
+        Protocol::Http => "",
+        Protocol::Https => " ssl",
+    };
+    let name = match host {
+        HostMatch::Any => "_".to_owned(),
+        HostMatch::Exact(_) | HostMatch::OneLabelBelow(_) | HostMatch::AnyLabelsBelow(_) => {
+            host.to_string()
+        }
+    };
+    let _ = writeln!(out, "\nserver {{ # listener {id}");
+    let _ = writeln!(out, "    listen {}{tls};", listener.address);
+    let _ = writeln!(out, "    server_name {name};");
+    let key = crate::certificate::ServerNameId { listener: id.clone(), host: host.clone() };
+    if let Some(part) = snapshot.server_names().get(&key) {
+        let _ = writeln!(out, "    ssl_certificate \"{}\";", part.value().certificate);
+    }
+    for location in locations {
+        self::location(out, location, provenance_of);
+    }
+    out.push_str("}\n");
+}
+
+fn location(
+    out: &mut String,
+    (id, route, wanted): &Location<'_>,
+    provenance_of: &dyn Fn(&RouteId) -> Option<Provenance>,
+) {
+    let from = provenance_of(id).map_or_else(String::new, |from| format!(" from {from}"));
+    let path = match &wanted.path {
+        PathMatch::Exact(_) | PathMatch::Prefix(_) | PathMatch::Regex(_) => wanted.path.to_string(),
+        PathMatch::Otherwise => "/".to_owned(),
+    };
+    let _ = writeln!(out, "    # {id}{from}");
+    let _ = writeln!(out, "    location {path} {{");
+    if let Some(method) = &wanted.method {
+        let _ = writeln!(out, "        # only method {method}");
+    }
+    for header in &wanted.headers {
+        let _ = writeln!(out, "        # only with header {} {}", header.name, header.value);
+    }
+    for query in &wanted.query {
+        let _ = writeln!(out, "        # only with query {} {}", query.name, query.value);
+    }
+    for filter in &route.filters {
+        self::filter(out, filter);
+    }
+    action(out, &route.action);
+    out.push_str("    }\n");
+}
+
+fn filter(out: &mut String, filter: &Filter) {
+    match filter {
+        Filter::RequestHeaders(edits) => header_lines(out, "proxy_set_header", edits),
+        Filter::ResponseHeaders(edits) => header_lines(out, "add_header", edits),
+        Filter::Redirect(redirect) => {
+            let _ = writeln!(out, "        return {}; # redirect", u16::from(redirect.status));
+        }
+        Filter::Rewrite(rewrite) => {
+            if let Some(host) = &rewrite.host {
+                let _ = writeln!(out, "        proxy_set_header Host {host};");
+            }
+            match &rewrite.path {
+                Some(PathRewrite::Full(path)) => {
+                    let _ = writeln!(out, "        rewrite ^ {path} break;");
+                }
+                Some(PathRewrite::Prefix(prefix)) => {
+                    let _ = writeln!(out, "        rewrite ^prefix(.*) {prefix}$1 break;");
+                }
+                None => {}
+            }
+        }
+    }
+}
+
+fn header_lines(out: &mut String, directive: &str, edits: &HeaderEdits) {
+    for name in &edits.remove {
+        let _ = writeln!(out, "        {directive} {name} \"\";");
+    }
+    for field in edits.set.iter().chain(&edits.add) {
+        let _ = writeln!(out, "        {directive} {} \"{}\";", field.name, field.value);
+    }
+}
+
+fn action(out: &mut String, action: &Action) {
+    match action {
+        Action::Answer => {}
+        Action::Refuse { status, because } => {
+            let _ = writeln!(out, "        return {}; # refused: {because}", u16::from(*status));
+        }
+        Action::Forward(targets) => {
+            for target in targets {
+                let weight = target.weight;
+                match &target.to {
+                    TargetAction::Backend(id) => {
+                        let _ = writeln!(out, "        proxy_pass \"{id}\"; # weight {weight}");
+                    }
+                    TargetAction::Refuse { status, because } => {
+                        let status = u16::from(*status);
+                        let _ = writeln!(
+                            out,
+                            "        return {status}; # weight {weight}, refused: {because}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The model: what a fleet serves, and all that can be computed from it alone.
+//!
+//! This crate is pure. It knows no Kubernetes, no proxy engine, no async, no
+//! clock, no file and no environment; `tests/suite/tidy.rs` keeps it so.
+//!
+//! # Glossary
+//!
+//! One word per thing; a new word needs a line here.
+//!
+//! | word | meaning |
+//! |---|---|
+//! | Object | what a person wrote, Kubernetes-shaped, from any source |
+//! | Rule | one entry of an Object: a path of an Ingress, a rule of an HTTPRoute |
+//! | Route | what one Rule became: matches, filters, policy, action |
+//! | Listener, Match, Filter, Policy | as in Gateway API; a Filter may edit or answer a request, a Policy only steers how it is forwarded |
+//! | Backend, Endpoint, EndpointSet | a named group; one address; all addresses of a group |
+//! | Upstream | the kind of Object that describes a service outside containers; it becomes a Backend |
+//! | Certificate, Server name | a chain that can be presented; the TLS name that gets it |
+//! | Fragment | the Routes, Backends, certificate needs and Problems of one Object |
+//! | Part | one Route, Listener, Backend, Policy, Certificate or Server name with its Digest |
+//! | Snapshot, Digest | all Parts of a fleet, valid and immutable; the hash of its canonical form |
+//! | Delta | the difference between two Snapshots; what travels |
+//! | Table | the Snapshot compiled for lookup in a replica |
+//! | Index | listener, host and path to what serves them |
+//! | refused | a Route in its place that answers 500 or 503 because its Rule cannot be honoured |
+//! | Problem | something wrong with one Object: field, code, message, remedy |
+//! | Position | how far every source had been read when a Snapshot was made |
+//! | Provenance | which source an Object came from, and where in it |
+//! | Fleet, Replica | proxies that serve one Snapshot; one of them |
+//! | Settings | how a process runs: ports, paths, roles |
+
+pub mod address;
+pub mod authority;
+pub mod backend;
+pub mod canonical;
+pub mod certificate;
+pub mod delta;
+pub mod difference;
+pub mod endpoint;
+pub mod explain;
+pub mod export;
+pub mod filter;
+pub mod index;
+pub mod listener;
+pub mod matching;
+pub mod name;
+pub mod part;
+pub mod path;
+pub mod policy;
+pub mod problem;
+pub mod provenance;
+pub mod request;
+pub mod route;
+pub mod snapshot;

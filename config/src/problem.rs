@@ -1,0 +1,290 @@
+//! Problems: what is wrong with an Object, and what would be right.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::name::{NameError, ObjectKey, serde_as_text};
+use crate::provenance::Provenance;
+
+/// How bad a Problem is.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Severity {
+    /// Something is not served as it was written.
+    Error,
+    /// It is served, but somebody should look.
+    Warning,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        })
+    }
+}
+
+/// What a Problem is about.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum Subject {
+    /// An Object.
+    Object(ObjectKey),
+    /// Something that did not become an Object: a file, a source, an unknown kind.
+    Other(String),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Object(key) => write!(f, "{key}"),
+            Self::Other(text) => f.write_str(text),
+        }
+    }
+}
+
+/// Something wrong with one Object: field, code, message, remedy.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Problem {
+    /// What it is about.
+    pub subject: Subject,
+    /// The field, as a JSON Pointer (RFC 6901); empty for the Object as a whole.
+    pub field: String,
+    /// What kind of Problem it is.
+    pub code: Code,
+    /// What is wrong, with the value.
+    pub message: String,
+    /// What would be right.
+    pub remedy: String,
+    /// Where it was read; for a file the line of the field where it is known.
+    pub provenance: Option<Provenance>,
+}
+
+impl Problem {
+    /// How bad it is: a property of the code.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        self.code.page().severity
+    }
+}
+
+/// One line: where, how bad, code, Object and field, what, remedy.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(provenance @ Provenance::File { .. }) = &self.provenance {
+            write!(f, "{provenance}: ")?;
+        }
+        write!(f, "{} {} {}", self.severity(), self.code, self.subject)?;
+        if !self.field.is_empty() {
+            write!(f, " {}", self.field)?;
+        }
+        write!(f, ": {}; {}", self.message, self.remedy)
+    }
+}
+
+impl Serialize for Problem {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap;
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("code", &self.code)?;
+        map.serialize_entry("severity", &self.severity())?;
+        map.serialize_entry("object", &self.subject.to_string())?;
+        map.serialize_entry("field", &self.field)?;
+        map.serialize_entry("message", &self.message)?;
+        map.serialize_entry("remedy", &self.remedy)?;
+        match &self.provenance {
+            Some(Provenance::File { path, line }) => {
+                map.serialize_entry("file", path)?;
+                map.serialize_entry("line", line)?;
+            }
+            Some(Provenance::Cluster { version }) => {
+                map.serialize_entry("resourceVersion", version)?;
+            }
+            Some(Provenance::Product) | None => {}
+        }
+        map.end()
+    }
+}
+
+/// A stable code: `KNG-1201`. Codes are never reused.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct Code(u16);
+
+impl Code {
+    /// The reference page of the code.
+    ///
+    /// # Panics
+    /// Never: codes are made from [`CODES`] only.
+    #[must_use]
+    pub fn page(self) -> &'static Page {
+        CODES.iter().find(|page| page.code == self).expect("every code stands in CODES")
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KNG-{}", self.0)
+    }
+}
+
+impl FromStr for Code {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        CODES
+            .iter()
+            .map(|page| page.code)
+            .find(|code| code.to_string() == text)
+            .ok_or(NameError::Form { text: text.into(), form: "a known code such as KNG-1001" })
+    }
+}
+
+serde_as_text! { Code }
+
+/// The reference page of one code.
+#[derive(Debug)]
+pub struct Page {
+    /// The code.
+    pub code: Code,
+    /// How bad such a Problem is.
+    pub severity: Severity,
+    /// A few words.
+    pub title: &'static str,
+    /// What it means, and what happens to the traffic.
+    pub meaning: &'static str,
+    /// What to do.
+    pub remedy: &'static str,
+}
+
+/// Declares the codes and their pages in one place.
+macro_rules! codes {
+    ($($name:ident = $number:literal $severity:ident, $title:literal, $meaning:literal, $remedy:literal;)*) => {
+        $(#[doc = $title] pub const $name: Code = Code($number);)*
+
+        /// Every code, in order.
+        pub const CODES: &[Page] = &[$(Page {
+            code: $name,
+            severity: Severity::$severity,
+            title: $title,
+            meaning: $meaning,
+            remedy: $remedy,
+        }),*];
+    };
+}
+
+codes! {
+    UNKNOWN_FIELD = 1001 Error, "Unknown field",
+        "The object has a field that its kind does not have. The field has no effect; an object of a kind of Kubeng is not taken at all, because the field may have been meant to protect something.",
+        "Mend the name of the field, or remove it.";
+    BAD_VALUE = 1002 Error, "Value of wrong type or range",
+        "A field has a value that cannot be used. A Rule that needs it is refused in its place; a value that only tunes keeps its default.",
+        "Write a value of the form that the message names.";
+    DEFINED_TWICE = 1003 Error, "Object defined twice",
+        "Two sources, or two documents of one folder, define the same object. The one that is named first in the settings, or stands first in the order of files, is served.",
+        "Remove one of the two.";
+    UNREADABLE = 1004 Error, "Not readable",
+        "A file or document is not valid YAML or JSON, or could not be read. What was last read from it goes on being served.",
+        "Mend the place that the message names; the file is read again as soon as it changes.";
+    UNSUPPORTED_VERSION = 1005 Error, "Version not supported",
+        "The object is of a kind that is served, but in an API version that is not.",
+        "Write it in the version that the message names.";
+    BACKEND_NOT_FOUND = 1101 Error, "Backend does not exist",
+        "A Rule names a Service or Upstream that does not exist. Its requests are answered with 503 until it does.",
+        "Create it, or name another one.";
+    PORT_NOT_FOUND = 1105 Error, "Service has no such port",
+        "A Rule names a port that the Service does not have. Its requests are answered with 503.",
+        "Name one of the ports that the message lists.";
+    KIND_NOT_SERVED = 1106 Error, "Backend of a kind that is not served",
+        "A Rule names a resource that is not an Upstream. Its requests are answered with 503.",
+        "Name a Service, or an Upstream of group kubeng.io.";
+    EXTERNAL_NAME_OFF = 1107 Error, "ExternalName is off",
+        "A Rule leads to a Service of type ExternalName, which could reach hosts that only the proxy can reach. Its requests are answered with 503.",
+        "Use an Upstream, or allow it with --allow-external-name.";
+    SECRET_NOT_FOUND = 1108 Error, "Secret does not exist",
+        "A tls section names a Secret that does not exist. Its hosts get the default certificate.",
+        "Create the Secret with type kubernetes.io/tls, or name another one.";
+    CLASS_NOT_FOUND = 1109 Warning, "Class does not exist",
+        "An Ingress names an IngressClass that does not exist. It is not served.",
+        "Create the IngressClass, or name another one.";
+    SHADOWED = 1201 Warning, "Rule never matches",
+        "Another Rule takes every request that this one asks for: it is older, or comes first in its object.",
+        "Remove one of the two, or give them different hosts or paths.";
+    DUPLICATE = 1202 Warning, "Rule written twice",
+        "One object holds the same host and path twice. The first one is served.",
+        "Remove one of the two.";
+    NO_LISTENER = 1204 Warning, "No listener for it",
+        "A tls section has no effect because the fleet has no HTTPS listener.",
+        "Start Kubeng with --https, or remove the tls section.";
+    BAD_HOST = 1206 Error, "Not a host",
+        "A host is not a DNS name, nor one below *. The Rule is not served under it.",
+        "Write a DNS name such as shop.example.com or *.example.com.";
+    BAD_PATH = 1207 Error, "Not a path",
+        "A path is not one, or its pathType is unknown. The Rule is not served.",
+        "Write an absolute path and one of Exact, Prefix, ImplementationSpecific.";
+    NOT_COVERED = 1301 Warning, "Certificate does not cover the host",
+        "The certificate of a tls section does not name the host. Browsers will refuse it; it is served all the same.",
+        "Put the host into the certificate, or name another Secret.";
+    BAD_CERTIFICATE = 1303 Error, "Certificate or key cannot be used",
+        "A Secret holds no usable chain and key. Its hosts keep the certificate that was last usable, or get the default one.",
+        "Store a PEM chain in tls.crt and its private key in tls.key.";
+    EXPIRED = 1304 Warning, "Certificate has ended",
+        "A certificate is past its end. It is served all the same; browsers will refuse it.",
+        "Renew the certificate.";
+    ADDRESS_FORBIDDEN = 1501 Error, "Address not allowed",
+        "An address leads to something that only the inside may reach. Nothing is ever sent to it.",
+        "Name an address of the service itself. Loopback addresses can be named in manifest folders only.";
+    NO_ENDPOINTS = 1502 Error, "No endpoints",
+        "An Upstream names no endpoint. Requests for it are answered with 503.",
+        "Name at least one address and port.";
+    TLS_NAME_MISSING = 1503 Error, "TLS name missing",
+        "A service is to be reached over TLS, but no name is known that its certificate must cover. Without one nothing could be verified, so requests for it are answered with 503.",
+        "Set tls.serverName.";
+    REJECTED = 1701 Error, "Rejected by a replica",
+        "A replica could not serve this part and goes on serving what it had.",
+        "Mend what the message names; report it if it was accepted by kubeng validate.";
+    REMOVAL_HELD = 1702 Warning, "Mass removal held",
+        "A list from the cluster lacks so many objects that were there before that it is not believed yet. They go on being served until a second list agrees.",
+        "Nothing, if the objects were really removed; else look at the API server and at the rights of Kubeng.";
+    PORT_NOT_BOUND = 1703 Error, "Port cannot be opened",
+        "A listener's address and port cannot be opened. It is tried again every few seconds.",
+        "End the other program, choose another port, or grant the right to open ports below 1024.";
+    SOURCE_UNREACHABLE = 1704 Error, "Source cannot be reached",
+        "A folder or an API server cannot be read. What was last read goes on being served; at start nothing is served until it can.",
+        "Check path, address and rights; it is tried again by itself.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_in_order_and_have_full_pages() {
+        for pair in CODES.windows(2) {
+            assert!(pair[0].code < pair[1].code, "{} comes before {}", pair[0].code, pair[1].code);
+        }
+        for page in CODES {
+            assert_eq!(page.code.to_string().parse::<Code>().unwrap(), page.code);
+            assert!(!page.title.is_empty() && page.meaning.ends_with('.'), "{}", page.code);
+            assert!(page.remedy.ends_with('.'), "{}", page.code);
+        }
+    }
+
+    #[test]
+    fn a_problem_is_one_line_that_says_where_what_and_what_to_do() {
+        let problem = Problem {
+            subject: Subject::Object("Ingress/shop/web".parse().unwrap()),
+            field: "/spec/rules/0/host".into(),
+            code: BAD_HOST,
+            message: "\"a b\" has a space".into(),
+            remedy: "write a DNS name".into(),
+            provenance: Some(Provenance::File { path: "shop.yaml".into(), line: 7 }),
+        };
+        assert_eq!(
+            problem.to_string(),
+            "shop.yaml:7: error KNG-1206 Ingress/shop/web /spec/rules/0/host: \
+             \"a b\" has a space; write a DNS name"
+        );
+    }
+}
