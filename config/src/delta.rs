@@ -44,7 +44,7 @@ impl fmt::Display for PartKey {
 }
 
 /// One Part of any kind with its key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub enum AnyPart {
     /// A Listener.
     Listener(ListenerId, Part<Listener>),

@@ -227,7 +227,7 @@ codes! {
         "The certificate of a tls section does not name the host. Browsers will refuse it; it is served all the same.",
         "Put the host into the certificate, or name another Secret.";
     BAD_CERTIFICATE = 1303 Error, "Certificate or key cannot be used",
-        "A Secret holds no usable chain and key. Its hosts keep the certificate that was last usable, or get the default one.",
+        "A Secret holds no usable chain and key. Its hosts get the default certificate, also when the Secret could be used before: the same objects are always served in the same way.",
         "Store a PEM chain in tls.crt and its private key in tls.key.";
     EXPIRED = 1304 Warning, "Certificate has ended",
         "A certificate is past its end. It is served all the same; browsers will refuse it.",

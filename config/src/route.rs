@@ -1,10 +1,12 @@
 //! Routes: what the Rules of Objects became.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 
 use crate::filter::Filter;
 use crate::matching::{HostMatch, Match};
-use crate::name::{BackendId, ListenerId, PolicyId};
+use crate::name::{BackendId, ListenerId, PolicyId, RouteId};
 use crate::problem::Code;
 
 /// What one Rule became. It points up: to its Listeners, its Policy, its Object.
@@ -28,9 +30,7 @@ pub struct Route {
     pub action: Action,
 }
 
-/// What decides between Routes that ask the same of a request: the smaller one wins.
-///
-/// After it comes the name of the Route, so the order is total.
+/// What [`precedence`] looks at.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Rank {
@@ -38,6 +38,23 @@ pub struct Rank {
     pub created: i64,
     /// The number of the Rule within its Object, from 0.
     pub rule: u32,
+}
+
+/// Which of two Routes that ask the same of a request is tried first: the smaller one.
+///
+/// The older Object comes first; of Objects of one age the smaller key; within
+/// an Object the Rule that is written first. The key of the Rule makes the
+/// order total.
+#[must_use]
+pub fn precedence(a: (&RouteId, &Route), b: (&RouteId, &Route)) -> Ordering {
+    let ((id, route), (other_id, other)) = (a, b);
+    let (rank, other_rank) = (route.rank, other.rank);
+    (rank.created, &id.object, rank.rule, &id.rule).cmp(&(
+        other_rank.created,
+        &other_id.object,
+        other_rank.rule,
+        &other_id.rule,
+    ))
 }
 
 /// Where a Route is served.

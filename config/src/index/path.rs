@@ -7,7 +7,7 @@ use super::Found;
 use crate::matching::{Match, PathMatch};
 use crate::name::RouteId;
 use crate::request::RequestHead;
-use crate::route::Route;
+use crate::route::{Route, precedence};
 
 type Map<V> = HashMap<Arc<str>, V, foldhash::fast::RandomState>;
 
@@ -63,9 +63,8 @@ impl<T> Entry<T> {
     /// Whether this one is tried before `other`. The order that `explain` states.
     fn comes_before(&self, other: &Self) -> bool {
         let demands = other.wanted().demands().cmp(&self.wanted().demands());
-        let rank = || self.route.rank.cmp(&other.route.rank);
-        let place = || (&self.id, self.at).cmp(&(&other.id, other.at));
-        demands.then_with(rank).then_with(place).is_lt()
+        let place = || precedence((&self.id, &self.route), (&other.id, &other.route));
+        demands.then_with(place).then(self.at.cmp(&other.at)).is_lt()
     }
 }
 

@@ -1,0 +1,36 @@
+//! `GET /api/v1/backends`: every Backend with its Endpoints.
+
+use axum::Json;
+use axum::extract::State;
+use kubeng_config::backend::EndpointSource;
+use serde_json::{Value, json};
+
+use crate::server::Context;
+
+pub(crate) async fn list(State(context): State<Context>) -> Json<Value> {
+    let state = context.control.now();
+    let snapshot = state.snapshot();
+    let backends: Vec<Value> = snapshot
+        .backends()
+        .sorted()
+        .into_iter()
+        .map(|(id, part)| {
+            let backend = part.value();
+            let endpoints = match &backend.endpoints {
+                EndpointSource::Discovered => json!({
+                    "discovered": state.endpoints_of(id).map(|set| set.as_slice().to_vec()),
+                }),
+                EndpointSource::Written(endpoints) => json!({ "written": endpoints }),
+            };
+            json!({
+                "id": id,
+                "protocol": backend.protocol,
+                "tls": backend.tls,
+                "balance": backend.balance,
+                "endpoints": endpoints,
+                "digest": part.digest(),
+            })
+        })
+        .collect();
+    Json(json!({ "fleet": state.fleet(), "snapshot": snapshot.digest(), "backends": backends }))
+}

@@ -1,0 +1,33 @@
+//! `GET /api/v1/routes`: every Route with where it is served and where it was read.
+
+use axum::Json;
+use axum::extract::State;
+use kubeng_config::route::Route;
+use serde_json::{Value, json};
+
+use crate::server::Context;
+
+pub(crate) async fn list(State(context): State<Context>) -> Json<Value> {
+    let state = context.control.now();
+    let snapshot = state.snapshot();
+    let routes: Vec<Value> = snapshot
+        .routes()
+        .sorted()
+        .into_iter()
+        .map(|(id, part)| {
+            let route: &Route = part.value();
+            json!({
+                "id": id,
+                "object": id.object,
+                "source": state.provenance_of(id).map(|from| from.to_string()),
+                "attached": route.attached,
+                "matches": route.matches,
+                "filters": route.filters,
+                "policy": route.policy,
+                "action": route.action,
+                "digest": part.digest(),
+            })
+        })
+        .collect();
+    Json(json!({ "fleet": state.fleet(), "snapshot": snapshot.digest(), "routes": routes }))
+}

@@ -1,0 +1,38 @@
+//! `GET /api/v1/snapshot?format=`: the effective configuration, without secrets.
+
+use axum::extract::{RawQuery, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use kubeng_config::export::{Export, nginx};
+
+use crate::problem::ErrorResponse;
+use crate::server::Context;
+
+pub(crate) async fn read(
+    State(context): State<Context>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ErrorResponse> {
+    let query = query.unwrap_or_default();
+    let format = form_urlencoded::parse(query.as_bytes())
+        .find(|(name, _)| name == "format")
+        .map_or_else(|| "json".to_owned(), |(_, value)| value.into_owned());
+    let state = context.control.now();
+    let export = || Export::from(state.snapshot());
+    let (kind, text) = match format.as_str() {
+        "json" => ("application/json", export().to_json()),
+        "yaml" => {
+            let text = export().to_yaml();
+            let text = text.map_err(|error| ErrorResponse::malformed(error.to_string()))?;
+            ("application/yaml", text)
+        }
+        "nginx" => {
+            let text = nginx::to_text(state.snapshot(), &|id| state.provenance_of(id));
+            ("text/plain; charset=utf-8", text)
+        }
+        other => {
+            let detail = format!("format is {other:?}; write json, yaml or nginx");
+            return Err(ErrorResponse::malformed(detail));
+        }
+    };
+    Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
+}

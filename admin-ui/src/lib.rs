@@ -1,0 +1,13 @@
+//! The admin listener: status, metrics and questions about what is served.
+//!
+//! It asks [`Control`](kubeng_controller::control::Control) and nothing else.
+//! It has no login, so it belongs on a loopback address.
+
+mod api;
+mod host;
+mod problem;
+mod probes;
+mod server;
+mod status;
+
+pub use server::{Admin, LocalReplica, ServeError};

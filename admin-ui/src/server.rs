@@ -1,0 +1,109 @@
+//! The listener itself.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware;
+use kubeng_controller::control::Control;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{api, host, probes, problem, status};
+
+/// What the replica in this process says of itself.
+pub trait LocalReplica: Send + Sync + 'static {
+    /// All metrics in the text format of Prometheus.
+    fn metrics(&self) -> String;
+    /// Open connections, idle ones included.
+    fn connections(&self) -> usize;
+    /// Whether it was told to stop: it is not ready then, although it serves.
+    fn is_leaving(&self) -> bool;
+}
+
+/// What every handler sees.
+#[derive(Clone)]
+pub(crate) struct Context {
+    pub(crate) control: Control,
+    pub(crate) replica: Arc<dyn LocalReplica>,
+}
+
+/// The admin listener, bound but not serving yet.
+pub struct Admin {
+    listener: TcpListener,
+    context: Context,
+}
+
+/// Why the admin listener does not serve. Fatal: without it nobody could see what goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The address cannot be opened.
+    #[error("cannot open the admin listener on {address}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// It stopped by itself.
+    #[error("the admin listener stopped")]
+    Serve(#[source] io::Error),
+}
+
+impl Admin {
+    /// Opens `address`.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub async fn bind(
+        address: SocketAddr,
+        control: Control,
+        replica: Arc<dyn LocalReplica>,
+    ) -> Result<Self, ServeError> {
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|source| ServeError::Bind { address, source })?;
+        Ok(Self { listener, context: Context { control, replica } })
+    }
+
+    /// Where it listens: the port that the system gave, if 0 was asked for.
+    ///
+    /// # Errors
+    /// When the system does not say.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `stop` is cancelled.
+    ///
+    /// # Errors
+    /// When the listener fails for good.
+    pub async fn serve(self, stop: CancellationToken) -> Result<(), ServeError> {
+        let serving = axum::serve(self.listener, router(self.context))
+            .with_graceful_shutdown({
+                let stop = stop.clone();
+                async move { stop.cancelled().await }
+            })
+            .into_future();
+        tokio::select! {
+            result = serving => result.map_err(ServeError::Serve),
+            // A client that holds its connection must not hold the process.
+            () = async { stop.cancelled().await; tokio::time::sleep(LINGER).await } => Ok(()),
+        }
+    }
+}
+
+/// How long answers in progress may take once the listener is told to stop.
+const LINGER: Duration = Duration::from_secs(1);
+
+fn router(context: Context) -> Router {
+    Router::new()
+        .merge(probes::routes())
+        .merge(status::routes())
+        .nest("/api/v1", api::routes())
+        .fallback(problem::not_found)
+        .layer(middleware::from_fn(host::check))
+        .with_state(context)
+}

@@ -1,0 +1,117 @@
+//! Benchmarks of the running program. `README.md` beside this says what each measures.
+#![allow(clippy::print_stdout, reason = "the tables are what this program is for")]
+
+mod changes;
+mod lookup;
+mod manifest;
+mod memory;
+mod peers;
+mod program;
+mod propagation;
+mod raw;
+mod report;
+mod samples;
+#[allow(dead_code, reason = "its main is for when it is a program of its own")]
+#[path = "../peers/upstream.rs"]
+mod upstream;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum};
+
+use program::Setting;
+use report::Report;
+
+/// Measures Kubeng on loopback and prints small tables
+///
+/// Exits 0 if all goals are met, 1 if one is missed or nothing could be measured.
+#[derive(Parser)]
+#[command(about, long_about)]
+struct Arguments {
+    /// What to measure
+    name: Name,
+    /// Only shows that it works: short, and figures of speed are not judged
+    #[arg(long)]
+    quick: bool,
+}
+
+#[derive(Clone, Copy, Eq, PartialEq, ValueEnum)]
+enum Name {
+    /// Requests and connections over 1,000 changes
+    Changes,
+    /// Time from a saved manifest to the first answer by it
+    Propagation,
+    /// Memory of 5,000 routes
+    Memory,
+    /// Cost of a request at 10 and at 50,000 routes
+    Lookup,
+    /// Throughput beside nginx, Envoy and others
+    Peers,
+    /// All of them
+    All,
+    /// The part of `propagation` that runs beside an API server, within its network namespace
+    #[value(hide = true)]
+    PropagationInCluster,
+}
+
+const ALL: [Name; 5] = [Name::Changes, Name::Propagation, Name::Memory, Name::Lookup, Name::Peers];
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let names = if arguments.name == Name::All { &ALL } else { &[arguments.name][..] };
+    let setting = match Setting::find(arguments.quick) {
+        Ok(setting) => setting,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let mut all_met = true;
+    for name in names {
+        match run(*name, &setting) {
+            Ok(reports) => {
+                for report in reports {
+                    println!("{report}");
+                    all_met &= report.is_met(setting.is_quick);
+                }
+            }
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                all_met = false;
+            }
+        }
+    }
+    if all_met { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run(name: Name, setting: &Setting) -> Result<Vec<Report>> {
+    match name {
+        Name::Changes => until_interrupted(changes::run(setting)),
+        Name::Propagation => {
+            let mut reports = until_interrupted(propagation::run(setting))?;
+            reports.extend(propagation::cluster::enter(setting)?);
+            Ok(reports)
+        }
+        Name::PropagationInCluster => until_interrupted(propagation::cluster::run(setting)),
+        Name::Memory => until_interrupted(memory::run(setting)),
+        Name::Lookup => until_interrupted(lookup::run(setting)),
+        Name::Peers => peers::run(setting),
+        Name::All => Ok(Vec::new()),
+    }
+}
+
+/// Runs `work`, and drops it on Ctrl-C or SIGTERM, so that what it started is ended.
+fn until_interrupted<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime?.block_on(async {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            done = work => done,
+            _ = tokio::signal::ctrl_c() => anyhow::bail!("interrupted"),
+            _ = terminate.recv() => anyhow::bail!("terminated"),
+        }
+    })
+}

@@ -1,0 +1,164 @@
+//! What is written to a cluster: the Lease, statuses, Events. The leader only writes the last two.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::Client;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::control::Control;
+use crate::events;
+use crate::leader::{self, LeaderSettings, Leadership};
+use crate::metrics::Metrics;
+use crate::source::kubernetes::connection::{ConnectError, Connection};
+use crate::status::{self, Publish};
+
+/// What is written to a cluster, and how it is reached.
+#[derive(Clone, Debug)]
+pub struct ClusterSettings {
+    /// The kubeconfig file; `None` for `KUBECONFIG`, `~/.kube/config` or the
+    /// service account of the Pod, in this order.
+    pub kubeconfig: Option<PathBuf>,
+    /// The namespace of the Lease.
+    pub lease_namespace: String,
+    /// Which addresses statuses show.
+    pub publish: Publish,
+}
+
+/// Writes until told to stop; then gives the Lease back. Every failure is tried again.
+pub async fn write(
+    settings: ClusterSettings,
+    control: Control,
+    metrics: Arc<Metrics>,
+    stop: CancellationToken,
+) {
+    let access = Access::new(settings.kubeconfig);
+    let identity = leader::identity();
+    let (told, leadership) = watch::channel(Leadership::Follower);
+    let lead = leader::run(
+        access.clone(),
+        LeaderSettings {
+            namespace: settings.lease_namespace,
+            name: LEASE.to_owned(),
+            identity: Arc::clone(&identity),
+            pace: leader::Pace::default(),
+        },
+        told,
+        stop.clone(),
+    );
+    let statuses = status::run(
+        access.clone(),
+        settings.publish.clone(),
+        control.clone(),
+        leadership.clone(),
+        Arc::clone(&metrics),
+    );
+    let reporter = events::Reporter { access, identity, publish: settings.publish };
+    let events = events::run(reporter, control, leadership, metrics);
+    let writers = async {
+        tokio::join!(statuses, events);
+    };
+    // Writers end first, so that nothing is written after the Lease was given back.
+    let writers = async {
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = writers => {}
+        }
+    };
+    tokio::join!(writers, lead);
+}
+
+/// Asks the API server, with credentials that may change on disk.
+#[derive(Clone, Debug)]
+pub(crate) struct Access(Arc<Connection>);
+
+/// Why a request came to nothing. All are tried again.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AskError {
+    /// There is no way to the server.
+    #[error("{}", chain(.0))]
+    Connect(#[source] ConnectError),
+    /// The server said no.
+    #[error("the API server answers {code}: {message}")]
+    Refused {
+        /// The status code.
+        code: u16,
+        /// What it says.
+        message: String,
+    },
+    /// The server was not reached, or what it said was not understood.
+    #[error("{}", chain(.0))]
+    Failed(#[source] Box<kube::Error>),
+    /// The server did not answer in time.
+    #[error("no answer within {} s", .0.as_secs_f32())]
+    Silent(Duration),
+}
+
+impl AskError {
+    /// The status code, if the server gave one.
+    pub(crate) fn code(&self) -> Option<u16> {
+        match self {
+            Self::Refused { code, .. } => Some(*code),
+            Self::Connect(_) | Self::Failed(_) | Self::Silent(_) => None,
+        }
+    }
+}
+
+impl Access {
+    pub(crate) fn new(kubeconfig: Option<PathBuf>) -> Self {
+        Self(Arc::new(Connection::new(kubeconfig, ANSWER_WITHIN)))
+    }
+
+    /// Asks, and waits at most `within` for the answer.
+    pub(crate) async fn ask<T, F>(
+        &self,
+        within: Duration,
+        request: impl FnOnce(Client) -> F,
+    ) -> Result<T, AskError>
+    where
+        F: Future<Output = kube::Result<T>>,
+    {
+        let ask = async {
+            let (number, client) = self.0.client().await.map_err(AskError::Connect)?;
+            match request(client).await {
+                Ok(answer) => Ok(answer),
+                Err(kube::Error::Api(status)) => {
+                    if status.code == 401 {
+                        // The next request reads the credentials again.
+                        self.0.forget(number).await;
+                    }
+                    Err(AskError::Refused { code: status.code, message: status.message })
+                }
+                Err(error) => Err(AskError::Failed(Box::new(error))),
+            }
+        };
+        let answer = tokio::time::timeout(within, ask).await;
+        answer.unwrap_or(Err(AskError::Silent(within)))
+    }
+}
+
+/// An error and its causes, each said once.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let said = cause.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+/// Our name as a writer of fields.
+pub(crate) const FIELD_MANAGER: &str = "kubeng";
+
+/// The longest wait for one answer.
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// The name of the Lease.
+const LEASE: &str = "kubeng-leader";

@@ -1,0 +1,133 @@
+//! Makes Objects of documents: one way for every source.
+
+pub(crate) mod field;
+pub(crate) mod header;
+pub(crate) mod notes;
+pub(crate) mod suggest;
+#[cfg(test)]
+mod tests;
+pub(crate) mod typed;
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::discovery::v1 as discovery;
+use k8s_openapi::api::networking::v1 as networking;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kubeng_config::name::{ObjectKey, ObjectKind};
+use kubeng_config::problem::Problem;
+use kubeng_config::provenance::Provenance;
+use serde_json::Value;
+
+use crate::kind::Body;
+use crate::kind::endpoint_slice::EndpointSlice;
+use crate::kind::ingress::Ingress;
+use crate::kind::ingress_class::IngressClass;
+use crate::kind::secret::{self, TlsSecret};
+use crate::kind::service::Service;
+use crate::kind::upstream::{Upstream, UpstreamOnWire};
+use crate::object::{Author, Object};
+
+use header::Header;
+use notes::Notes;
+use typed::typed;
+
+/// What became of a document.
+#[derive(Debug)]
+pub enum Decoded {
+    /// An Object.
+    Object(Box<Object>),
+    /// A document of a kind that is not read, such as a Deployment.
+    Ignored,
+    /// It names a kind that is read, or none at all, and cannot be used.
+    /// What was known of the Object, if it can be named, should stay.
+    Undecodable(Option<ObjectKey>, Problem),
+}
+
+/// Decodes one document. A `List` is not one: the caller takes it apart.
+///
+/// Unknown fields are Problems of the Object when a person wrote it into a
+/// file; an API server drops them before we could see them. An Upstream with
+/// an unknown field in its `spec` is not taken at all.
+#[must_use]
+pub fn decode(value: Value, provenance: Provenance, author: Author) -> Decoded {
+    let key = match Header::read(&value, &provenance) {
+        Header::Object(key) => key,
+        Header::NotRead => return Decoded::Ignored,
+        Header::Wrong(key, problem) => return Decoded::Undecodable(key, problem),
+    };
+    if key.kind == ObjectKind::Secret && !secret::is_tls(&value) {
+        return Decoded::Ignored;
+    }
+    let mut notes = Notes::new(key.clone(), provenance.clone());
+    match contents(key.kind, value, &mut notes) {
+        Ok(contents) => Decoded::Object(Box::new(Object {
+            created: created(&contents.metadata),
+            uid: contents.metadata.uid.map(Arc::from),
+            key,
+            provenance,
+            author,
+            body: contents.body,
+            status_addresses: contents.status_addresses,
+            problems: notes.into_problems(),
+        })),
+        Err(problem) => Decoded::Undecodable(Some(key), problem),
+    }
+}
+
+/// What a typed document holds.
+struct Contents {
+    metadata: ObjectMeta,
+    body: Body,
+    status_addresses: Vec<String>,
+}
+
+impl Contents {
+    fn new(metadata: ObjectMeta, body: Body) -> Self {
+        Self { metadata, body, status_addresses: Vec::new() }
+    }
+}
+
+fn contents(kind: ObjectKind, value: Value, notes: &mut Notes) -> Result<Contents, Problem> {
+    Ok(match kind {
+        ObjectKind::Ingress => {
+            let foreign: networking::Ingress = typed(value, notes)?;
+            Contents {
+                metadata: foreign.metadata.clone(),
+                status_addresses: Ingress::status_addresses(&foreign),
+                body: Body::Ingress(Ingress::decode(foreign)),
+            }
+        }
+        ObjectKind::IngressClass => {
+            let foreign: networking::IngressClass = typed(value, notes)?;
+            let body = Body::IngressClass(IngressClass::decode(&foreign));
+            Contents::new(foreign.metadata, body)
+        }
+        ObjectKind::Service => {
+            let mut foreign: core::Service = typed(value, notes)?;
+            let metadata = std::mem::take(&mut foreign.metadata);
+            Contents::new(metadata, Body::Service(Service::decode(foreign, notes)))
+        }
+        ObjectKind::EndpointSlice => {
+            let mut foreign: discovery::EndpointSlice = typed(value, notes)?;
+            let metadata = foreign.metadata.clone();
+            foreign.metadata.annotations = None;
+            Contents::new(metadata, Body::EndpointSlice(EndpointSlice::decode(foreign, notes)))
+        }
+        ObjectKind::Secret => {
+            let mut foreign: core::Secret = typed(value, notes)?;
+            let metadata = std::mem::take(&mut foreign.metadata);
+            Contents::new(metadata, Body::Secret(TlsSecret::decode(foreign)))
+        }
+        ObjectKind::Upstream => {
+            let foreign: UpstreamOnWire = typed(value, notes)?;
+            notes.refuse_unknown_fields("/spec")?;
+            let (metadata, body) = Upstream::decode(foreign, notes)?;
+            Contents::new(metadata, Body::Upstream(body))
+        }
+    })
+}
+
+fn created(metadata: &ObjectMeta) -> i64 {
+    metadata.creation_timestamp.as_ref().map_or(0, |time| time.0.as_second())
+}

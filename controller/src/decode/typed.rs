@@ -1,0 +1,80 @@
+//! Reads a document into a typed value, and finds what the type does not know.
+
+use kubeng_config::problem::{BAD_VALUE, Problem};
+use serde::de::DeserializeOwned;
+use serde_ignored::Path;
+use serde_json::Value;
+
+use super::field;
+use super::notes::Notes;
+use super::suggest::nearest_field;
+
+/// Reads `value` as a `T`. Unknown fields are noted; a wrong type fails.
+///
+/// For what an API server sent, only unknown fields of a `spec` are noted: its
+/// `metadata` may be newer than we are.
+pub(crate) fn typed<T: DeserializeOwned>(value: Value, notes: &mut Notes) -> Result<T, Problem> {
+    let mut unknown = Vec::new();
+    let mut track = serde_path_to_error::Track::new();
+    let deserializer = serde_path_to_error::Deserializer::new(value, &mut track);
+    let read = serde_ignored::deserialize(deserializer, |path: Path<'_>| {
+        let mut pointer = String::new();
+        write_pointer(&path, &mut pointer);
+        unknown.push(pointer);
+    });
+    match read {
+        Ok(typed) => {
+            unknown.retain(|at| notes.is_manifest() || field::is_within(at, "/spec"));
+            for pointer in unknown {
+                let nearest = nearest_field::<T>(&pointer);
+                notes.unknown_field(&pointer, nearest);
+            }
+            Ok(typed)
+        }
+        Err(error) => {
+            let error: serde_json::Error = error;
+            let pointer = pointer_of(&track.path());
+            Err(notes.problem(
+                &pointer,
+                BAD_VALUE,
+                without_position(&error.to_string()),
+                "write a value of the type that the field has",
+            ))
+        }
+    }
+}
+
+fn write_pointer(path: &Path<'_>, pointer: &mut String) {
+    match path {
+        Path::Root => {}
+        Path::Seq { parent, index } => {
+            write_pointer(parent, pointer);
+            field::push(pointer, &index.to_string());
+        }
+        Path::Map { parent, key } => {
+            write_pointer(parent, pointer);
+            field::push(pointer, key);
+        }
+        Path::Some { parent }
+        | Path::NewtypeStruct { parent }
+        | Path::NewtypeVariant { parent } => write_pointer(parent, pointer),
+    }
+}
+
+fn pointer_of(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    let mut pointer = String::new();
+    for segment in path.iter() {
+        match segment {
+            Segment::Seq { index } => field::push(&mut pointer, &index.to_string()),
+            Segment::Map { key } => field::push(&mut pointer, key),
+            Segment::Enum { .. } | Segment::Unknown => {}
+        }
+    }
+    pointer
+}
+
+/// The text of a parser's error without a line that means nothing for a value.
+fn without_position(text: &str) -> String {
+    text.split(" at line ").next().unwrap_or(text).to_owned()
+}

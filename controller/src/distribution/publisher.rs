@@ -1,0 +1,157 @@
+//! One publisher per replica: always the difference to the newest, never a queue.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use kubeng_config::backend::EndpointSource;
+use kubeng_config::delta::{AnyPart, Delta};
+use kubeng_config::endpoint::EndpointSet;
+use kubeng_config::name::BackendId;
+use kubeng_config::snapshot::Snapshot;
+use tokio::sync::{Notify, watch};
+
+use super::{FromReplica, ToReplica};
+use crate::world::World;
+
+/// A Snapshot with what travels beside it. A clone is a few pointers.
+#[derive(Clone, Default)]
+pub struct Published {
+    /// The Snapshot.
+    pub snapshot: Snapshot,
+    /// The World that it comes from, which knows the private keys.
+    pub world: Option<World>,
+    /// The Endpoints of every known Backend.
+    pub endpoints: imbl::HashMap<BackendId, Arc<EndpointSet>>,
+    /// When the oldest event behind it that is not served yet had been read.
+    pub received: Option<Instant>,
+}
+
+/// Endpoint sets that are waiting to be sent: the newest of each Backend.
+///
+/// It is bounded by the number of Backends.
+#[derive(Default)]
+pub struct PendingEndpoints {
+    waiting: Mutex<Waiting>,
+    arrived: Notify,
+}
+
+#[derive(Default)]
+struct Waiting {
+    sets: HashMap<BackendId, Arc<EndpointSet>>,
+    received: Option<Instant>,
+}
+
+impl PendingEndpoints {
+    /// Puts newer sets in the place of those that wait.
+    pub fn put(&self, sets: Vec<(BackendId, Arc<EndpointSet>)>, received: Instant) {
+        if sets.is_empty() {
+            return;
+        }
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.sets.extend(sets);
+        waiting.received = Some(waiting.received.map_or(received, |old| old.min(received)));
+        drop(waiting);
+        self.arrived.notify_one();
+    }
+
+    fn take(&self) -> Waiting {
+        std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Tells one replica what to serve, and remembers what it has acknowledged.
+pub struct Publisher {
+    newest: watch::Receiver<Arc<Published>>,
+    endpoints: Arc<PendingEndpoints>,
+    acknowledged: Snapshot,
+    /// What was sent and is not answered.
+    sent: Option<Snapshot>,
+}
+
+impl Publisher {
+    /// A publisher for a replica that serves nothing yet.
+    #[must_use]
+    pub fn new(
+        mut newest: watch::Receiver<Arc<Published>>,
+        endpoints: Arc<PendingEndpoints>,
+    ) -> Self {
+        newest.mark_changed();
+        Self { newest, endpoints, acknowledged: Snapshot::default(), sent: None }
+    }
+
+    /// What to tell the replica next; `None` when there will be nothing more.
+    ///
+    /// Endpoints never wait for a configuration. Cancel safe.
+    pub async fn next(&mut self) -> Option<ToReplica> {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.endpoints.arrived.notified() => {
+                    if let Some(message) = self.endpoint_message() {
+                        return Some(message);
+                    }
+                }
+                changed = self.newest.changed() => {
+                    changed.ok()?;
+                    if let Some(message) = self.delta_message() {
+                        return Some(message);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the answer to the Delta that was sent.
+    pub fn answered(&mut self, answer: &FromReplica) {
+        let sent = self.sent.take();
+        match (answer, sent) {
+            (FromReplica::Ack { .. }, Some(sent)) => self.acknowledged = sent,
+            // The replica keeps what it had; the next Snapshot is compared with that.
+            (FromReplica::Nack { .. }, _) | (FromReplica::Ack { .. }, None) => {}
+        }
+    }
+
+    fn endpoint_message(&self) -> Option<ToReplica> {
+        let waiting = self.endpoints.take();
+        let sets: Vec<_> = waiting
+            .sets
+            .into_iter()
+            .filter(|(id, _)| self.acknowledged.backends().contains(id))
+            .collect();
+        // A Backend that is not served yet gets its newest set with the Delta that brings it.
+        (!sets.is_empty()).then_some(ToReplica::Endpoints { sets, received: waiting.received })
+    }
+
+    fn delta_message(&mut self) -> Option<ToReplica> {
+        let newest = Arc::clone(&self.newest.borrow_and_update());
+        let mut delta = self.acknowledged.delta_to(&newest.snapshot);
+        if delta.is_empty() {
+            return None;
+        }
+        complete(&mut delta, &newest);
+        self.sent = Some(newest.snapshot.clone());
+        Some(ToReplica::Delta { delta, received: newest.received })
+    }
+}
+
+/// Adds the Endpoints of Backends and the keys of Certificates that come with the Delta.
+fn complete(delta: &mut Delta, newest: &Published) {
+    delta.secrets = newest.world.as_ref().map_or_else(Vec::new, |world| world.secrets_of(delta));
+    for part in &delta.upserts {
+        match part {
+            AnyPart::Backend(id, part) => match part.value().endpoints {
+                EndpointSource::Discovered => {
+                    let set = newest.endpoints.get(id).cloned().unwrap_or_default();
+                    delta.endpoints.push((id.clone(), set));
+                }
+                EndpointSource::Written(_) => {}
+            },
+            AnyPart::Certificate(..)
+            | AnyPart::Listener(..)
+            | AnyPart::Policy(..)
+            | AnyPart::ServerName(..)
+            | AnyPart::Route(..) => {}
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Puts what several sources tell into one set of Objects, and guards its start and its losses.
+//!
+//! Pure: values in, values out, time as an argument.
+
+mod guard;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kubeng_config::name::{ObjectKey, ObjectKind};
+use kubeng_config::problem::{DEFINED_TWICE, Problem, REMOVAL_HELD, Subject};
+
+use crate::object::{Change, Event, Object, SourceName};
+use guard::Missing;
+
+/// All that the sources have told.
+///
+/// An Object has one home: the first source, in the order of the settings, that
+/// has it. What an Object of a later source says is reported and not served.
+#[derive(Clone, Debug)]
+pub struct Intake {
+    sources: Vec<Told>,
+    /// What has been passed on.
+    current: BTreeMap<ObjectKey, Arc<Object>>,
+    /// Objects that more than one source has.
+    doubles: BTreeSet<ObjectKey>,
+}
+
+/// What one source has told.
+#[derive(Clone, Debug)]
+struct Told {
+    name: SourceName,
+    /// The kinds that it has not told yet.
+    awaited: BTreeSet<ObjectKind>,
+    /// The kinds of which it has given a whole list.
+    listed: BTreeSet<ObjectKind>,
+    objects: BTreeMap<ObjectKey, Arc<Object>>,
+    undecodable: BTreeMap<ObjectKey, Problem>,
+    problems: Vec<Problem>,
+    held: BTreeMap<ObjectKind, Missing>,
+}
+
+/// A removal that is not believed yet.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Held {
+    /// Whose list lacks the Objects.
+    pub source: SourceName,
+    /// Their kind.
+    pub kind: ObjectKind,
+    /// How many there are.
+    pub objects: usize,
+    /// How long until a second list is believed; zero when the next one is.
+    pub wait: Duration,
+}
+
+impl Intake {
+    /// Begins with nothing told. `sources` stand in order of preference, each
+    /// with the kinds that it will tell.
+    #[must_use]
+    pub fn new(sources: impl IntoIterator<Item = (SourceName, BTreeSet<ObjectKind>)>) -> Self {
+        let told = |(name, awaited)| Told {
+            name,
+            awaited,
+            listed: BTreeSet::new(),
+            objects: BTreeMap::new(),
+            undecodable: BTreeMap::new(),
+            problems: Vec::new(),
+            held: BTreeMap::new(),
+        };
+        Self {
+            sources: sources.into_iter().map(told).collect(),
+            current: BTreeMap::new(),
+            doubles: BTreeSet::new(),
+        }
+    }
+
+    /// Takes an Event of the source at `source` and tells what it changes.
+    ///
+    /// An Object that says the same as before is passed on only when its
+    /// provenance, uid or status differs. An Event of an unknown source changes
+    /// nothing.
+    pub fn take(&mut self, source: usize, event: Event, now: Instant) -> Vec<Change> {
+        let Some(told) = self.sources.get_mut(source) else { return Vec::new() };
+        let touched = match event {
+            Event::Upsert(object) => vec![told.upsert(object)],
+            Event::Remove(key) => {
+                told.remove(&key);
+                vec![key]
+            }
+            Event::Replace(kind, objects) => told.replace(kind, objects, now),
+            Event::Undecodable(key, problem) => {
+                told.undecodable.insert(key, problem);
+                Vec::new()
+            }
+            Event::Synced(kind) => {
+                told.awaited.remove(&kind);
+                Vec::new()
+            }
+            Event::Problems(problems) => {
+                told.problems = problems;
+                Vec::new()
+            }
+        };
+        touched.into_iter().filter_map(|key| self.settle(key)).collect()
+    }
+
+    /// Whether every source has told every kind once. Nothing may be published before.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.sources.iter().all(|told| told.awaited.is_empty())
+    }
+
+    /// What has not been told yet.
+    pub fn awaited(&self) -> impl Iterator<Item = (&SourceName, ObjectKind)> {
+        self.sources
+            .iter()
+            .flat_map(|told| told.awaited.iter().map(move |kind| (&told.name, *kind)))
+    }
+
+    /// The removals that are held.
+    #[must_use]
+    pub fn held(&self, now: Instant) -> Vec<Held> {
+        let of = |told: &Told| {
+            let held = told.held.iter().map(|(kind, missing)| Held {
+                source: told.name.clone(),
+                kind: *kind,
+                objects: missing.len(),
+                wait: missing.wait(now),
+            });
+            held.collect::<Vec<_>>()
+        };
+        self.sources.iter().flat_map(of).collect()
+    }
+
+    /// Believes all removals that are held: a person has said that they are meant.
+    pub fn confirm(&mut self) -> Vec<Change> {
+        let mut touched = Vec::new();
+        for told in &mut self.sources {
+            for missing in std::mem::take(&mut told.held).into_values() {
+                for key in missing.into_keys() {
+                    told.remove(&key);
+                    touched.push(key);
+                }
+            }
+        }
+        touched.into_iter().filter_map(|key| self.settle(key)).collect()
+    }
+
+    /// All Problems that do not belong to an Object that is passed on.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for told in &self.sources {
+            problems.extend(told.problems.iter().cloned());
+            problems.extend(told.undecodable.values().cloned());
+            problems.extend(told.held.iter().map(|(kind, missing)| told.held_problem(*kind, missing)));
+        }
+        problems.extend(self.doubles.iter().filter_map(|key| self.double(key)));
+        problems
+    }
+
+    /// Finds the home of an Object again, and what that changes.
+    fn settle(&mut self, key: ObjectKey) -> Option<Change> {
+        let mut having = self.sources.iter().filter_map(|told| told.objects.get(&key));
+        let Some(first) = having.next() else {
+            self.doubles.remove(&key);
+            return self.current.remove(&key).map(|_| Change::Remove(key));
+        };
+        if having.next().is_some() {
+            self.doubles.insert(key.clone());
+        } else {
+            self.doubles.remove(&key);
+        }
+        let is_known = self.current.get(&key).is_some_and(|current| is_same(current, first));
+        if is_known {
+            return None;
+        }
+        self.current.insert(key, Arc::clone(first));
+        Some(Change::Upsert(Arc::clone(first)))
+    }
+
+    fn double(&self, key: &ObjectKey) -> Option<Problem> {
+        let mut having = self
+            .sources
+            .iter()
+            .filter_map(|told| told.objects.get(key).map(|object| (&told.name, object)));
+        let (first, _) = having.next()?;
+        let (second, other) = having.next()?;
+        Some(Problem {
+            subject: Subject::Object(key.clone()),
+            field: String::new(),
+            code: DEFINED_TWICE,
+            message: format!("both {first} and {second} define it; {first} is served"),
+            remedy: "remove one of the two, or put the sources into another order".to_owned(),
+            provenance: Some(other.provenance.clone()),
+        })
+    }
+}
+
+impl Told {
+    fn upsert(&mut self, object: Arc<Object>) -> ObjectKey {
+        let key = object.key.clone();
+        self.undecodable.remove(&key);
+        if let Some(missing) = self.held.get_mut(&key.kind) {
+            missing.forget(&key);
+        }
+        self.objects.insert(key.clone(), object);
+        self.drop_empty_holds();
+        key
+    }
+
+    fn remove(&mut self, key: &ObjectKey) {
+        self.objects.remove(key);
+        self.undecodable.remove(key);
+        if let Some(missing) = self.held.get_mut(&key.kind) {
+            missing.forget(key);
+        }
+        self.drop_empty_holds();
+    }
+
+    /// Takes a whole list. Gives the keys that it may have changed.
+    fn replace(
+        &mut self,
+        kind: ObjectKind,
+        objects: Vec<Arc<Object>>,
+        now: Instant,
+    ) -> Vec<ObjectKey> {
+        let is_first = self.listed.insert(kind);
+        let listed: BTreeSet<ObjectKey> = objects.iter().map(|object| object.key.clone()).collect();
+        let of_kind = || self.objects.keys().filter(|key| key.kind == kind);
+        let known = of_kind().count();
+        // What cannot be decoded exists: what was known of it stays.
+        let gone: BTreeSet<ObjectKey> = of_kind()
+            .filter(|key| !listed.contains(*key) && !self.undecodable.contains_key(*key))
+            .cloned()
+            .collect();
+        let former = self.held.remove(&kind);
+        let is_held = !is_first && guard::is_mass(kind, gone.len(), known);
+        let mut touched: Vec<ObjectKey> =
+            objects.into_iter().map(|object| self.upsert(object)).collect();
+        match guard::judge(is_held, gone, former, now) {
+            guard::Verdict::Take(gone) => {
+                for key in gone {
+                    self.remove(&key);
+                    touched.push(key);
+                }
+            }
+            guard::Verdict::Hold(missing) => {
+                self.held.insert(kind, missing);
+            }
+        }
+        touched
+    }
+
+    fn drop_empty_holds(&mut self) {
+        self.held.retain(|_, missing| missing.len() > 0);
+    }
+
+    fn held_problem(&self, kind: ObjectKind, missing: &Missing) -> Problem {
+        let known = self.objects.keys().filter(|key| key.kind == kind).count();
+        Problem {
+            subject: Subject::Other(self.name.to_string()),
+            field: String::new(),
+            code: REMOVAL_HELD,
+            message: format!(
+                "a list lacks {} of {known} objects of kind {kind}; they are served until a \
+                 second list at least {} s later lacks them too",
+                missing.len(),
+                guard::BELIEVED_AFTER.as_secs()
+            ),
+            remedy: "confirm the removal if it is meant; else look at the source and the rights \
+                     of Kubeng"
+                .to_owned(),
+            provenance: None,
+        }
+    }
+}
+
+fn is_same(current: &Arc<Object>, other: &Arc<Object>) -> bool {
+    Arc::ptr_eq(current, other)
+        || (current.says_the_same(other)
+            && current.provenance == other.provenance
+            && current.uid == other.uid
+            && current.status_addresses == other.status_addresses)
+}

@@ -1,0 +1,35 @@
+//! Every kind that is read, one file each: only the fields that are used, already typed.
+
+pub mod endpoint_slice;
+pub mod ingress;
+pub mod ingress_class;
+pub mod secret;
+pub mod service;
+pub mod upstream;
+
+use endpoint_slice::EndpointSlice;
+use ingress::Ingress;
+use ingress_class::IngressClass;
+use secret::TlsSecret;
+use service::Service;
+use upstream::Upstream;
+
+/// The contents of an Object, by kind.
+///
+/// A field that a person got wrong is kept as it was written, so that
+/// translation can refuse the one Rule that needs it and say why.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Body {
+    /// `networking.k8s.io/v1` Ingress.
+    Ingress(Ingress),
+    /// `networking.k8s.io/v1` IngressClass.
+    IngressClass(IngressClass),
+    /// `v1` Service.
+    Service(Service),
+    /// `discovery.k8s.io/v1` EndpointSlice.
+    EndpointSlice(EndpointSlice),
+    /// `v1` Secret of type `kubernetes.io/tls`.
+    Secret(TlsSecret),
+    /// `kubeng.io/v1alpha1` Upstream.
+    Upstream(Upstream),
+}

@@ -1,0 +1,187 @@
+//! `networking.k8s.io/v1` Ingress.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::networking::v1 as foreign;
+
+/// What an Ingress says, as it was written.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Ingress {
+    /// `spec.ingressClassName`.
+    pub class: Option<String>,
+    /// The deprecated annotation `kubernetes.io/ingress.class`; it counts only without a class.
+    pub class_annotation: Option<String>,
+    /// `spec.defaultBackend`.
+    pub default_backend: Option<IngressBackend>,
+    /// `spec.tls`.
+    pub tls: Vec<IngressTls>,
+    /// `spec.rules`.
+    pub rules: Vec<IngressRule>,
+    /// Annotations of families that are translated.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// One entry of `spec.tls`.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct IngressTls {
+    /// The hosts; none means those of all rules.
+    pub hosts: Vec<String>,
+    /// The Secret, in the namespace of the Ingress.
+    pub secret: Option<String>,
+}
+
+/// One entry of `spec.rules`.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct IngressRule {
+    /// The host; none means every host that no other rule names.
+    pub host: Option<String>,
+    /// `http.paths`; none means that the default backend takes all paths.
+    pub paths: Vec<IngressPath>,
+}
+
+/// One entry of `http.paths`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct IngressPath {
+    /// The path; none means `/`.
+    pub path: Option<String>,
+    /// `Exact`, `Prefix` or `ImplementationSpecific`, as it was written.
+    pub path_type: String,
+    /// Where it leads.
+    pub backend: IngressBackend,
+}
+
+/// Where a path leads.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum IngressBackend {
+    /// A Service of the same namespace.
+    Service {
+        /// Its name.
+        name: String,
+        /// One of its ports.
+        port: PortName,
+    },
+    /// Another object of the same namespace.
+    Resource {
+        /// The API group; empty for the core group.
+        group: String,
+        /// The kind.
+        kind: String,
+        /// The name.
+        name: String,
+    },
+    /// Neither, or both: it cannot be honoured.
+    Unusable {
+        /// What is wrong.
+        why: String,
+    },
+}
+
+/// A port by number or by name.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum PortName {
+    /// By number.
+    Number(u16),
+    /// By name.
+    Name(String),
+}
+
+impl std::fmt::Display for PortName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(number) => write!(f, "{number}"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+impl Ingress {
+    pub(crate) fn decode(object: foreign::Ingress) -> Self {
+        let mut annotations = object.metadata.annotations.unwrap_or_default();
+        let class_annotation = annotations.remove("kubernetes.io/ingress.class");
+        annotations.retain(|name, _| FAMILIES.iter().any(|family| name.starts_with(family)));
+        let spec = object.spec.unwrap_or_default();
+        Self {
+            class: spec.ingress_class_name,
+            class_annotation,
+            default_backend: spec.default_backend.map(IngressBackend::decode),
+            tls: spec
+                .tls
+                .unwrap_or_default()
+                .into_iter()
+                .map(|entry| IngressTls {
+                    hosts: entry.hosts.unwrap_or_default(),
+                    secret: entry.secret_name.filter(|name| !name.is_empty()),
+                })
+                .collect(),
+            rules: spec.rules.unwrap_or_default().into_iter().map(IngressRule::decode).collect(),
+            annotations,
+        }
+    }
+
+    /// The addresses in the status: IP address or host name of each entry.
+    pub(crate) fn status_addresses(object: &foreign::Ingress) -> Vec<String> {
+        let balancer = object.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+        balancer
+            .and_then(|balancer| balancer.ingress.as_ref())
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry.ip.clone().or_else(|| entry.hostname.clone()))
+            .collect()
+    }
+}
+
+impl IngressRule {
+    fn decode(rule: foreign::IngressRule) -> Self {
+        let paths = rule.http.map(|http| http.paths).unwrap_or_default();
+        Self {
+            host: rule.host.filter(|host| !host.is_empty()),
+            paths: paths
+                .into_iter()
+                .map(|path| IngressPath {
+                    path: path.path.filter(|path| !path.is_empty()),
+                    path_type: path.path_type,
+                    backend: IngressBackend::decode(path.backend),
+                })
+                .collect(),
+        }
+    }
+}
+
+impl IngressBackend {
+    fn decode(backend: foreign::IngressBackend) -> Self {
+        let unusable = |why: &str| Self::Unusable { why: why.to_owned() };
+        match (backend.service, backend.resource) {
+            (Some(service), None) => {
+                let port = service.port.unwrap_or_default();
+                match PortName::decode(port.name.filter(|name| !name.is_empty()), port.number) {
+                    Ok(port) => Self::Service { name: service.name, port },
+                    Err(why) => Self::Unusable { why },
+                }
+            }
+            (None, Some(resource)) => Self::Resource {
+                group: resource.api_group.unwrap_or_default(),
+                kind: resource.kind,
+                name: resource.name,
+            },
+            (Some(_), Some(_)) => unusable("both service and resource are set; one is allowed"),
+            (None, None) => unusable("neither service nor resource is set"),
+        }
+    }
+}
+
+impl PortName {
+    fn decode(name: Option<String>, number: Option<i32>) -> Result<Self, String> {
+        // An API server stores 0 for a number that was not written.
+        match (name, number.filter(|number| *number != 0)) {
+            (Some(name), None) => Ok(Self::Name(name)),
+            (None, Some(number)) => u16::try_from(number)
+                .map(Self::Number)
+                .map_err(|_| format!("{number} is not a port; 1 to 65535 are")),
+            (Some(_), Some(_)) => Err("the port has both name and number".to_owned()),
+            (None, None) => Err("the port has neither name nor number".to_owned()),
+        }
+    }
+}
+
+/// Prefixes of the annotations that are kept.
+const FAMILIES: &[&str] = &["kubeng.io/", "nginx.ingress.kubernetes.io/"];

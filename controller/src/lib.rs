@@ -1,0 +1,26 @@
+//! Builds Snapshots from what it watches.
+//!
+//! Sources yield Events; [`world`] turns Objects into Snapshots by pure
+//! functions; [`reconcile`] is the one loop between them. The words are those
+//! of the glossary in `kubeng_config`.
+
+pub mod cluster;
+pub mod control;
+pub mod decode;
+pub mod distribution;
+pub mod intake;
+mod events;
+mod judged;
+pub mod kind;
+pub mod leader;
+pub mod metrics;
+pub mod object;
+mod pace;
+pub mod reconcile;
+pub mod source;
+pub mod status;
+mod assemble;
+pub mod endpoints;
+pub mod settings;
+pub mod translate;
+pub mod world;

@@ -1,0 +1,100 @@
+//! Objects: what people wrote, from any source, and the Events that tell of them.
+
+use std::sync::Arc;
+
+use kubeng_config::name::{ObjectKey, ObjectKind};
+use kubeng_config::problem::Problem;
+use kubeng_config::provenance::Provenance;
+
+use crate::kind::Body;
+
+/// One Object as a source has read it.
+#[derive(Clone, Debug)]
+pub struct Object {
+    /// Kind, namespace, name.
+    pub key: ObjectKey,
+    /// `metadata.creationTimestamp` in seconds since 1970; 0 if it has none.
+    pub created: i64,
+    /// `metadata.uid`, for Events about it.
+    pub uid: Option<Arc<str>>,
+    /// Where it was read.
+    pub provenance: Provenance,
+    /// Who could have written it.
+    pub author: Author,
+    /// The contents.
+    pub body: Body,
+    /// Addresses in the status of an Ingress, so that it is written only when it differs.
+    pub status_addresses: Vec<String>,
+    /// What is wrong with it although it could be read: unknown fields, wrong types.
+    pub problems: Vec<Problem>,
+}
+
+impl Object {
+    /// Whether `other` says the same; where and when it was read does not count,
+    /// so our own status writes change nothing.
+    #[must_use]
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        self.key == other.key
+            && self.created == other.created
+            && self.author == other.author
+            && self.body == other.body
+            && self.problems == other.problems
+    }
+}
+
+/// Who could have written an Object.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Author {
+    /// The operator, who owns the manifest folder. Loopback addresses may be named.
+    Operator,
+    /// A tenant of the cluster. See [`kubeng_config::address`].
+    Tenant,
+}
+
+/// Names a source: `manifests:DIR`, `kubernetes`.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct SourceName(pub Arc<str>);
+
+impl std::fmt::Display for SourceName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a source tells.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// An Object is new or has changed.
+    Upsert(Arc<Object>),
+    /// An Object is gone.
+    Remove(ObjectKey),
+    /// All Objects of a kind that the source has: at start, and after a list.
+    Replace(ObjectKind, Vec<Arc<Object>>),
+    /// An Object exists but could not be decoded; what was known of it stays.
+    Undecodable(ObjectKey, Problem),
+    /// The source has told all Objects of a kind at least once.
+    Synced(ObjectKind),
+    /// The Problems of the source itself, all of them: unreadable files, an
+    /// unreachable server, a held removal.
+    Problems(Vec<Problem>),
+}
+
+/// What a round changes in the set of known Objects, after sources were put in order.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// This is what is known of the Object from here on.
+    Upsert(Arc<Object>),
+    /// The Object is known no more.
+    Remove(ObjectKey),
+}
+
+impl Change {
+    /// The Object that changes.
+    #[must_use]
+    pub fn key(&self) -> &ObjectKey {
+        match self {
+            Self::Upsert(object) => &object.key,
+            Self::Remove(key) => key,
+        }
+    }
+}

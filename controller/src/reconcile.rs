@@ -1,0 +1,256 @@
+//! The one loop: Events in, Snapshots and Endpoints out.
+//!
+//! An event is handled at once when the loop is idle. What arrives during a
+//! round is taken together in the next one; there is no timer on this path.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use kubeng_config::canonical::Digest;
+use kubeng_config::endpoint::EndpointSet;
+use kubeng_config::name::{BackendId, FleetName, ObjectKey, ObjectKind};
+use kubeng_config::problem::Problem;
+use tokio::sync::{mpsc, watch};
+
+use crate::control::{Answer, ControlState, SourceState};
+use crate::distribution::publisher::{PendingEndpoints, Published};
+use crate::endpoints::EndpointBook;
+use crate::intake::Intake;
+use crate::object::{Change, Event, SourceName};
+use crate::world::World;
+
+/// One event with the source that told it and when its bytes had been read.
+#[derive(Debug)]
+pub struct Told {
+    /// The number of the source in the order of the settings.
+    pub source: usize,
+    /// What it tells.
+    pub event: Event,
+    /// When the bytes had been read.
+    pub at: Instant,
+}
+
+/// How many events wait for a round at most; sources wait when there are more.
+pub const EVENTS_WAITING_MAX: usize = 4_096;
+
+/// How many events one round takes at most, so that Endpoints never wait long.
+const EVENTS_PER_ROUND_MAX: usize = 256;
+
+/// What the loop reads and writes.
+pub struct Channels {
+    /// What sources tell.
+    pub events: mpsc::Receiver<Told>,
+    /// The newest configuration; the newest wins, nothing queues.
+    pub published: watch::Sender<Arc<Published>>,
+    /// The newest Endpoints of each Backend.
+    pub endpoints: Arc<PendingEndpoints>,
+    /// What the admin plane is answered from.
+    pub state: watch::Sender<Arc<ControlState>>,
+    /// The Secrets that are referred to, for the source that watches only those.
+    pub secrets: watch::Sender<BTreeSet<ObjectKey>>,
+    /// What replicas answered.
+    pub answers: mpsc::Receiver<Answer>,
+}
+
+/// The state between two rounds.
+pub struct Reconciler {
+    fleet: FleetName,
+    sources: Vec<SourceName>,
+    intake: Intake,
+    world: World,
+    book: EndpointBook,
+    endpoints: imbl::HashMap<BackendId, Arc<EndpointSet>>,
+    replica_problems: Vec<Problem>,
+    serving: Option<Digest>,
+    is_open: bool,
+    has_referred: bool,
+    /// Counts the rounds after which other Problems are known than before.
+    problems_version: u64,
+    source_problems: Vec<Problem>,
+    endpoint_problems: Vec<Problem>,
+    /// When the oldest event had been read whose effect is not served yet.
+    waiting_since: Option<Instant>,
+}
+
+impl Reconciler {
+    /// Starts with nothing known.
+    #[must_use]
+    pub fn new(
+        fleet: FleetName,
+        sources: Vec<(SourceName, BTreeSet<ObjectKind>)>,
+        world: World,
+    ) -> Self {
+        Self {
+            fleet,
+            sources: sources.iter().map(|(name, _)| name.clone()).collect(),
+            intake: Intake::new(sources),
+            world,
+            book: EndpointBook::default(),
+            endpoints: imbl::HashMap::new(),
+            replica_problems: Vec::new(),
+            serving: None,
+            is_open: false,
+            has_referred: false,
+            problems_version: 0,
+            source_problems: Vec::new(),
+            endpoint_problems: Vec::new(),
+            waiting_since: None,
+        }
+    }
+
+    /// Runs until every source has gone.
+    pub async fn run(mut self, mut channels: Channels) {
+        let mut round = Vec::with_capacity(EVENTS_PER_ROUND_MAX);
+        self.tell(&channels);
+        loop {
+            tokio::select! {
+                biased;
+                taken = channels.events.recv_many(&mut round, EVENTS_PER_ROUND_MAX) => {
+                    if taken == 0 {
+                        return;
+                    }
+                    self.round(round.drain(..), &channels);
+                }
+                Some(answer) = channels.answers.recv() => {
+                    self.serving = answer.serving.or(self.serving);
+                    self.problems_version += 1;
+                    self.replica_problems = answer.problems;
+                    if let Some(snapshot) = self.world.snapshot(&self.fleet) {
+                        self.forget_when_served(snapshot.digest());
+                    }
+                    self.tell(&channels);
+                }
+            }
+        }
+    }
+
+    fn round(&mut self, events: impl Iterator<Item = Told>, channels: &Channels) {
+        let mut changes = Vec::new();
+        let mut received = Instant::now();
+        let now = received;
+        for told in events {
+            received = received.min(told.at);
+            changes.extend(self.intake.take(told.source, told.event, now));
+        }
+        self.take(&changes, received, channels);
+    }
+
+    fn take(&mut self, changes: &[Change], received: Instant, channels: &Channels) {
+        // Endpoints first: they never wait for translation.
+        self.take_endpoints(changes, received, channels);
+        let configuration: Vec<Change> = changes
+            .iter()
+            .filter(|change| change.key().kind != ObjectKind::EndpointSlice)
+            .cloned()
+            .collect();
+        if !configuration.is_empty() {
+            let step = self.world.step(&configuration);
+            self.world = step.world;
+            self.problems_version += u64::from(step.problems_differ);
+            self.waiting_since = Some(self.waiting_since.map_or(received, |old| old.min(received)));
+        }
+        let has_ingresses =
+            configuration.iter().any(|change| change.key().kind == ObjectKind::Ingress);
+        self.refer(channels, has_ingresses);
+        self.is_open = self.is_open || self.intake.is_open();
+        if self.is_open {
+            self.publish(channels);
+        }
+        self.tell(channels);
+    }
+
+    /// Tells the source of Secrets which ones are referred to.
+    ///
+    /// The first set, which may be empty, is told when everything but Secrets is
+    /// known: it is complete then, and the gate can wait for just these.
+    fn refer(&mut self, channels: &Channels, has_ingresses: bool) {
+        if self.has_referred {
+            if has_ingresses {
+                let referenced = self.world.referenced_secrets();
+                channels.secrets.send_if_modified(|known| {
+                    let differs = *known != referenced;
+                    *known = referenced;
+                    differs
+                });
+            }
+        } else if self.intake.awaited().all(|(_, kind)| kind == ObjectKind::Secret) {
+            self.has_referred = true;
+            channels.secrets.send_replace(self.world.referenced_secrets());
+        }
+    }
+
+    fn take_endpoints(&mut self, changes: &[Change], received: Instant, channels: &Channels) {
+        let mut sets = Vec::new();
+        for change in changes {
+            sets.extend(self.book.take(change));
+        }
+        for (id, set) in &sets {
+            self.endpoints.insert(id.clone(), Arc::clone(set));
+        }
+        if self.is_open {
+            channels.endpoints.put(sets, received);
+        }
+    }
+
+    fn publish(&mut self, channels: &Channels) {
+        let Some(snapshot) = self.world.snapshot(&self.fleet) else { return };
+        let digest = snapshot.digest();
+        let received = self.waiting_since;
+        channels.published.send_if_modified(|published| {
+            let differs = published.snapshot.digest() != digest;
+            *published = Arc::new(Published {
+                snapshot: snapshot.clone(),
+                world: Some(self.world.clone()),
+                endpoints: self.endpoints.clone(),
+                received: if differs { received } else { published.received },
+            });
+            differs
+        });
+        self.forget_when_served(digest);
+    }
+
+    /// What is served waits no more. Until then its clock runs on, through newer rounds too.
+    fn forget_when_served(&mut self, digest: Digest) {
+        if self.serving == Some(digest) {
+            self.waiting_since = None;
+        }
+    }
+
+    /// Tells the admin plane what is known.
+    fn tell(&mut self, channels: &Channels) {
+        let source_problems = self.intake.problems();
+        let endpoint_problems: Vec<Problem> = self.book.problems().cloned().collect();
+        if source_problems != self.source_problems || endpoint_problems != self.endpoint_problems {
+            self.problems_version += 1;
+        }
+        self.source_problems = source_problems;
+        self.endpoint_problems = endpoint_problems;
+        let state = ControlState {
+            fleet: self.fleet.clone(),
+            world: self.world.clone(),
+            endpoints: self.endpoints.clone(),
+            endpoint_problems: self.endpoint_problems.clone(),
+            source_problems: self.source_problems.clone(),
+            replica_problems: self.replica_problems.clone(),
+            problems_version: self.problems_version,
+            sources: self.source_states(),
+            is_open: self.is_open,
+            serving: self.serving,
+        };
+        channels.state.send_replace(Arc::new(state));
+    }
+
+    fn source_states(&self) -> Vec<SourceState> {
+        let state = |name: &SourceName| SourceState {
+            name: name.clone(),
+            awaited: self
+                .intake
+                .awaited()
+                .filter(|(source, _)| *source == name)
+                .map(|(_, kind)| kind)
+                .collect(),
+        };
+        self.sources.iter().map(state).collect()
+    }
+}

@@ -1,0 +1,99 @@
+//! What translation is told by whoever runs it: pure values, fixed for the life of a World.
+
+use kubeng_config::listener::{Listener, Protocol};
+use kubeng_config::name::{FleetName, ListenerId, ObjectKey};
+
+use crate::kind::ingress::PortName;
+
+/// `spec.controller` of the IngressClasses that are ours, unless told otherwise.
+pub const CONTROLLER: &str = "kubeng.io/ingress-controller";
+
+/// The class that is served without an IngressClass object, unless told otherwise.
+pub const CLASS: &str = "kubeng";
+
+/// What translation is told by whoever runs it.
+#[derive(Clone, Debug)]
+pub struct TranslateSettings {
+    /// The fleet that everything is served by.
+    pub fleet: FleetName,
+    /// Its Listeners. A default certificate is put in by translation.
+    pub listeners: Vec<(ListenerId, Listener)>,
+    /// `spec.controller` of the IngressClasses that are ours.
+    pub controller: String,
+    /// The class that is ours as long as no IngressClass has its name.
+    pub class: String,
+    /// The classes that are served; empty: all that are ours.
+    pub classes: Vec<String>,
+    /// The namespaces whose Ingresses are served; empty: all.
+    pub namespaces: Vec<String>,
+    /// What becomes of Ingresses that name no class where no class is the default.
+    pub without_class: WithoutClass,
+    /// What takes the requests that no Ingress takes; without one they get 404.
+    pub default_backend: Option<DefaultBackend>,
+    /// The Secret of the certificate for names that have none of their own.
+    pub default_certificate: Option<ObjectKey>,
+    /// Whether Services of type ExternalName lead anywhere.
+    pub external_names: ExternalNames,
+}
+
+impl TranslateSettings {
+    /// The defaults: every class of ours, every namespace, nothing that opens a hole.
+    #[must_use]
+    pub fn new(fleet: FleetName, listeners: Vec<(ListenerId, Listener)>) -> Self {
+        Self {
+            fleet,
+            listeners,
+            controller: CONTROLLER.to_owned(),
+            class: CLASS.to_owned(),
+            classes: Vec::new(),
+            namespaces: Vec::new(),
+            without_class: WithoutClass::Ignore,
+            default_backend: None,
+            default_certificate: None,
+            external_names: ExternalNames::Refuse,
+        }
+    }
+
+    /// Whether any Listener presents certificates.
+    #[must_use]
+    pub fn has_https(&self) -> bool {
+        self.https_listeners().next().is_some()
+    }
+
+    /// The Listeners that present certificates.
+    pub fn https_listeners(&self) -> impl Iterator<Item = &ListenerId> {
+        self.listeners.iter().filter_map(|(id, listener)| match listener.protocol {
+            Protocol::Https => Some(id),
+            Protocol::Http => None,
+        })
+    }
+}
+
+/// What becomes of an Ingress that names no class.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum WithoutClass {
+    /// It is somebody else's.
+    Ignore,
+    /// It is ours.
+    Serve,
+}
+
+/// What becomes of a Service of type ExternalName.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ExternalNames {
+    /// Its Routes are refused: the name could be one that only the proxy can reach.
+    Refuse,
+    /// It is a Backend with one DNS name.
+    Allow,
+}
+
+/// The Service behind everything that no Ingress takes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct DefaultBackend {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub service: String,
+    /// Its port.
+    pub port: PortName,
+}

@@ -1,0 +1,210 @@
+//! Puts what many watches say together into Events. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use kubeng_config::name::{ObjectKey, ObjectKind};
+use kubeng_config::problem::Problem;
+
+use super::raw::Found;
+use super::scope::Scope;
+use crate::object::{Event, Object};
+
+/// What a watch says.
+#[derive(Debug)]
+pub(crate) enum What {
+    /// All objects that are there.
+    Listed(Vec<Found>),
+    /// An object is new or has changed.
+    Changed(Found),
+    /// An object is gone.
+    Gone(ObjectKey),
+    /// It cannot go on for the time being.
+    Failed(Problem),
+    /// It may not look.
+    Denied(Problem),
+    /// It goes on.
+    Healed,
+}
+
+/// What all watches have said.
+#[derive(Debug)]
+pub(crate) struct Board {
+    scopes: BTreeMap<Scope, Heard>,
+    synced: BTreeSet<ObjectKind>,
+    /// False while Secrets are watched by reference and no set was sent.
+    are_references_known: bool,
+    told_problems: Vec<Problem>,
+    events: Vec<Event>,
+}
+
+/// What one watch has said.
+#[derive(Debug, Default)]
+struct Heard {
+    has_answered: bool,
+    entries: BTreeMap<ObjectKey, Entry>,
+    failure: Option<Problem>,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Object(Arc<Object>),
+    Undecodable(Problem),
+}
+
+impl Board {
+    pub(crate) fn new(are_secrets_referenced: bool) -> Self {
+        Self {
+            scopes: BTreeMap::new(),
+            synced: BTreeSet::new(),
+            are_references_known: !are_secrets_referenced,
+            told_problems: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+
+    /// A watch begins; one that begins anew keeps what it had.
+    pub(crate) fn add(&mut self, scope: &Scope) {
+        self.scopes.entry(scope.clone()).or_default();
+    }
+
+    /// A watch has ended, and what it knew with it.
+    pub(crate) fn remove(&mut self, scope: &Scope) {
+        let heard = self.scopes.remove(scope).unwrap_or_default();
+        if self.synced.contains(&scope.kind) {
+            self.events.extend(heard.entries.into_keys().map(Event::Remove));
+        }
+    }
+
+    /// All Secrets that are referenced have a watch.
+    pub(crate) fn know_references(&mut self) {
+        self.are_references_known = true;
+        self.sync(ObjectKind::Secret);
+    }
+
+    /// Takes what a watch says.
+    pub(crate) fn take(&mut self, scope: &Scope, what: What) {
+        let Some(heard) = self.scopes.get_mut(scope) else { return };
+        let is_synced = self.synced.contains(&scope.kind);
+        match what {
+            What::Listed(found) => {
+                heard.has_answered = true;
+                heard.failure = None;
+                let former = std::mem::replace(&mut heard.entries, entries(found));
+                if is_synced {
+                    self.tell_listed(scope, former);
+                } else {
+                    self.sync(scope.kind);
+                }
+            }
+            What::Changed(found) => {
+                let event = heard.change(found);
+                self.events.extend(event.filter(|_| is_synced));
+            }
+            What::Gone(key) => {
+                heard.entries.remove(&key);
+                self.events.extend(is_synced.then_some(Event::Remove(key)));
+            }
+            What::Failed(problem) => heard.failure = Some(problem),
+            What::Denied(problem) => {
+                heard.failure = Some(problem);
+                // One Secret that we may not see must not keep all others waiting.
+                if scope.is_single() {
+                    heard.has_answered = true;
+                    self.sync(scope.kind);
+                }
+            }
+            What::Healed => heard.failure = None,
+        }
+    }
+
+    /// What is to be told, in order.
+    pub(crate) fn events(&mut self) -> Vec<Event> {
+        // A server that is down is one Problem, however many watches it fails.
+        let failures: BTreeSet<Problem> =
+            self.scopes.values().filter_map(|heard| heard.failure.clone()).collect();
+        let problems: Vec<Problem> = failures.into_iter().collect();
+        if problems != self.told_problems {
+            self.told_problems.clone_from(&problems);
+            self.events.push(Event::Problems(problems));
+        }
+        std::mem::take(&mut self.events)
+    }
+
+    /// Tells a kind for the first time, once all its watches have answered.
+    fn sync(&mut self, kind: ObjectKind) {
+        let mut scopes = self.scopes.iter().filter(|(scope, _)| scope.kind == kind);
+        let is_known = kind != ObjectKind::Secret || self.are_references_known;
+        if !is_known || self.synced.contains(&kind) || !scopes.all(|(_, heard)| heard.has_answered) {
+            return;
+        }
+        self.synced.insert(kind);
+        self.tell_all(kind);
+        self.events.push(Event::Synced(kind));
+    }
+
+    /// Tells a list that came after the first.
+    fn tell_listed(&mut self, scope: &Scope, former: BTreeMap<ObjectKey, Entry>) {
+        let Some(heard) = self.scopes.get(scope) else { return };
+        let gone = former.into_iter().filter(|(key, entry)| {
+            // A list says nothing of what could not be decoded, so that is told alone.
+            let is_alone = scope.is_single() || matches!(entry, Entry::Undecodable(_));
+            is_alone && !heard.entries.contains_key(key)
+        });
+        self.events.extend(gone.map(|(key, _)| Event::Remove(key)));
+        if scope.is_single() {
+            self.events.extend(heard.entries.iter().map(|(key, entry)| entry.event(key)));
+        } else {
+            self.tell_all(scope.kind);
+        }
+    }
+
+    /// Tells all objects of a kind. What cannot be decoded comes first: it
+    /// exists, so it is not missing in the list.
+    fn tell_all(&mut self, kind: ObjectKind) {
+        let mut objects = Vec::new();
+        for (_, heard) in self.scopes.iter().filter(|(scope, _)| scope.kind == kind) {
+            for (key, entry) in &heard.entries {
+                match entry {
+                    Entry::Object(object) => objects.push(Arc::clone(object)),
+                    Entry::Undecodable(_) => self.events.push(entry.event(key)),
+                }
+            }
+        }
+        self.events.push(Event::Replace(kind, objects));
+    }
+}
+
+impl Heard {
+    fn change(&mut self, found: Found) -> Option<Event> {
+        let key = found.key().clone();
+        let Some(entry) = Entry::of(found) else {
+            return self.entries.remove(&key).map(|_| Event::Remove(key));
+        };
+        let event = entry.event(&key);
+        self.entries.insert(key, entry);
+        Some(event)
+    }
+}
+
+impl Entry {
+    fn of(found: Found) -> Option<Self> {
+        match found {
+            Found::Object(object) => Some(Self::Object(object)),
+            Found::Undecodable(_, problem) => Some(Self::Undecodable(problem)),
+            Found::Ignored(_) => None,
+        }
+    }
+
+    fn event(&self, key: &ObjectKey) -> Event {
+        match self {
+            Self::Object(object) => Event::Upsert(Arc::clone(object)),
+            Self::Undecodable(problem) => Event::Undecodable(key.clone(), problem.clone()),
+        }
+    }
+}
+
+fn entries(found: Vec<Found>) -> BTreeMap<ObjectKey, Entry> {
+    let named = found.into_iter().map(|found| (found.key().clone(), Entry::of(found)));
+    named.filter_map(|(key, entry)| Some((key, entry?))).collect()
+}

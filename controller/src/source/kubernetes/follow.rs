@@ -1,0 +1,284 @@
+//! Follows one scope: lists, watches, and begins again after every failure.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::{Stream, StreamExt};
+use kube::Client;
+use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::core::Request;
+use kubeng_config::name::ObjectKey;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::Timing;
+use super::board::What;
+use super::connection::Connection;
+use super::failure::{Failure, Verb};
+use super::raw::{Found, Page, Raw};
+use super::scope::Scope;
+
+/// What one watch says, and when its bytes had been read.
+#[derive(Debug)]
+pub(crate) struct Said {
+    pub(crate) scope: Scope,
+    pub(crate) what: What,
+    pub(crate) at: Instant,
+}
+
+/// A list that lacks more than this many objects is made a second time, so that
+/// the guard against mass removal need not wait for chance.
+const LOST_MAX: usize = 10;
+
+/// Follows `scope` until nobody listens.
+pub(crate) async fn follow(
+    scope: Scope,
+    connection: Arc<Connection>,
+    timing: Timing,
+    said: mpsc::Sender<Said>,
+) {
+    let mut follower = Follower {
+        pauses: Pauses { min: timing.pause_min, max: timing.pause_max, next: timing.pause_min },
+        scope,
+        timing,
+        said,
+        version: None,
+        known: HashSet::new(),
+        has_listed: false,
+        list_again_at: None,
+        expired_at: None,
+    };
+    while !follower.said.is_closed() {
+        let (number, client) = match connection.client().await {
+            Ok(current) => current,
+            Err(error) => {
+                follower.recover(Failure::of_client(&error)).await;
+                continue;
+            }
+        };
+        if let Err(failure) = follower.go_on(&client).await {
+            if matches!(failure, Failure::Unknown(_)) {
+                connection.forget(number).await;
+            }
+            follower.recover(failure).await;
+        }
+    }
+}
+
+struct Follower {
+    scope: Scope,
+    timing: Timing,
+    said: mpsc::Sender<Said>,
+    pauses: Pauses,
+    /// Where to watch from; `None`: list first.
+    version: Option<String>,
+    /// What the last list held, and what the watch has added since.
+    known: HashSet<ObjectKey>,
+    has_listed: bool,
+    list_again_at: Option<tokio::time::Instant>,
+    expired_at: Option<Instant>,
+}
+
+impl Follower {
+    /// Lists if need be, then watches until the watch ends.
+    async fn go_on(&mut self, client: &Client) -> Result<(), Failure> {
+        let version = match &self.version {
+            Some(version) => version.clone(),
+            None => self.list(client).await?,
+        };
+        let begun = Instant::now();
+        let has_spoken = self.watch(client, version).await?;
+        // A server that ends each watch at once must not be asked in a hurry.
+        if !has_spoken && begun.elapsed() < self.timing.pause_min {
+            tokio::time::sleep(self.timing.pause_min).await;
+        }
+        Ok(())
+    }
+
+    /// Lists all pages, tells them together, and gives the version to watch from.
+    async fn list(&mut self, client: &Client) -> Result<String, Failure> {
+        let mut found = Vec::new();
+        let mut next = None;
+        let (version, at) = loop {
+            let page = self.page(client, next).await?;
+            let at = Instant::now();
+            // Decoded page by page, so that never more than one is held as JSON.
+            found.extend(page.items.into_iter().flatten().map(|raw| raw.decode(&self.scope)));
+            next = page.metadata.next.filter(|token| !token.is_empty());
+            if next.is_none() {
+                break (page.metadata.resource_version, at);
+            }
+        };
+        let listed: HashSet<ObjectKey> = found.iter().map(|found| found.key().clone()).collect();
+        let lost = self.known.difference(&listed).count();
+        let was_second = self.list_again_at.take().is_some();
+        if self.has_listed && (lost > LOST_MAX || (was_second && lost > 0)) {
+            self.list_again_at = Some(tokio::time::Instant::now() + self.timing.second_list);
+        }
+        self.has_listed = true;
+        self.known = listed;
+        self.version = Some(version.clone());
+        self.pauses.reset();
+        self.say(What::Listed(found), at).await;
+        Ok(version)
+    }
+
+    async fn page(&self, client: &Client, next: Option<String>) -> Result<Page, Failure> {
+        let parameters = ListParams {
+            field_selector: self.scope.field_selector(),
+            limit: Some(self.timing.page),
+            continue_token: next,
+            ..ListParams::default()
+        };
+        let failed = |error: &kube::Error| Failure::of_request(error, Verb::List, &self.scope);
+        let request = Request::new(self.scope.path())
+            .list(&parameters)
+            .map_err(|error| failed(&kube::Error::BuildRequest(error)))?;
+        match timeout(self.timing.silence, client.request::<Page>(request)).await {
+            Ok(answer) => answer.map_err(|error| failed(&error)),
+            Err(_) => Err(Failure::silent(&self.scope, self.timing.silence)),
+        }
+    }
+
+    /// Watches until the watch ends, stalls, or the kind is to be listed again.
+    /// Tells whether anything was said.
+    async fn watch(&mut self, client: &Client, version: String) -> Result<bool, Failure> {
+        let parameters = WatchParams {
+            field_selector: self.scope.field_selector(),
+            timeout: Some(u32::try_from(self.timing.watch.as_secs().max(1)).unwrap_or(55)),
+            bookmarks: true,
+            ..WatchParams::default()
+        };
+        let scope = self.scope.clone();
+        let failed = |error: &kube::Error| Failure::of_request(error, Verb::Watch, &scope);
+        let request = Request::new(self.scope.path())
+            .watch(&parameters, &version)
+            .map_err(|error| failed(&kube::Error::BuildRequest(error)))?;
+        let begun = timeout(self.timing.silence, client.request_events::<Raw>(request)).await;
+        let stream = match begun {
+            Ok(answer) => answer.map_err(|error| failed(&error))?,
+            Err(_) => return Err(Failure::silent(&self.scope, self.timing.silence)),
+        };
+        self.pauses.reset();
+        self.say(What::Healed, Instant::now()).await;
+        let mut stream = std::pin::pin!(stream);
+        let mut has_spoken = false;
+        while let Some(event) = self.next_event(&mut stream).await {
+            let at = Instant::now();
+            self.take(event.map_err(|error| failed(&error))?, at).await?;
+            has_spoken = true;
+        }
+        Ok(has_spoken)
+    }
+
+    /// The next event; `None` when the watch has ended or is to be left: it was
+    /// silent for too long, or a second list is due.
+    async fn next_event<S, E>(&mut self, stream: &mut S) -> Option<Result<WatchEvent<Raw>, E>>
+    where
+        S: Stream<Item = Result<WatchEvent<Raw>, E>> + Unpin,
+    {
+        let silent_at = tokio::time::Instant::now() + self.timing.silence;
+        let list_again_at = self.list_again_at;
+        let leave_at = list_again_at.map_or(silent_at, |at| at.min(silent_at));
+        match tokio::time::timeout_at(leave_at, stream.next()).await {
+            Ok(event) => event,
+            Err(_) => {
+                if list_again_at.is_some_and(|at| at <= tokio::time::Instant::now()) {
+                    self.version = None;
+                }
+                None
+            }
+        }
+    }
+
+    async fn take(&mut self, event: WatchEvent<Raw>, at: Instant) -> Result<(), Failure> {
+        match event {
+            WatchEvent::Added(raw) | WatchEvent::Modified(raw) => {
+                self.note_version(raw.version());
+                let found: Found = raw.decode(&self.scope);
+                self.known.insert(found.key().clone());
+                self.say(What::Changed(found), at).await;
+            }
+            WatchEvent::Deleted(raw) => {
+                self.note_version(raw.version());
+                let key = raw.key(&self.scope);
+                self.known.remove(&key);
+                self.say(What::Gone(key), at).await;
+            }
+            WatchEvent::Bookmark(bookmark) => self.note_version(&bookmark.metadata.resource_version),
+            WatchEvent::Error(status) => {
+                return Err(Failure::of_status(&status, Verb::Watch, &self.scope));
+            }
+        }
+        Ok(())
+    }
+
+    fn note_version(&mut self, version: &str) {
+        if !version.is_empty() {
+            self.version = Some(version.to_owned());
+        }
+    }
+
+    /// Tells of a failure and waits as long as it asks for.
+    async fn recover(&mut self, failure: Failure) {
+        let now = Instant::now();
+        let pause = self.pauses.next();
+        let pause = match failure {
+            Failure::Expired => {
+                // The first list comes at once; what expires again soon has to wait.
+                self.version = None;
+                let former = self.expired_at.replace(now);
+                let is_again = former.is_some_and(|at| at.elapsed() < self.timing.pause_max);
+                if is_again { pause } else { Duration::ZERO }
+            }
+            Failure::Absent => {
+                self.version = None;
+                self.known.clear();
+                self.say(What::Listed(Vec::new()), now).await;
+                self.timing.absent
+            }
+            Failure::Unknown(problem) => {
+                self.say(What::Failed(problem), now).await;
+                pause
+            }
+            Failure::Forbidden(problem) => {
+                self.say(What::Denied(problem), now).await;
+                pause
+            }
+            Failure::Other(problem, wait) => {
+                self.say(What::Failed(problem), now).await;
+                wait.map_or(pause, |wait| wait.max(pause))
+            }
+        };
+        tokio::time::sleep(pause).await;
+    }
+
+    async fn say(&self, what: What, at: Instant) {
+        let said = Said { scope: self.scope.clone(), what, at };
+        // When nobody listens any more, the loop ends.
+        let _ = self.said.send(said).await;
+    }
+}
+
+/// Pauses after failures: each twice as long as the one before, with jitter.
+struct Pauses {
+    min: Duration,
+    max: Duration,
+    next: Duration,
+}
+
+impl Pauses {
+    fn next(&mut self) -> Duration {
+        let pause = self.next;
+        self.next = (pause * 2).min(self.max);
+        // Up to a quarter more, so that many watches do not come back as one.
+        let random = RandomState::new().hash_one(0_u8) % 256;
+        pause + pause.mul_f64(f64::from(u8::try_from(random).unwrap_or(0)) / 1024.0)
+    }
+
+    fn reset(&mut self) {
+        self.next = self.min;
+    }
+}

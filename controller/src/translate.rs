@@ -1,0 +1,69 @@
+//! Objects to Fragments: pure functions from what a query reads to what it gives.
+
+pub(crate) mod backend;
+pub(crate) mod certificate;
+pub(crate) mod claims;
+pub(crate) mod fleet;
+pub(crate) mod fragment;
+pub(crate) mod host;
+pub(crate) mod ingress;
+pub(crate) mod ingress_class;
+pub(crate) mod ingress_tls;
+pub(crate) mod refusal;
+pub(crate) mod service;
+pub(crate) mod upstream;
+pub mod verdict;
+
+use std::sync::Arc;
+
+use kubeng_config::name::{ObjectKey, ObjectKind};
+
+use crate::kind::Body;
+use crate::world::objects::Group;
+use crate::world::query::{Answer, Claim, Query};
+use crate::world::view::View;
+use fragment::Fragment;
+
+/// The answer to `query`: one arm for each, in order of level.
+pub(crate) fn answer(query: &Query, view: &mut View<'_>) -> Answer {
+    match query {
+        Query::Classless => Answer::Classless(ingress_class::classless(view)),
+        Query::Certificate(secret) => {
+            Answer::Certificate(Arc::new(certificate::chain(view, secret)))
+        }
+        Query::PortNumber(service, name) => {
+            Answer::PortNumber(service::port_number(view, service, name).map_err(Arc::new))
+        }
+        Query::Backend(id) => Answer::Backend(Arc::new(backend::target(view, id))),
+        Query::Winner(claim) => Answer::Winner(winner(view, claim)),
+        Query::Oldest(host) => Answer::Oldest(host::oldest(view, host)),
+        Query::Host(host) => Answer::Host(Arc::new(host::settings(view, host))),
+        Query::Fleet => Answer::Fleet(Arc::new(fleet::parts(view))),
+        Query::Fragment(key) => Answer::Fragment(Arc::new(fragment(view, key))),
+    }
+}
+
+fn winner(view: &mut View<'_>, claim: &Arc<str>) -> Option<ObjectKey> {
+    view.first_in(Group::Claim(Arc::clone(claim)), |view, object, ingress| {
+        match ingress_class::claim(view, object, ingress).claim {
+            Claim::Ours => Some(object.key.clone()),
+            Claim::Foreign => None,
+        }
+    })
+}
+
+fn fragment(view: &mut View<'_>, key: &ObjectKey) -> Fragment {
+    debug_assert_eq!(key.kind, ObjectKind::Ingress, "only Ingresses have Fragments");
+    let Some(object) = view.object(key) else { return Fragment::foreign(None) };
+    match &object.body {
+        Body::Ingress(ingress) => ingress::fragment(view, &object, ingress),
+        Body::IngressClass(_)
+        | Body::Service(_)
+        | Body::EndpointSlice(_)
+        | Body::Secret(_)
+        | Body::Upstream(_) => Fragment::foreign(None),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+//! What belongs to the fleet and to no Object: Listeners, the default Policy, the default backend.
+
+use kubeng_config::delta::AnyPart;
+use kubeng_config::listener::{Listener, Protocol};
+use kubeng_config::matching::{HostMatch, PathMatch};
+use kubeng_config::name::{ObjectKey, ObjectKind, PolicyId, RouteId};
+use kubeng_config::part::Part;
+use kubeng_config::policy::Policy;
+use kubeng_config::problem::{Problem, Subject};
+use kubeng_config::provenance::Provenance;
+use kubeng_config::route::{Action, Rank};
+
+use super::fragment::{LAST, forward, route};
+use super::refusal::Refused;
+use crate::settings::{DefaultBackend, TranslateSettings};
+use crate::world::view::View;
+
+/// The Parts that belong to the fleet.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct FleetParts {
+    /// Listeners, and the Route to the default backend.
+    pub(crate) parts: Vec<AnyPart>,
+    /// The default Policy: it stands in the Snapshot as long as a Route names it.
+    pub(crate) policy: AnyPart,
+    /// What the settings name and does not exist.
+    pub(crate) problems: Vec<Problem>,
+}
+
+/// Listeners with their default certificate, the default Policy, the default backend.
+pub(crate) fn parts(view: &mut View<'_>) -> FleetParts {
+    let settings = view.settings();
+    let mut problems = Vec::new();
+    let mut parts = listeners(view, &mut problems);
+    if let Some(default) = &settings.default_backend {
+        let service = default_service(default);
+        if let Err(refused) = view.service_port(&service, &default.port) {
+            problems.push(problem(&service, &refused));
+        }
+        let action = default_action(view, default);
+        let id = RouteId::new(service, "default");
+        let rank = Rank { created: LAST, rule: u32::MAX };
+        parts.extend(route(settings, id, rank, &[HostMatch::Any], PathMatch::Otherwise, action));
+    }
+    let policy = AnyPart::Policy(policy_id(settings), Part::new(Policy::default()));
+    FleetParts { parts, policy, problems }
+}
+
+/// The Policy of every Route that sets nothing itself.
+pub(crate) fn policy_id(settings: &TranslateSettings) -> PolicyId {
+    format!("fleet/{}", settings.fleet).parse().expect("it begins with a text that is not empty")
+}
+
+/// The Service of the default backend.
+pub(crate) fn default_service(default: &DefaultBackend) -> ObjectKey {
+    ObjectKey::new(ObjectKind::Service, &default.namespace, &default.service)
+}
+
+/// Where the default backend leads.
+pub(crate) fn default_action(view: &mut View<'_>, default: &DefaultBackend) -> Action {
+    match view.service_port(&default_service(default), &default.port) {
+        Ok(backend) => forward(backend),
+        Err(refused) => refused.action(),
+    }
+}
+
+fn listeners(view: &mut View<'_>, problems: &mut Vec<Problem>) -> Vec<AnyPart> {
+    let settings = view.settings();
+    let mut default = None;
+    if let Some(secret) = settings.default_certificate.as_ref().filter(|_| settings.has_https()) {
+        match view.certificate(secret).certificate() {
+            Ok((id, _)) => default = Some(id.clone()),
+            Err(refused) => problems.push(problem(secret, refused)),
+        }
+    }
+    let listeners = settings.listeners.iter().map(|(id, listener)| {
+        let default_certificate = match listener.protocol {
+            Protocol::Https => default.clone(),
+            Protocol::Http => None,
+        };
+        let listener = Listener { default_certificate, ..listener.clone() };
+        AnyPart::Listener(id.clone(), Part::new(listener))
+    });
+    listeners.collect()
+}
+
+/// A Problem of an Object that the settings name.
+fn problem(object: &ObjectKey, refused: &Refused) -> Problem {
+    Problem {
+        subject: Subject::Object(object.clone()),
+        field: String::new(),
+        code: refused.code,
+        message: format!("named by the settings: {}", refused.message),
+        remedy: refused.remedy.clone(),
+        provenance: Some(Provenance::Product),
+    }
+}

@@ -1,0 +1,65 @@
+//! Fragments: what one Object became.
+
+use kubeng_config::delta::AnyPart;
+use kubeng_config::matching::{HostMatch, Match, PathMatch};
+use kubeng_config::name::RouteId;
+use kubeng_config::part::Part;
+use kubeng_config::problem::Problem;
+use kubeng_config::route::{Action, Attachment, Rank, Route, Target, TargetAction};
+
+use super::fleet;
+use crate::settings::TranslateSettings;
+use crate::world::query::Claim;
+
+/// The Routes and Problems of one Object.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Fragment {
+    pub(crate) claim: Claim,
+    /// Routes only.
+    pub(crate) routes: Box<[AnyPart]>,
+    pub(crate) problems: Box<[Problem]>,
+}
+
+impl Fragment {
+    /// Of an Object that is not ours.
+    pub(crate) fn foreign(problem: Option<Problem>) -> Self {
+        let problems = problem.into_iter().collect();
+        Self { claim: Claim::Foreign, routes: Box::default(), problems }
+    }
+}
+
+/// A Rank behind all others, so that it takes nothing from anybody; the end of the year 9999.
+pub(crate) const LAST: i64 = 253_402_300_799;
+
+/// One Route of `hosts` on every Listener; none where there is no Listener or no host.
+pub(crate) fn route(
+    settings: &TranslateSettings,
+    id: RouteId,
+    rank: Rank,
+    hosts: &[HostMatch],
+    path: PathMatch,
+    action: Action,
+) -> Option<AnyPart> {
+    if hosts.is_empty() || settings.listeners.is_empty() {
+        return None;
+    }
+    let attached = settings
+        .listeners
+        .iter()
+        .map(|(listener, _)| Attachment { listener: listener.clone(), hosts: hosts.to_vec() })
+        .collect();
+    let route = Route {
+        rank,
+        attached,
+        matches: vec![Match::of_path(path)],
+        filters: Vec::new(),
+        policy: fleet::policy_id(settings),
+        action,
+    };
+    Some(AnyPart::Route(id, Part::new(route)))
+}
+
+/// All requests to one Backend.
+pub(crate) fn forward(backend: kubeng_config::name::BackendId) -> Action {
+    Action::Forward(vec![Target { to: TargetAction::Backend(backend), weight: 1 }])
+}

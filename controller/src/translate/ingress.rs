@@ -1,0 +1,310 @@
+//! Ingresses in profile `standard`: rules, paths, backends, default backends.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use kubeng_config::delta::AnyPart;
+use kubeng_config::matching::{HostMatch, PathMatch};
+use kubeng_config::name::{BackendId, ObjectKey, ObjectKind, RouteId};
+use kubeng_config::problem::{
+    BACKEND_NOT_FOUND, BAD_HOST, BAD_PATH, BAD_VALUE, DUPLICATE, KIND_NOT_SERVED, PORT_NOT_FOUND,
+    Problem, SHADOWED, TLS_NAME_MISSING,
+};
+use kubeng_config::route::{Action, Rank};
+
+use super::claims::{BadPath, claim_text, host_match, path_match, rule_hosts};
+use super::fragment::{Fragment, LAST, forward, route};
+use super::ingress_class::{self, Claimed};
+use super::ingress_tls;
+use super::refusal::Refused;
+use crate::kind::ingress::{Ingress, IngressBackend, IngressPath, IngressRule};
+use crate::object::Object;
+use crate::world::objects::Group;
+use crate::world::query::{Claim, DefaultOfIngress};
+use crate::world::view::View;
+
+/// What one Ingress became.
+pub(crate) fn fragment(view: &mut View<'_>, object: &Object, ingress: &Ingress) -> Fragment {
+    let Claimed { claim, problem } = ingress_class::claim(view, object, ingress);
+    match claim {
+        Claim::Ours => {}
+        Claim::Foreign => {
+            let field = || "/spec/ingressClassName".to_owned();
+            return Fragment::foreign(problem.map(|refused| refused.problem(object, field())));
+        }
+    }
+    let mut draft = Draft {
+        object,
+        ingress,
+        routes: Vec::new(),
+        problems: object.problems.clone(),
+        known: HashSet::new(),
+        ordinal: 0,
+    };
+    for (number, rule) in ingress.rules.iter().enumerate() {
+        translate_rule(view, &mut draft, number, rule);
+    }
+    translate_default(view, &mut draft);
+    draft.problems.extend(ingress_tls::check(view, object, ingress));
+    let Draft { routes, problems, .. } = draft;
+    Fragment { claim, routes: routes.into(), problems: problems.into() }
+}
+
+/// A Fragment in the making.
+struct Draft<'a> {
+    object: &'a Object,
+    ingress: &'a Ingress,
+    routes: Vec<AnyPart>,
+    problems: Vec<Problem>,
+    /// The claims and placeholders that stand already.
+    known: HashSet<String>,
+    /// How many paths came before.
+    ordinal: u32,
+}
+
+impl Draft<'_> {
+    fn problem(&mut self, field: String, refused: &Refused) {
+        self.problems.push(refused.problem(self.object, field));
+    }
+
+    fn push(
+        &mut self,
+        view: &View<'_>,
+        key: &str,
+        rank: Rank,
+        (hosts, path): (&[HostMatch], PathMatch),
+        action: Action,
+    ) {
+        let id = RouteId::new(self.object.key.clone(), key);
+        self.routes.extend(route(view.settings(), id, rank, hosts, path, action));
+    }
+
+    fn rank(&self) -> Rank {
+        Rank { created: self.object.created, rule: self.ordinal }
+    }
+
+    /// Refuses what could have been meant, behind all other Routes, so that it
+    /// takes nothing from anybody and nothing wider opens either.
+    fn block(&mut self, view: &View<'_>, host: &HostMatch, path: PathMatch, refused: &Refused) {
+        let key = format!("{host}!{path}");
+        if self.known.insert(key.clone()) {
+            let rank = Rank { created: LAST, rule: self.ordinal };
+            self.push(view, &key, rank, (std::slice::from_ref(host), path), refused.action());
+        }
+    }
+}
+
+fn translate_rule(view: &mut View<'_>, draft: &mut Draft<'_>, number: usize, rule: &IngressRule) {
+    let field = format!("/spec/rules/{number}");
+    let host = match host_match(rule.host.as_deref()) {
+        Ok(host) => host,
+        Err(error) => {
+            // No request can ask for it, so nothing wider opens.
+            let remedy = "write a DNS name such as shop.example.com or *.example.com";
+            let refused = Refused::new(BAD_HOST, error.to_string(), remedy);
+            draft.problem(format!("{field}/host"), &refused);
+            return;
+        }
+    };
+    if rule.paths.is_empty() {
+        translate_pathless(view, draft, &field, &host);
+    }
+    for (number, path) in rule.paths.iter().enumerate() {
+        let field = format!("{field}/http/paths/{number}");
+        translate_path(view, draft, field, &host, path);
+        draft.ordinal += 1;
+    }
+}
+
+fn translate_path(
+    view: &mut View<'_>,
+    draft: &mut Draft<'_>,
+    field: String,
+    host: &HostMatch,
+    path: &IngressPath,
+) {
+    let matched = match path_match(path) {
+        Ok(matched) => matched,
+        Err(BadPath { why, blocks }) => {
+            let remedy =
+                "write an absolute path and one of Exact, Prefix, ImplementationSpecific";
+            let refused = Refused::new(BAD_PATH, why, remedy);
+            draft.problem(field, &refused);
+            draft.block(view, host, blocks, &refused);
+            return;
+        }
+    };
+    let claim = claim_text(host, &matched);
+    if !draft.known.insert(claim.clone()) {
+        let message = format!("{claim} stands there twice; the first one is served");
+        draft.problem(field, &Refused::new(DUPLICATE, message, "remove one of the two"));
+        return;
+    }
+    if let Some(winner) = shadowed_by(view, draft.object, host, &claim, &matched) {
+        draft.problem(field.clone(), &shadowed(&claim, &winner));
+    }
+    let key = match (&matched, path.path_type.as_str()) {
+        (PathMatch::Prefix(prefix), "ImplementationSpecific") => format!("{host}~{prefix}"),
+        _ => claim,
+    };
+    let action = action(view, draft, &path.backend, &format!("{field}/backend"));
+    draft.push(view, &key, draft.rank(), (std::slice::from_ref(host), matched), action);
+}
+
+/// A rule without paths gives all paths that no other rule takes to the default backend.
+fn translate_pathless(view: &mut View<'_>, draft: &mut Draft<'_>, field: &str, host: &HostMatch) {
+    let ingress = draft.ingress;
+    let Some(backend) = &ingress.default_backend else {
+        if view.settings().default_backend.is_some() {
+            return;
+        }
+        let message = "the rule has no paths and the Ingress no default backend".to_owned();
+        let remedy = "give the rule a path, or the Ingress a defaultBackend";
+        let refused = Refused::new(BACKEND_NOT_FOUND, message, remedy);
+        draft.problem(field.to_owned(), &refused);
+        draft.block(view, host, PathMatch::Otherwise, &refused);
+        return;
+    };
+    let claim = claim_text(host, &PathMatch::Otherwise);
+    if !draft.known.insert(claim.clone()) {
+        return;
+    }
+    if let Some(winner) = shadowed_by(view, draft.object, host, &claim, &PathMatch::Otherwise) {
+        draft.problem(field.to_owned(), &shadowed(&format!("the rest of {host}"), &winner));
+    }
+    let action = match lead(view, &draft.object.key, backend) {
+        Ok(backend) => forward(backend),
+        // Told once, by the default backend itself.
+        Err(refused) => refused.action(),
+    };
+    let place = (std::slice::from_ref(host), PathMatch::Otherwise);
+    draft.push(view, &format!("{host}*"), draft.rank(), place, action);
+    draft.ordinal += 1;
+}
+
+/// The default backend: of every host without rules, else of the hosts whose oldest Ingress it is.
+fn translate_default(view: &mut View<'_>, draft: &mut Draft<'_>) {
+    let field = "/spec/defaultBackend";
+    let ingress = draft.ingress;
+    let Some(backend) = &ingress.default_backend else {
+        if ingress.rules.is_empty() {
+            let message = "the Ingress has neither rules nor a default backend".to_owned();
+            let refused = Refused::new(BAD_VALUE, message, "write rules or a defaultBackend");
+            draft.problem("/spec".to_owned(), &refused);
+        }
+        return;
+    };
+    let action = action(view, draft, backend, field);
+    let hosts = if ingress.rules.is_empty() {
+        let claim = claim_text(&HostMatch::Any, &PathMatch::Otherwise);
+        let winner =
+            shadowed_by(view, draft.object, &HostMatch::Any, &claim, &PathMatch::Otherwise);
+        if let Some(winner) = winner {
+            draft.problem(field.to_owned(), &shadowed("every other host", &winner));
+        }
+        vec![HostMatch::Any]
+    } else {
+        default_hosts(view, draft, field)
+    };
+    let rank = Rank { created: draft.object.created, rule: u32::MAX };
+    draft.push(view, "default", rank, (&hosts, PathMatch::Otherwise), action);
+}
+
+/// The hosts of which this Ingress is the oldest, and so decides what takes the rest.
+fn default_hosts(view: &mut View<'_>, draft: &mut Draft<'_>, field: &str) -> Vec<HostMatch> {
+    let mut hosts = Vec::new();
+    for host in rule_hosts(draft.ingress) {
+        if draft.known.contains(&claim_text(&host, &PathMatch::Otherwise)) {
+            continue;
+        }
+        match view.oldest(&host) {
+            Some(oldest) if oldest.ingress != draft.object.key => {
+                let rest = format!("the rest of {host}");
+                draft.problem(field.to_owned(), &shadowed(&rest, &oldest.ingress));
+            }
+            Some(_) | None => hosts.push(host),
+        }
+    }
+    hosts
+}
+
+/// The Ingress that takes the requests of a claim instead of `object`.
+fn shadowed_by(
+    view: &mut View<'_>,
+    object: &Object,
+    host: &HostMatch,
+    claim: &str,
+    path: &PathMatch,
+) -> Option<ObjectKey> {
+    let claim: Arc<str> = claim.into();
+    let mut winner = None;
+    if view.is_crowd(Group::Claim(Arc::clone(&claim))) {
+        winner = view.winner(claim);
+    }
+    if let PathMatch::Otherwise = path
+        && let Some(oldest) = view.oldest(host)
+        && oldest.default_backend == DefaultOfIngress::Given
+    {
+        winner = Some(oldest.ingress);
+    }
+    winner.filter(|winner| *winner != object.key)
+}
+
+fn shadowed(what: &str, winner: &ObjectKey) -> Refused {
+    let message = format!("{what} belongs to {winner}, which is older or comes first by name");
+    let remedy = "remove one of the two, or give them different hosts or paths";
+    Refused::new(SHADOWED, message, remedy)
+}
+
+/// Where `backend` leads, or a refusal and its Problem.
+fn action(
+    view: &mut View<'_>,
+    draft: &mut Draft<'_>,
+    backend: &IngressBackend,
+    field: &str,
+) -> Action {
+    match lead(view, &draft.object.key, backend) {
+        Ok(backend) => forward(backend),
+        Err(refused) => {
+            let below = match (backend, refused.code) {
+                (IngressBackend::Service { .. }, PORT_NOT_FOUND | TLS_NAME_MISSING) => {
+                    "/service/port"
+                }
+                (IngressBackend::Service { .. }, _) => "/service/name",
+                (IngressBackend::Resource { .. }, _) => "/resource",
+                (IngressBackend::Unusable { .. }, _) => "",
+            };
+            draft.problem(format!("{field}{below}"), &refused);
+            refused.action()
+        }
+    }
+}
+
+fn lead(
+    view: &mut View<'_>,
+    ingress: &ObjectKey,
+    backend: &IngressBackend,
+) -> Result<BackendId, Arc<Refused>> {
+    let namespace = &ingress.namespace;
+    match backend {
+        IngressBackend::Service { name, port } => {
+            view.service_port(&ObjectKey::new(ObjectKind::Service, namespace, name), port)
+        }
+        IngressBackend::Resource { group, kind, name }
+            if group == "kubeng.io" && kind == "Upstream" =>
+        {
+            let object = ObjectKey::new(ObjectKind::Upstream, namespace, name);
+            view.backend(BackendId { object, port: None })
+        }
+        IngressBackend::Resource { group, kind, name } => {
+            let group = if group.is_empty() { "the core group" } else { group };
+            let message = format!("{kind} {name:?} of {group} cannot be served");
+            let remedy = "name a Service, or an Upstream of group kubeng.io";
+            Err(Arc::new(Refused::new(KIND_NOT_SERVED, message, remedy)))
+        }
+        IngressBackend::Unusable { why } => {
+            let remedy = "write either service with name and port, or resource";
+            Err(Arc::new(Refused::new(BAD_VALUE, why.clone(), remedy)))
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! The persistent set of Objects, and the groups by which queries find them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use kubeng_config::matching::HostMatch;
+use kubeng_config::name::{ObjectKey, ObjectKind};
+
+use super::query::Read;
+use crate::kind::Body;
+use crate::object::{Change, Object};
+use crate::translate::claims;
+
+/// All known Objects but EndpointSlices, which flow beside. A clone is a few pointers.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Objects {
+    all: imbl::OrdMap<ObjectKey, Arc<Object>>,
+    members: imbl::OrdSet<Member>,
+}
+
+/// What Objects have in common, so that a query finds all of them.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Group {
+    /// IngressClasses that say they are the default.
+    DefaultClasses,
+    /// Ingresses that name the host in a rule; those without rules name every host.
+    Host(HostMatch),
+    /// Ingresses with a tls section that name the host in a rule or there.
+    Tls(HostMatch),
+    /// Ingresses that claim a host and path: see [`claims`].
+    Claim(Arc<str>),
+}
+
+/// One Object in one group. Ordered by group, then as conflicts are: by age, then by key.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+struct Member {
+    group: Group,
+    created: i64,
+    key: ObjectKey,
+}
+
+impl Objects {
+    /// The Object of `key`.
+    pub(crate) fn get(&self, key: &ObjectKey) -> Option<&Arc<Object>> {
+        self.all.get(key)
+    }
+
+    /// All Objects by key.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Object>> {
+        self.all.values()
+    }
+
+    /// The members of `group`, the oldest first.
+    pub(crate) fn members(&self, group: &Group) -> impl Iterator<Item = &ObjectKey> {
+        let first = Member {
+            group: group.clone(),
+            created: i64::MIN,
+            key: ObjectKey::new(ObjectKind::Ingress, "", ""),
+        };
+        let group = group.clone();
+        self.members
+            .range(first..)
+            .take_while(move |member| member.group == group)
+            .map(|member| &member.key)
+    }
+
+    /// Whether `group` has more than one member.
+    pub(crate) fn is_crowd(&self, group: &Group) -> bool {
+        self.members(group).nth(1).is_some()
+    }
+
+    /// Takes a change over and returns what reads differently after it.
+    pub(crate) fn apply(&mut self, change: &Change) -> Vec<Read> {
+        let key = change.key();
+        let before = self.all.get(key).cloned();
+        let after = match change {
+            Change::Upsert(object) => Some(Arc::clone(object)),
+            Change::Remove(_) => None,
+        };
+        match &after {
+            Some(object) => drop(self.all.insert(key.clone(), Arc::clone(object))),
+            None => drop(self.all.remove(key)),
+        }
+        let says_the_same = match (&before, &after) {
+            (Some(before), Some(after)) => before.says_the_same(after),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        if says_the_same {
+            return Vec::new();
+        }
+        let mut reads = vec![Read::Object(key.clone())];
+        let old = before.as_deref().map(members_of).unwrap_or_default();
+        let new = after.as_deref().map(members_of).unwrap_or_default();
+        for member in old.symmetric_difference(&new) {
+            let was_crowd = self.is_crowd(&member.group);
+            if new.contains(member) {
+                self.members.insert(member.clone());
+            } else {
+                self.members.remove(member);
+            }
+            if was_crowd != self.is_crowd(&member.group) {
+                reads.push(Read::Crowd(member.group.clone()));
+            }
+            reads.push(Read::Group(member.group.clone()));
+        }
+        reads
+    }
+}
+
+/// The places that an Object has in groups.
+fn members_of(object: &Object) -> BTreeSet<Member> {
+    let place =
+        |group| Member { group, created: object.created, key: object.key.clone() };
+    match &object.body {
+        Body::Ingress(ingress) => {
+            let mut groups: Vec<Group> = Vec::new();
+            let hosts = claims::rule_hosts(ingress);
+            if claims::has_tls(ingress) {
+                groups.extend(hosts.iter().cloned().map(Group::Tls));
+                groups.extend(claims::tls_hosts(ingress).into_iter().map(Group::Tls));
+            }
+            groups.extend(hosts.into_iter().map(Group::Host));
+            groups.extend(claims::claims(ingress).into_iter().map(Group::Claim));
+            groups.into_iter().map(place).collect()
+        }
+        Body::IngressClass(class) if class.is_default => {
+            BTreeSet::from([place(Group::DefaultClasses)])
+        }
+        Body::IngressClass(_)
+        | Body::Service(_)
+        | Body::EndpointSlice(_)
+        | Body::Secret(_)
+        | Body::Upstream(_) => BTreeSet::new(),
+    }
+}

@@ -1,0 +1,176 @@
+//! Queries: what can be computed and remembered, and what computing it may read.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use kubeng_config::delta::AnyPart;
+use kubeng_config::matching::HostMatch;
+use kubeng_config::name::{BackendId, ObjectKey};
+use kubeng_config::problem::Problem;
+
+use super::objects::Group;
+use crate::translate::backend::Target;
+use crate::translate::certificate::Chain;
+use crate::translate::fleet::FleetParts;
+use crate::translate::fragment::Fragment;
+use crate::translate::host::HostSettings;
+use crate::translate::refusal::Refused;
+
+/// What can be computed and remembered.
+///
+/// The order is the level: a query reads Objects, and queries above it in this
+/// list, so there are no cycles.
+#[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Query {
+    /// Whether Ingresses without a class are ours.
+    Classless,
+    /// Chain and key of a Secret.
+    Certificate(ObjectKey),
+    /// The number of a Service port that is named.
+    PortNumber(ObjectKey, Arc<str>),
+    /// What a Service port or an Upstream became.
+    Backend(BackendId),
+    /// The oldest Ingress of ours that claims a host and path.
+    Winner(Arc<str>),
+    /// The oldest Ingress of ours that names a host.
+    Oldest(HostMatch),
+    /// What all Ingresses of one host decide together.
+    Host(HostMatch),
+    /// Listeners, the default Policy, the default backend.
+    Fleet,
+    /// What one Ingress became.
+    Fragment(ObjectKey),
+}
+
+/// What a query gave. Cheap to clone.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Answer {
+    /// Of [`Query::Classless`].
+    Classless(Claim),
+    /// Of [`Query::Certificate`].
+    Certificate(Arc<Chain>),
+    /// Of [`Query::PortNumber`].
+    PortNumber(Result<u16, Arc<Refused>>),
+    /// Of [`Query::Backend`].
+    Backend(Arc<Target>),
+    /// Of [`Query::Winner`].
+    Winner(Option<ObjectKey>),
+    /// Of [`Query::Oldest`].
+    Oldest(Option<Oldest>),
+    /// Of [`Query::Host`].
+    Host(Arc<HostSettings>),
+    /// Of [`Query::Fleet`].
+    Fleet(Arc<FleetParts>),
+    /// Of [`Query::Fragment`].
+    Fragment(Arc<Fragment>),
+}
+
+/// Whether something is ours to serve.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Claim {
+    /// We serve it.
+    Ours,
+    /// Somebody else does, or nobody.
+    Foreign,
+}
+
+/// The oldest Ingress of a host.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Oldest {
+    pub(crate) ingress: ObjectKey,
+    /// Whether it has a default backend of its own.
+    pub(crate) default_backend: DefaultOfIngress,
+}
+
+/// Whether an Ingress has a default backend.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum DefaultOfIngress {
+    Given,
+    Absent,
+}
+
+impl Answer {
+    /// Whether those who read the query see a difference between two answers.
+    ///
+    /// Who reads a Backend or a Certificate looks at its name or at whom it
+    /// covers, never at the Part: a new endpoint of an Upstream must not
+    /// translate every Ingress that leads there again.
+    pub(crate) fn looks_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Backend(a), Self::Backend(b)) => a.outcome() == b.outcome(),
+            (Self::Host(a), Self::Host(b)) => a.certificate == b.certificate,
+            _ => self == other,
+        }
+    }
+
+    /// The Parts that stand in the Snapshot because of this answer alone.
+    pub(crate) fn roots(&self) -> &[AnyPart] {
+        match self {
+            Self::Host(host) => &host.parts,
+            Self::Fleet(fleet) => &fleet.parts,
+            Self::Fragment(fragment) => &fragment.routes,
+            Self::Classless(_)
+            | Self::Certificate(_)
+            | Self::PortNumber(_)
+            | Self::Backend(_)
+            | Self::Winner(_)
+            | Self::Oldest(_) => &[],
+        }
+    }
+
+    /// The Part that stands in the Snapshot as long as a root points at it.
+    pub(crate) fn supply(&self) -> Option<&AnyPart> {
+        match self {
+            Self::Certificate(chain) => chain.part(),
+            Self::Backend(target) => target.part(),
+            Self::Fleet(fleet) => Some(&fleet.policy),
+            Self::Classless(_)
+            | Self::PortNumber(_)
+            | Self::Winner(_)
+            | Self::Oldest(_)
+            | Self::Host(_)
+            | Self::Fragment(_) => None,
+        }
+    }
+
+    /// What is wrong with the Objects behind it.
+    pub(crate) fn problems(&self) -> &[Problem] {
+        match self {
+            Self::Backend(target) => target.problems(),
+            Self::Fleet(fleet) => &fleet.problems,
+            Self::Fragment(fragment) => &fragment.problems,
+            Self::Classless(_)
+            | Self::Certificate(_)
+            | Self::PortNumber(_)
+            | Self::Winner(_)
+            | Self::Oldest(_)
+            | Self::Host(_) => &[],
+        }
+    }
+}
+
+/// What a query may look at.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum Read {
+    /// An Object, also one that does not exist.
+    Object(ObjectKey),
+    /// The members of a group and their order.
+    Group(Group),
+    /// Whether a group has more than one member.
+    Crowd(Group),
+    /// An answer.
+    Query(Query),
+}
+
+impl Read {
+    /// What stands for the read where many are remembered.
+    ///
+    /// Two reads of one mark would only ask somebody again in vain, so 64 bits
+    /// without a key are enough.
+    pub(crate) fn mark(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.hash(&mut hasher);
+        hasher.finish()
+    }
+}

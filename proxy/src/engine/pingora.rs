@@ -1,0 +1,97 @@
+//! The adapter to Pingora: the only place, with its folder, that names it. It decides nothing.
+
+mod app;
+mod failure;
+mod io;
+
+use std::sync::Arc;
+
+use bytes::BytesMut;
+use pingora_core::apps::{HttpServerApp, HttpServerOptions, ServerApp};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::http::v2::server::default_h2_options;
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::server::configuration::ServerConf;
+use pingora_http::ResponseHeader;
+use pingora_proxy::HttpProxy;
+use tokio::sync::watch;
+
+use super::Engine;
+use crate::listener::connection::Conn;
+use crate::shared::Shared;
+use app::App;
+use io::PingoraIo;
+
+/// Pingora with a pool of connections to Backends that belongs to one worker.
+pub(crate) struct Pingora {
+    proxy: Arc<HttpProxy<App>>,
+    shared: Arc<Shared>,
+    leaving: watch::Receiver<bool>,
+}
+
+impl Pingora {
+    /// The engine of worker number `worker`.
+    pub(crate) fn new(shared: &Arc<Shared>, worker: usize) -> Self {
+        let limits = &shared.limits;
+        let conf = ServerConf {
+            threads: 1,
+            upstream_keepalive_pool_size: limits.pool_max,
+            // Only a last resort: tries are counted in the pipeline.
+            max_retries: 16,
+            ..ServerConf::default()
+        };
+        let mut proxy = HttpProxy::new(App::new(shared.clone(), worker), Arc::new(conf));
+        let mut options = HttpServerOptions::default();
+        options.h2_idle_timeout = Some(limits.idle);
+        proxy.server_options = Some(options);
+        let mut h2 = default_h2_options();
+        h2.max_concurrent_streams(limits.h2_streams_max)
+            .max_header_list_size(limits.h2_header_list_bytes_max)
+            .initial_window_size(limits.h2_stream_window)
+            .initial_connection_window_size(limits.h2_connection_window);
+        proxy.h2_options = Some(h2);
+        proxy.handle_init_modules();
+        let leaving = shared.leaving.subscribe();
+        Self { proxy: Arc::new(proxy), shared: shared.clone(), leaving }
+    }
+}
+
+impl Engine for Pingora {
+    async fn exchange(&self, conn: Box<Conn>, head: BytesMut) -> Option<Box<Conn>> {
+        let limits = &self.shared.limits;
+        let facts = conn.facts.clone();
+        let is_last = conn.requests() >= limits.requests_max;
+        let mut session = ServerSession::new_http1(Box::new(PingoraIo { conn, facts: None }));
+        // Any time makes it answer keep-alive; the wait itself is not Pingora's.
+        session.set_keepalive((!is_last).then_some(limits.idle.as_secs()));
+        // Parsed without a copy and before any read.
+        session.set_pipelined_prefix(head);
+        session.set_connection_user_context(Some(Box::new(facts)));
+        session.set_read_timeout(Some(limits.body_read));
+        session.set_write_timeout(Some(limits.write_stall));
+        // A body that nobody wanted is read for a moment, so that the connection can go on.
+        session.set_total_drain_timeout(Some(DRAIN_BODY));
+        let reusable = self.proxy.process_new_http(session, &self.leaving).await?;
+        let (stream, _) = reusable.consume();
+        stream.into_any().downcast::<PingoraIo>().ok().map(|io| io.conn)
+    }
+
+    async fn serve_h2(&self, conn: Box<Conn>) {
+        let Ok(nothing) = ResponseHeader::build(200, Some(0)) else { return };
+        let facts: Box<dyn std::any::Any + Send + Sync> = Box::new(conn.facts.clone());
+        let facts = Some(Arc::new(ProxyDigest::new(Box::new(nothing), Some(facts))));
+        let mut leaving = self.leaving.clone();
+        if *leaving.borrow() {
+            // Pingora waits for a change; one that has been is told again.
+            leaving.mark_changed();
+        }
+        self.proxy.process_new(Box::new(PingoraIo { conn, facts }), &leaving).await;
+    }
+
+    async fn drain(&self) {
+        self.proxy.cleanup().await;
+    }
+}
+
+/// How long the rest of a body is read that was not needed for the answer.
+const DRAIN_BODY: std::time::Duration = std::time::Duration::from_secs(5);

@@ -1,0 +1,105 @@
+//! Answering with another address.
+
+use std::fmt::Write as _;
+
+use http::{HeaderValue, StatusCode};
+use kubeng_config::authority::Host;
+use kubeng_config::filter::redirect::Redirect;
+use kubeng_config::request::Scheme;
+
+use super::Target;
+use crate::reply::Reply;
+
+/// The answer that sends a client on.
+pub(crate) fn reply(redirect: &Redirect, target: &Target<'_>) -> Reply {
+    let status = StatusCode::from_u16(redirect.status.into()).unwrap_or(StatusCode::FOUND);
+    match HeaderValue::from_str(&location(redirect, target)) {
+        Ok(location) => Reply { status, location: Some(location) },
+        // Paths and queries that were let in are visible ASCII, so this is not reached.
+        Err(_) => Reply::of(StatusCode::INTERNAL_SERVER_ERROR),
+    }
+}
+
+fn location(redirect: &Redirect, target: &Target<'_>) -> String {
+    let Redirect { scheme, host, port, path, status: _ } = redirect;
+    let came_by = if target.facts.tls.is_some() { Scheme::Https } else { Scheme::Http };
+    let to_scheme = scheme.unwrap_or(came_by);
+    let port = match (port, scheme) {
+        (Some(port), _) => Some(*port),
+        (None, Some(_)) => None,
+        (None, None) => Some(target.facts.local_port),
+    };
+    let (name, default_port) = match to_scheme {
+        Scheme::Http => ("http", 80),
+        Scheme::Https => ("https", 443),
+    };
+    let host = match (host, target.authority.map(|authority| &authority.host)) {
+        (Some(host), _) | (None, Some(Host::Name(host))) => Some(host.to_string()),
+        (None, Some(Host::V4(address))) => Some(address.to_string()),
+        (None, Some(Host::V6(address))) => Some(format!("[{address}]")),
+        (None, None) => None,
+    };
+    let mut location = String::new();
+    if let Some(host) = host {
+        location = format!("{name}://{host}");
+        if let Some(port) = port.filter(|&port| port != default_port) {
+            // Writing to a text cannot fail.
+            let _ = write!(location, ":{port}");
+        }
+    }
+    match path {
+        Some(path) => location.push_str(&path.apply(target.path, target.matched)),
+        None => location.push_str(target.path),
+    }
+    if let Some(query) = target.query {
+        location.push('?');
+        location.push_str(query);
+    }
+    location
+}
+
+#[cfg(test)]
+mod tests {
+    use kubeng_config::authority::Authority;
+    use kubeng_config::filter::redirect::RedirectStatus;
+    use kubeng_config::filter::rewrite::PathRewrite;
+
+    use super::*;
+    use crate::listener::connection::ConnFacts;
+
+    #[track_caller]
+    fn check(redirect: Redirect, facts: &ConnFacts, expected: &str) {
+        let authority = Authority::parse("Shop.Example:8080").unwrap();
+        let matched = "/a".parse().unwrap();
+        let target = Target {
+            authority: Some(&authority),
+            path: "/a/b",
+            query: Some("q=1"),
+            matched: Some(&matched),
+            facts,
+        };
+        assert_eq!(location(&redirect, &target), expected);
+    }
+
+    #[test]
+    fn what_is_absent_stays() {
+        let none = Redirect {
+            scheme: None,
+            host: None,
+            port: None,
+            path: None,
+            status: RedirectStatus::Found,
+        };
+        let plain = ConnFacts::for_tests(80);
+        let other_port = ConnFacts::for_tests(8080);
+        check(none.clone(), &plain, "http://shop.example/a/b?q=1");
+        check(none.clone(), &other_port, "http://shop.example:8080/a/b?q=1");
+        let https = Redirect { scheme: Some(Scheme::Https), ..none.clone() };
+        check(https.clone(), &other_port, "https://shop.example/a/b?q=1");
+        check(Redirect { port: Some(8443), ..https }, &plain, "https://shop.example:8443/a/b?q=1");
+        let host = Redirect { host: Some("x.example".parse().unwrap()), ..none.clone() };
+        check(host, &plain, "http://x.example/a/b?q=1");
+        let prefix = PathRewrite::Prefix("/c".parse().unwrap());
+        check(Redirect { path: Some(prefix), ..none }, &plain, "http://shop.example/c/b?q=1");
+    }
+}

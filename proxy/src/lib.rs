@@ -1,0 +1,31 @@
+//! The data plane: serves requests by the Snapshot it was given.
+//!
+//! [`Proxy::start`] gives a running replica and the [`TableWriter`] that feeds
+//! it. Ports follow from the Listeners of the Snapshot. The crate knows no
+//! Kubernetes; its engine, Pingora, is named in `engine/` only.
+
+mod access_log;
+mod backend;
+mod compile;
+mod drain;
+mod engine;
+mod filter;
+mod forward;
+mod limits;
+mod listener;
+mod metrics;
+mod pipeline;
+mod proxy;
+mod reply;
+mod request;
+mod shared;
+mod table;
+mod tls;
+
+pub use compile::Rejection;
+pub use drain::Drained;
+pub use limits::Limits;
+pub use listener::Unbound;
+pub use proxy::{Proxy, ProxyFacts, ProxySettings, StartError};
+pub use table::writer::{Applied, TableWriter};
+pub use tls::{CertificateError, FallbackError};

@@ -1,0 +1,153 @@
+//! One worker: a thread with a runtime of its own, its sockets, and its connections.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Command, SocketSpec, serve};
+use crate::engine::Engine;
+use crate::metrics::WorkerMetrics;
+use crate::shared::Shared;
+
+/// What every connection of one worker uses.
+pub(crate) struct Worker<E> {
+    pub(crate) engine: E,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) metrics: Arc<WorkerMetrics>,
+    /// TLS handshakes in progress.
+    pub(crate) handshakes: AtomicUsize,
+    connections: TaskTracker,
+}
+
+impl<E: Engine> Worker<E> {
+    pub(crate) fn new(engine: E, shared: Arc<Shared>, metrics: Arc<WorkerMetrics>) -> Arc<Self> {
+        Arc::new(Self {
+            engine,
+            shared,
+            metrics,
+            handshakes: AtomicUsize::new(0),
+            connections: TaskTracker::new(),
+        })
+    }
+
+    /// Runs until the replica stops, then drains: stop accepting, tell the engine, wait for the
+    /// connections, at most `grace`. Gives how many were cut.
+    pub(crate) async fn run(
+        self: Arc<Self>,
+        mut commands: mpsc::Receiver<Command>,
+        grace: Duration,
+    ) -> usize {
+        let mut open = HashMap::<SocketAddr, CancellationToken>::new();
+        let loops = TaskTracker::new();
+        let mut stopping = self.shared.stopping.subscribe();
+        loop {
+            let command = tokio::select! {
+                biased;
+                // Before the end: a socket that still waits here may have connections.
+                command = commands.recv() => command,
+                _ = stopping.wait_for(|stopping| *stopping) => break,
+            };
+            let Some(command) = command else { break };
+            match command {
+                Command::Open(spec, listener) => {
+                    let address = spec.address;
+                    let stop = CancellationToken::new();
+                    match TcpListener::from_std(listener) {
+                        Ok(listener) => {
+                            loops.spawn(self.clone().accept(listener, spec, stop.clone()));
+                            open.insert(address, stop);
+                        }
+                        Err(error) => tracing::error!(%address, %error, "cannot listen"),
+                    }
+                }
+                Command::Close(address) => {
+                    if let Some(stop) = open.remove(&address) {
+                        stop.cancel();
+                    }
+                }
+            }
+        }
+        for stop in open.into_values() {
+            stop.cancel();
+        }
+        loops.close();
+        loops.wait().await;
+        self.connections.close();
+        self.engine.drain().await;
+        // Whether they ended in time or not shows in what is left.
+        let _ = timeout(grace, self.connections.wait()).await;
+        self.connections.len()
+    }
+
+    /// Takes connections until `stop`, and then those that the kernel has already completed.
+    async fn accept(
+        self: Arc<Self>,
+        listener: TcpListener,
+        spec: Arc<SocketSpec>,
+        stop: CancellationToken,
+    ) {
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((tcp, from)) => self.admit(tcp, from, &spec),
+                Err(error) if is_exhausted(&error) => sleep(PAUSE).await,
+                // The client was gone before we took the connection.
+                Err(_) => {}
+            }
+        }
+        // Asked of the kernel itself: the reactor may not have heard of them yet.
+        let Ok(listener) = listener.into_std() else { return };
+        while let Ok((tcp, from)) = listener.accept() {
+            if tcp.set_nonblocking(true).is_ok()
+                && let Ok(tcp) = TcpStream::from_std(tcp)
+            {
+                self.admit(tcp, from, &spec);
+            }
+        }
+    }
+
+    fn admit(self: &Arc<Self>, tcp: TcpStream, from: SocketAddr, spec: &Arc<SocketSpec>) {
+        let open = self.shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        let admitted = Admitted(self.shared.clone());
+        self.metrics.connections.add(1);
+        if open > self.shared.limits.connections_max {
+            self.metrics.connections_refused.add(1);
+            return;
+        }
+        self.connections.spawn(serve::connection(self.clone(), tcp, from, spec.clone(), admitted));
+    }
+}
+
+/// Counts one open connection for as long as it lives.
+pub(crate) struct Admitted(Arc<Shared>);
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        self.0.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Whether descriptors or memory have run out, so that trying again at once would spin.
+fn is_exhausted(error: &io::Error) -> bool {
+    const ENOMEM: i32 = 12;
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    const ENOBUFS: i32 = 105;
+    matches!(error.raw_os_error(), Some(ENOMEM | ENFILE | EMFILE | ENOBUFS))
+}
+
+/// The pause when descriptors or memory have run out.
+const PAUSE: Duration = Duration::from_millis(50);

@@ -1,0 +1,302 @@
+//! One connection: the facts about it, and the stream that an engine reads and writes.
+//!
+//! [`Conn`] knows no engine. It holds back bytes of a request that came before
+//! its turn, joins small writes, and keeps nothing while it is parked.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use http::HeaderValue;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::transport::Transport;
+
+/// What is known about a connection from the moment it was taken.
+#[derive(Debug)]
+pub(crate) struct ConnFacts {
+    /// The socket it came through, by the address that its Listeners were given.
+    pub(crate) socket: SocketAddr,
+    /// Who connected.
+    pub(crate) client: SocketAddr,
+    /// The address of `client` as text, for headers.
+    pub(crate) client_text: HeaderValue,
+    /// Whether `client` is a proxy whose word about other clients counts.
+    pub(crate) is_client_trusted: bool,
+    /// The port that was connected to.
+    pub(crate) local_port: u16,
+    /// `local_port` as text, for headers.
+    pub(crate) port_text: HeaderValue,
+    /// What the TLS handshake told; absent on a plain connection.
+    pub(crate) tls: Option<TlsFacts>,
+    /// Set by the engine when the connection has become a tunnel.
+    pub(crate) is_tunnel: AtomicBool,
+}
+
+#[cfg(test)]
+impl ConnFacts {
+    /// A plain connection from 192.0.2.7 to this port of the socket 127.0.0.1:80.
+    pub(crate) fn for_tests(local_port: u16) -> Self {
+        Self {
+            socket: SocketAddr::from(([127, 0, 0, 1], 80)),
+            client: SocketAddr::from(([192, 0, 2, 7], 5000)),
+            client_text: HeaderValue::from_static("192.0.2.7"),
+            is_client_trusted: false,
+            local_port,
+            port_text: HeaderValue::from(local_port),
+            tls: None,
+            is_tunnel: AtomicBool::new(false),
+        }
+    }
+}
+
+/// What the TLS handshake of a connection told.
+#[derive(Debug)]
+pub(crate) struct TlsFacts {
+    /// The name that the client asked for.
+    #[expect(
+        dead_code,
+        reason = "goes when names have client certificate policies, which answer 421"
+    )]
+    pub(crate) server_name: Option<Box<str>>,
+}
+
+/// What of the body of the current request is still to come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Left {
+    /// So many bytes.
+    Bytes(u64),
+    /// Its end is found by whoever reads it: chunks, a tunnel, or HTTP/2.
+    Open,
+}
+
+/// A connection as an engine reads and writes it.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    transport: Transport,
+    /// Writes not yet sent; empty and unallocated while parked.
+    out: BytesMut,
+    /// Bytes of the next request that came early.
+    held: BytesMut,
+    left: Left,
+    is_h2: bool,
+    /// HTTP/2: `out` waits for the next turn of this connection.
+    is_put_off: bool,
+    /// Runs while a write makes no progress.
+    stall: Option<Pin<Box<Sleep>>>,
+    write_stall: Duration,
+    /// Requests that were begun.
+    requests: u32,
+    pub(crate) facts: Arc<ConnFacts>,
+}
+
+impl Conn {
+    pub(crate) fn new(transport: Transport, facts: Arc<ConnFacts>, write_stall: Duration) -> Self {
+        Self {
+            transport,
+            out: BytesMut::new(),
+            held: BytesMut::new(),
+            left: Left::Open,
+            is_h2: false,
+            is_put_off: false,
+            stall: None,
+            write_stall,
+            requests: 0,
+            facts,
+        }
+    }
+
+    pub(crate) fn is_h2(&self) -> bool {
+        self.is_h2
+    }
+
+    /// How many requests were begun on it.
+    pub(crate) fn requests(&self) -> u32 {
+        self.requests
+    }
+
+    pub(crate) fn raw_fd(&self) -> RawFd {
+        self.transport.raw_fd()
+    }
+
+    /// From here on it carries HTTP/2; `before` was read already.
+    pub(crate) fn become_h2(&mut self, before: BytesMut) {
+        self.transport.unread(before);
+        self.is_h2 = true;
+        self.left = Left::Open;
+    }
+
+    /// Gives all memory back that is not needed while waiting for a request.
+    pub(crate) fn park(&mut self) {
+        self.out = BytesMut::new();
+        self.stall = None;
+        self.left = Left::Open;
+    }
+
+    /// The bytes that came early.
+    pub(crate) fn take_held(&mut self) -> BytesMut {
+        std::mem::take(&mut self.held)
+    }
+
+    /// A request begins, of whose body `left` is to come; `early` belongs to the next one.
+    pub(crate) fn begin(&mut self, left: Left, early: BytesMut) {
+        self.left = left;
+        self.held = early;
+        self.requests = self.requests.saturating_add(1);
+    }
+
+    /// Reads once, whatever belongs to whom. Keeps no buffer while it waits.
+    pub(crate) async fn fill(&mut self, into: &mut BytesMut) -> io::Result<usize> {
+        std::future::poll_fn(|cx| {
+            let mut space = [const { MaybeUninit::uninit() }; READ_BYTES];
+            let mut read = ReadBuf::uninit(&mut space);
+            ready!(self.transport.poll_read(cx, &mut read))?;
+            into.extend_from_slice(read.filled());
+            Poll::Ready(Ok(read.filled().len()))
+        })
+        .await
+    }
+
+    /// Sends `out`; an error when the client takes nothing for too long.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.out.is_empty() {
+            match self.transport.poll_write(cx, &self.out) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(written)) => {
+                    self.out.advance(written);
+                    self.stall = None;
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return self.poll_stall(cx),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Pending, until a write has made no progress for too long.
+    fn poll_stall<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        let deadline = self.write_stall;
+        let stall =
+            self.stall.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + deadline)));
+        ready!(stall.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Reads what comes while nothing may: only the end of the stream is news.
+    fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            if self.held.len() >= HELD_BYTES_MAX {
+                return Poll::Pending;
+            }
+            let mut space = [const { MaybeUninit::uninit() }; 1024];
+            let mut read = ReadBuf::uninit(&mut space);
+            ready!(self.transport.poll_read(cx, &mut read))?;
+            if read.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            self.held.extend_from_slice(read.filled());
+        }
+    }
+}
+
+impl AsyncRead for Conn {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.is_put_off {
+            if let Poll::Ready(Err(error)) = this.poll_drain(cx) {
+                return Poll::Ready(Err(error));
+            }
+            // A full socket wakes this task when it has room.
+            this.is_put_off = !this.out.is_empty();
+        }
+        match this.left {
+            Left::Open => {
+                if !this.held.is_empty() && !this.is_h2 {
+                    let count = this.held.len().min(out.remaining());
+                    out.put_slice(&this.held.split_to(count));
+                    return Poll::Ready(Ok(()));
+                }
+                this.transport.poll_read(cx, out)
+            }
+            Left::Bytes(0) if this.facts.is_tunnel.load(Ordering::Relaxed) => {
+                this.left = Left::Open;
+                self.poll_read(cx, out)
+            }
+            Left::Bytes(0) => this.poll_hold(cx),
+            Left::Bytes(left) => {
+                let most = out.remaining().min(usize::try_from(left).unwrap_or(usize::MAX));
+                let mut part = ReadBuf::new(out.initialize_unfilled_to(most));
+                ready!(this.transport.poll_read(cx, &mut part))?;
+                let count = part.filled().len();
+                out.advance(count);
+                this.left = Left::Bytes(left - count as u64);
+                Poll::Ready(Ok(()))
+            }
+        }
+    }
+}
+
+impl AsyncWrite for Conn {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        loop {
+            if this.out.len() + bytes.len() <= OUT_BYTES_MAX {
+                this.out.extend_from_slice(bytes);
+                return Poll::Ready(Ok(bytes.len()));
+            }
+            match this.transport.poll_write_both(cx, &mut this.out, bytes) {
+                Poll::Ready(Ok(0)) => this.stall = None,
+                Poll::Ready(written) => {
+                    this.stall = None;
+                    return Poll::Ready(written);
+                }
+                Poll::Pending => return this.poll_stall(cx),
+            }
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.is_h2 && this.out.len() < OUT_BYTES_MAX {
+            // h2 flushes after every DATA frame over 256 bytes. Say yes, and write once, at the start
+            // of this connection's next turn: frames of other ready streams join the record.
+            if !this.is_put_off && !this.out.is_empty() {
+                this.is_put_off = true;
+                cx.waker().wake_by_ref();
+            }
+            return Poll::Ready(Ok(()));
+        }
+        this.is_put_off = false;
+        ready!(this.poll_drain(cx))?;
+        this.transport.poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        ready!(this.poll_drain(cx))?;
+        this.transport.poll_shutdown(cx)
+    }
+}
+
+/// Bytes that are read at once before a request is known.
+const READ_BYTES: usize = 4096;
+/// Early bytes that are kept while a request is in progress.
+const HELD_BYTES_MAX: usize = 16 * 1024;
+/// Writes are joined up to one TLS record.
+const OUT_BYTES_MAX: usize = 16 * 1024;

@@ -1,0 +1,235 @@
+//! The replica as its owner sees it: start, look, drain.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
+use tokio::runtime;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::access_log::AccessLog;
+use crate::backend::resolve::{self, AllNamed};
+use crate::drain::Drained;
+use crate::engine::pingora::Pingora;
+use crate::limits::Limits;
+use crate::listener::accept::Worker;
+use crate::listener::{Command, Sockets};
+use crate::metrics::Metrics;
+use crate::shared::Shared;
+use crate::table::Table;
+use crate::table::writer::TableWriter;
+use crate::tls;
+
+/// How a replica runs.
+pub struct ProxySettings {
+    /// Threads that serve; at least 1. They cannot be changed while running.
+    pub workers: usize,
+    /// Proxies in front of us, whose `X-Forwarded-*` and `Forwarded` count.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Limits and deadlines.
+    pub limits: Limits,
+    /// How long a drain waits for connections before it cuts them.
+    pub drain: Duration,
+    /// Where access records go, one line of JSON each; None writes none.
+    pub access_log: Option<Box<dyn Write + Send>>,
+}
+
+impl Default for ProxySettings {
+    fn default() -> Self {
+        Self {
+            workers: std::thread::available_parallelism().map_or(1, usize::from),
+            trusted_proxies: Vec::new(),
+            limits: Limits::default(),
+            drain: Duration::from_secs(20),
+            access_log: None,
+        }
+    }
+}
+
+/// Why a replica did not start. Fatal.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The system gave no thread or no runtime.
+    #[error("cannot start a worker")]
+    Worker(#[source] io::Error),
+    /// There is no certificate of our own.
+    #[error("cannot prepare TLS")]
+    Tls(#[source] tls::FallbackError),
+}
+
+/// A running replica. [`drain`](Self::drain) ends it; dropped without, it serves on to the end of the process.
+pub struct Proxy {
+    shared: Arc<Shared>,
+    workers: Vec<RunningWorker>,
+    resolver: JoinHandle<()>,
+    stop_resolver: oneshot::Sender<()>,
+}
+
+struct RunningWorker {
+    /// How many connections were cut at its end.
+    ended: oneshot::Receiver<usize>,
+    thread: JoinHandle<()>,
+}
+
+/// What can be asked of a replica from anywhere. A clone is a pointer.
+#[derive(Clone)]
+pub struct ProxyFacts(Arc<Shared>);
+
+impl ProxyFacts {
+    /// All metrics in the text format of Prometheus.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        self.0.render_metrics()
+    }
+
+    /// Open connections, idle ones included.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.0.connections.load(Ordering::Relaxed)
+    }
+
+    /// The digest of the configuration that is served.
+    #[must_use]
+    pub fn digest(&self) -> kubeng_config::canonical::Digest {
+        self.0.table.load().digest()
+    }
+
+    /// How long the Table that serves has been in place.
+    #[must_use]
+    pub fn table_age(&self) -> Duration {
+        self.0.table.load().made.elapsed()
+    }
+}
+
+impl Proxy {
+    /// Starts the threads of a replica that serves nothing yet, and gives the writer of its Tables.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn start(settings: ProxySettings) -> Result<(Self, TableWriter), StartError> {
+        let ProxySettings { workers, trusted_proxies, limits, drain, access_log } = settings;
+        let workers = workers.max(1);
+        // The engine's TLS towards Backends uses the provider of the process.
+        // An error says that there is one already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let access_log = match access_log {
+            Some(out) => AccessLog::to(out).map_err(StartError::Worker)?,
+            None => AccessLog::default(),
+        };
+        let shared = Arc::new(Shared {
+            table: ArcSwap::from_pointee(Table::empty()),
+            limits,
+            trusted_proxies,
+            metrics: Metrics::new(workers),
+            access_log,
+            fallback_certificate: tls::fallback_certificate().map_err(StartError::Tls)?,
+            connections: AtomicUsize::new(0),
+            leaving: watch::Sender::new(false),
+            stopping: watch::Sender::new(false),
+            started: Instant::now(),
+        });
+        let (workers, commands): (Vec<_>, Vec<_>) = (0..workers)
+            .map(|number| start_worker(&shared, number, drain))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(StartError::Worker)?
+            .into_iter()
+            .unzip();
+        let named = watch::Sender::new(Arc::new(AllNamed::new()));
+        let (resolver, stop_resolver) =
+            start_resolver(named.subscribe()).map_err(StartError::Worker)?;
+        let writer = TableWriter::new(shared.clone(), Sockets::new(commands), named);
+        Ok((Self { shared, workers, resolver, stop_resolver }, writer))
+    }
+
+    /// What can be asked of it from anywhere.
+    #[must_use]
+    pub fn facts(&self) -> ProxyFacts {
+        ProxyFacts(self.shared.clone())
+    }
+
+    /// From here on answers say that the connection ends; new connections are still taken.
+    ///
+    /// The first step of leaving, while a balancer in front learns that we are not ready.
+    pub fn leave(&self) {
+        self.shared.leaving.send_replace(true);
+    }
+
+    /// Stops taking connections, closes those that wait, waits for those that work, at most for the
+    /// time that the settings say, cuts the rest, and ends all threads.
+    pub async fn drain(self) -> Drained {
+        let Self { shared, workers, resolver, stop_resolver } = self;
+        let open = shared.connections.load(Ordering::Relaxed);
+        shared.leaving.send_replace(true);
+        shared.stopping.send_replace(true);
+        let mut cut = 0;
+        let mut threads = vec![resolver];
+        let mut ends = Vec::new();
+        for RunningWorker { ended, thread } in workers {
+            ends.push(ended);
+            threads.push(thread);
+        }
+        for ended in ends {
+            // A worker that ended without a word had a panic; its connections are gone.
+            cut += ended.await.unwrap_or(0);
+        }
+        drop(stop_resolver);
+        // Threads end at once now; joining them blocks, so it is done where blocking is fine.
+        let joined = tokio::task::spawn_blocking(move || {
+            threads.into_iter().all(|thread| thread.join().is_ok())
+        });
+        if !joined.await.unwrap_or(false) {
+            tracing::error!("a thread of the proxy ended with a panic");
+        }
+        Drained { finished: open.saturating_sub(cut), cut }
+    }
+}
+
+fn start_worker(
+    shared: &Arc<Shared>,
+    number: usize,
+    grace: Duration,
+) -> io::Result<(RunningWorker, mpsc::Sender<Command>)> {
+    let (commands, received) = mpsc::channel(COMMANDS_MAX);
+    let (end, ended) = oneshot::channel();
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let shared = shared.clone();
+    let thread = std::thread::Builder::new().name(format!("proxy-{number}")).spawn(move || {
+        // The pool of the engine belongs to this runtime.
+        let cut = runtime.block_on(async {
+            let metrics = shared.metrics.workers.get(number).cloned().unwrap_or_default();
+            let engine = Pingora::new(&shared, number);
+            Worker::new(engine, shared, metrics).run(received, grace).await
+        });
+        // What is left is cut here: its tasks are dropped with the runtime.
+        drop(runtime);
+        // Nobody waits when the replica is dropped without a drain.
+        let _ = end.send(cut);
+    })?;
+    Ok((RunningWorker { ended, thread }, commands))
+}
+
+fn start_resolver(
+    named: watch::Receiver<Arc<AllNamed>>,
+) -> io::Result<(JoinHandle<()>, oneshot::Sender<()>)> {
+    let (stop, stopped) = oneshot::channel::<()>();
+    let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+    let thread = std::thread::Builder::new().name("proxy-names".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                () = resolve::run(named) => {}
+                // Whether it was told or dropped, the replica ends.
+                _ = stopped => {}
+            }
+        });
+        // A look-up that hangs must not hold the end up.
+        runtime.shutdown_background();
+    })?;
+    Ok((thread, stop))
+}
+
+/// Commands that wait for one worker.
+const COMMANDS_MAX: usize = 4096;

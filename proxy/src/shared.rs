@@ -1,0 +1,46 @@
+//! What all workers of a replica share.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
+use rustls::sign::CertifiedKey;
+use tokio::sync::watch;
+
+use crate::access_log::AccessLog;
+use crate::limits::Limits;
+use crate::metrics::{Gauges, Metrics};
+use crate::table::Table;
+
+/// The one Table, and what does not depend on it.
+pub(crate) struct Shared {
+    pub(crate) table: ArcSwap<Table>,
+    pub(crate) limits: Limits,
+    /// Proxies whose word about clients counts.
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) metrics: Metrics,
+    pub(crate) access_log: AccessLog,
+    /// Presented where no other certificate fits.
+    pub(crate) fallback_certificate: Arc<CertifiedKey>,
+    /// Open connections.
+    pub(crate) connections: AtomicUsize,
+    /// True once answers must say that the connection ends.
+    pub(crate) leaving: watch::Sender<bool>,
+    /// True once connections that wait for a request must end.
+    pub(crate) stopping: watch::Sender<bool>,
+    /// What times of ejection are counted from.
+    pub(crate) started: Instant,
+}
+
+impl Shared {
+    /// All metrics in the text format of Prometheus.
+    pub(crate) fn render_metrics(&self) -> String {
+        self.metrics.render(Gauges {
+            connections: self.connections.load(std::sync::atomic::Ordering::Relaxed),
+            table_age_seconds: self.table.load().made.elapsed().as_secs(),
+            access_records_dropped: self.access_log.dropped(),
+        })
+    }
+}

@@ -1,0 +1,106 @@
+//! TLS towards clients: the certificate by server name, from the Table of the moment.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use kubeng_config::certificate::{Certificate, Secret};
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+use crate::shared::Shared;
+
+/// The cryptography that is used everywhere. Given explicitly: with two in one
+/// binary the library cannot guess.
+pub(crate) fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::ring::default_provider())
+}
+
+/// Why a certificate cannot be presented.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// The private key did not come with it. The sender must add it.
+    #[error("its private key is not there")]
+    NoKey,
+    /// The private key is in no form that we read.
+    #[error("its private key cannot be read")]
+    KeyForm,
+    /// The key and the certificate do not fit, or the key is of no kind that we use.
+    #[error("its private key cannot be used")]
+    Key(#[source] rustls::Error),
+}
+
+/// Parses a certificate and its key, and checks that they belong together.
+pub(crate) fn certified_key(
+    certificate: &Certificate,
+    secret: Option<&Secret>,
+) -> Result<Arc<CertifiedKey>, CertificateError> {
+    let secret = secret.ok_or(CertificateError::NoKey)?;
+    let chain = certificate.chain.iter().map(|der| CertificateDer::from(der.0.to_vec())).collect();
+    let key =
+        PrivateKeyDer::try_from(secret.expose().to_vec()).map_err(|_| CertificateError::KeyForm)?;
+    CertifiedKey::from_der(chain, key, &provider()).map(Arc::new).map_err(CertificateError::Key)
+}
+
+/// A certificate of our own, for names that have none: made at start, signed by itself.
+pub(crate) fn fallback_certificate() -> Result<Arc<CertifiedKey>, FallbackError> {
+    let made = rcgen::generate_simple_self_signed(["kubeng.invalid".to_owned()])?;
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())
+        .map_err(|_| rustls::Error::General("a key of our own cannot be read".into()))?;
+    Ok(Arc::new(CertifiedKey::from_der(vec![made.cert.der().clone()], key, &provider())?))
+}
+
+/// Why there is no certificate of our own. Fatal at start.
+#[derive(Debug, thiserror::Error)]
+pub enum FallbackError {
+    /// It could not be made.
+    #[error("cannot make a certificate")]
+    Make(#[from] rcgen::Error),
+    /// It could not be used.
+    #[error("cannot use a certificate of our own")]
+    Use(#[from] rustls::Error),
+}
+
+/// How TLS is spoken on a socket. Certificates are looked up at each handshake.
+pub(crate) fn server_config(shared: &Arc<Shared>, socket: SocketAddr) -> Arc<ServerConfig> {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
+        .expect("the provider has suites for TLS 1.2 and 1.3")
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(BySocket { shared: Arc::downgrade(shared), socket }));
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    config.send_tls13_tickets = 1;
+    match rustls::crypto::ring::Ticketer::new() {
+        Ok(ticketer) => config.ticketer = ticketer,
+        Err(error) => tracing::warn!(%error, "sessions cannot be resumed by ticket"),
+    }
+    Arc::new(config)
+}
+
+/// Finds the certificate in the Table of the moment.
+///
+/// Holds the Table weakly: a connection that lives on must not keep a replica alive.
+#[derive(Clone)]
+struct BySocket {
+    shared: std::sync::Weak<Shared>,
+    socket: SocketAddr,
+}
+
+impl std::fmt::Debug for BySocket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "BySocket({})", self.socket)
+    }
+}
+
+impl ResolvesServerCert for BySocket {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let shared = self.shared.upgrade()?;
+        // The library gives names in lower case.
+        let name = hello.server_name().map(|name| name.trim_end_matches('.'));
+        let table = shared.table.load();
+        let found = table.certificate(self.socket, name);
+        Some(found.unwrap_or(&shared.fallback_certificate).clone())
+    }
+}

@@ -1,0 +1,85 @@
+//! The list of commands; one file each.
+
+mod completions;
+mod demo;
+mod diff;
+mod explain;
+mod export;
+mod load;
+mod man;
+mod run;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Ingress layer of a multi-tenant container platform.
+#[derive(Debug, Parser)]
+#[command(name = "kubeng", version, max_term_width = 100)]
+pub(crate) struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve traffic by what manifests or a cluster say: all roles in one process
+    Run(Box<run::Run>),
+    /// Start sample services and serve them from a scratch folder of sample manifests
+    Demo(demo::Demo),
+    /// Check manifests and say what is wrong with them
+    Validate(validate::Validate),
+    /// Say which rule would serve a request, and why each other one lost
+    Explain(explain::Explain),
+    /// Show in what two configurations differ
+    Diff(diff::Diff),
+    /// Write the effective configuration, without secrets
+    Export(export::Export),
+    /// Print the completions of a shell
+    Completions(completions::Completions),
+    /// Print the manual page
+    Man(man::Man),
+}
+
+/// How a command writes what programs may read.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people.
+    #[default]
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// What a command found.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Finding {
+    /// All is well: exit code 0.
+    Fine,
+    /// Something is wrong with what was asked about, or differs: exit code 1.
+    Problems,
+}
+
+/// Runs the command of the command line. Wrong usage ends with 2.
+pub(crate) fn run() -> ExitCode {
+    let line = CommandLine::parse();
+    let result = match line.command {
+        Command::Run(command) => command.run(),
+        Command::Demo(command) => command.run(),
+        Command::Validate(command) => command.run(),
+        Command::Explain(command) => command.run(),
+        Command::Diff(command) => command.run(),
+        Command::Export(command) => command.run(),
+        Command::Completions(command) => command.run(),
+        Command::Man(command) => command.run(),
+    };
+    match result {
+        Ok(Finding::Fine) => ExitCode::SUCCESS,
+        Ok(Finding::Problems) => ExitCode::from(1),
+        Err(error) => {
+            eprintln!("kubeng: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

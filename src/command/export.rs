@@ -1,0 +1,48 @@
+//! `kubeng export`: the effective configuration.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use kubeng_config::export::{Export as Document, nginx};
+
+use super::Finding;
+use super::load::{self, Reading};
+
+/// Write the effective configuration, without secrets.
+#[derive(Debug, Args)]
+pub(super) struct Export {
+    /// File or folder; may be repeated
+    #[arg(long, required = true, value_name = "DIR")]
+    manifests: Vec<PathBuf>,
+    #[command(flatten)]
+    reading: Reading,
+    /// Form of the output; nginx is for reading only
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum Format {
+    #[default]
+    Yaml,
+    Json,
+    Nginx,
+}
+
+impl Export {
+    pub(super) fn run(self) -> anyhow::Result<Finding> {
+        let loaded = load::load(&self.manifests, &self.reading)?;
+        let document = Document::from(loaded.snapshot());
+        match self.format {
+            Format::Yaml => print!("{}", document.to_yaml()?),
+            Format::Json => print!("{}", document.to_json()),
+            Format::Nginx => {
+                print!("{}", nginx::to_text(loaded.snapshot(), &load::provenance_of(&loaded)));
+            }
+        }
+        for problem in loaded.problems() {
+            eprintln!("{problem}");
+        }
+        Ok(if loaded.problems().is_empty() { Finding::Fine } else { Finding::Problems })
+    }
+}

@@ -1,0 +1,115 @@
+//! What the commands that look at manifests have in common: folders in, a world out.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use clap::Args;
+use kubeng_config::name::ObjectKind;
+use kubeng_config::problem::Problem;
+use kubeng_config::provenance::Provenance;
+use kubeng_config::snapshot::Snapshot;
+use kubeng_controller::control::ControlState;
+use kubeng_controller::endpoints::EndpointBook;
+use kubeng_controller::intake::Intake;
+use kubeng_controller::object::{Event, SourceName};
+use kubeng_controller::source::manifests;
+use kubeng_controller::world::World;
+
+use crate::settings::{Given, Settings};
+use crate::wiring;
+
+/// How manifests are read where nothing is served.
+#[derive(Clone, Debug, Default, Args)]
+pub(super) struct Reading {
+    /// IngressClass to look at; may be repeated [default: all of controller kubeng.io/ingress-controller]
+    #[arg(long = "ingress-class", value_name = "NAME")]
+    ingress_classes: Vec<String>,
+    /// Take Ingresses that name no class, too
+    #[arg(long)]
+    without_class: bool,
+    /// Take Services of type ExternalName
+    #[arg(long)]
+    allow_external_name: bool,
+}
+
+/// What manifests say, computed once.
+pub(super) struct Loaded {
+    state: ControlState,
+    problems: Vec<Problem>,
+}
+
+impl Loaded {
+    /// The effective configuration.
+    pub(super) fn snapshot(&self) -> &Snapshot {
+        self.state.snapshot()
+    }
+
+    /// The world behind it.
+    pub(super) fn state(&self) -> &ControlState {
+        &self.state
+    }
+
+    /// Everything that is wrong.
+    pub(super) fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+}
+
+/// Reads folders and files, and computes what they mean on ports 80 and 443.
+///
+/// # Errors
+/// When a path does not exist. What is wrong inside becomes a Problem.
+pub(super) fn load(paths: &[PathBuf], reading: &Reading) -> anyhow::Result<Loaded> {
+    let settings = settings(reading)?;
+    let translate = wiring::translate_settings(&settings);
+    let fleet = translate.fleet.clone();
+    let name = |path: &PathBuf| SourceName(path.display().to_string().into());
+    let mut intake = Intake::new(paths.iter().map(|path| (name(path), BTreeSet::new())));
+    let mut changes = Vec::new();
+    let mut problems = Vec::new();
+    for (source, path) in paths.iter().enumerate() {
+        std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let (objects, found) = manifests::load(path);
+        let objects: Vec<_> = objects.into_iter().map(Arc::new).collect();
+        problems.extend(found);
+        for kind in ObjectKind::ALL {
+            let of_kind = objects.iter().filter(|object| object.key.kind == kind).cloned();
+            let event = Event::Replace(kind, of_kind.collect());
+            changes.extend(intake.take(source, event, Instant::now()));
+        }
+    }
+    let mut book = EndpointBook::default();
+    for change in &changes {
+        book.take(change);
+    }
+    let world = World::new(translate).step(&changes).world;
+    let state = ControlState::new(fleet, world);
+    problems.extend(state.problems());
+    problems.extend(intake.problems());
+    problems.extend(book.problems().cloned());
+    problems.sort_by_cached_key(|problem| (problem.provenance.clone(), problem.clone()));
+    problems.dedup();
+    Ok(Loaded { state, problems })
+}
+
+fn settings(reading: &Reading) -> anyhow::Result<Settings> {
+    Given {
+        http: Some(([0, 0, 0, 0], 80).into()),
+        https: Some(([0, 0, 0, 0], 443).into()),
+        ingress_classes: reading.ingress_classes.clone(),
+        without_class: Some(reading.without_class),
+        allow_external_name: Some(reading.allow_external_name),
+        ..Given::default()
+    }
+    .settle()
+}
+
+/// Where the Object of a Route was read.
+pub(super) fn provenance_of(
+    loaded: &Loaded,
+) -> impl Fn(&kubeng_config::name::RouteId) -> Option<Provenance> + '_ {
+    |id| loaded.state().provenance_of(id)
+}

@@ -1,0 +1,356 @@
+//! How the process runs: flags, then environment, then settings file, then defaults.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use ipnet::IpNet;
+use serde::Deserialize;
+
+/// Everything that can be set, once: as flag, environment variable and line of the settings file.
+///
+/// The names in the file are those of the flags without `--`; those that may be
+/// repeated are lists with a plural name, such as `namespaces`.
+#[derive(Clone, Debug, Default, Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct Given {
+    /// Folder of manifests to serve, watched for changes; may be repeated, the first wins
+    #[arg(long, value_name = "DIR", env = "KUBENG_MANIFESTS", value_delimiter = ',')]
+    pub(crate) manifests: Vec<PathBuf>,
+
+    /// Serve what a Kubernetes API server says
+    #[arg(long, env = "KUBENG_KUBERNETES", num_args = 0..=1, default_missing_value = "true")]
+    pub(crate) kubernetes: Option<bool>,
+
+    /// How to reach the API server; else $KUBECONFIG, ~/.kube/config or the Pod's own account
+    #[arg(long, value_name = "FILE", env = "KUBENG_KUBECONFIG")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+
+    /// Namespace to serve; may be repeated [default: all]
+    #[arg(long = "namespace", value_name = "NAME", env = "KUBENG_NAMESPACES", value_delimiter = ',')]
+    pub(crate) namespaces: Vec<String>,
+
+    /// IngressClass to serve; may be repeated [default: all of controller kubeng.io/ingress-controller]
+    #[arg(
+        long = "ingress-class",
+        value_name = "NAME",
+        env = "KUBENG_INGRESS_CLASSES",
+        value_delimiter = ','
+    )]
+    pub(crate) ingress_classes: Vec<String>,
+
+    /// Serve Ingresses that name no class, too
+    #[arg(long, env = "KUBENG_WITHOUT_CLASS", num_args = 0..=1, default_missing_value = "true")]
+    pub(crate) without_class: Option<bool>,
+
+    /// Serve Services of type ExternalName; they may reach hosts that only the proxy can reach
+    #[arg(
+        long,
+        env = "KUBENG_ALLOW_EXTERNAL_NAME",
+        num_args = 0..=1,
+        default_missing_value = "true"
+    )]
+    pub(crate) allow_external_name: Option<bool>,
+
+    /// Service that gets requests which no Ingress takes
+    #[arg(long, value_name = "NAMESPACE/NAME:PORT", env = "KUBENG_DEFAULT_BACKEND")]
+    pub(crate) default_backend: Option<String>,
+
+    /// Secret with the certificate for hosts that have none of their own
+    #[arg(long, value_name = "NAMESPACE/NAME", env = "KUBENG_DEFAULT_CERTIFICATE")]
+    pub(crate) default_certificate: Option<String>,
+
+    /// Secrets to read: only those that are referred to, or all of type kubernetes.io/tls
+    #[arg(long, value_name = "WHICH", env = "KUBENG_SECRETS", value_parser = ["referenced", "tls"])]
+    pub(crate) secrets: Option<String>,
+
+    /// Address and port for HTTP [default: 0.0.0.0:8080]
+    #[arg(long, value_name = "ADDR", env = "KUBENG_HTTP")]
+    pub(crate) http: Option<SocketAddr>,
+
+    /// Address and port for HTTPS [default: none]
+    #[arg(long, value_name = "ADDR", env = "KUBENG_HTTPS")]
+    pub(crate) https: Option<SocketAddr>,
+
+    /// Address and port of the admin listener; loopback only [default: 127.0.0.1:9180]
+    #[arg(long, value_name = "ADDR", env = "KUBENG_ADMIN")]
+    pub(crate) admin: Option<SocketAddr>,
+
+    /// Let the admin listener take another address than loopback; it has no login and no TLS
+    #[arg(
+        long,
+        env = "KUBENG_ADMIN_EXPOSED",
+        num_args = 0..=1,
+        default_missing_value = "true"
+    )]
+    pub(crate) admin_exposed: Option<bool>,
+
+    /// Folder for what must outlive the process
+    #[arg(long, value_name = "DIR", env = "KUBENG_DATA")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Longest time for requests in flight to end when the process is told to stop [default: 25]
+    #[arg(long, value_name = "SECONDS", env = "KUBENG_DRAIN")]
+    pub(crate) drain: Option<u64>,
+
+    /// Time between readiness going off and the listeners closing, for balancers to notice [default: 0]
+    #[arg(long, value_name = "SECONDS", env = "KUBENG_DRAIN_DELAY")]
+    pub(crate) drain_delay: Option<u64>,
+
+    /// Threads that serve requests [default: one per core]
+    #[arg(long, value_name = "N", env = "KUBENG_WORKERS")]
+    pub(crate) workers: Option<usize>,
+
+    /// Network of proxies in front whose X-Forwarded-* headers are believed; may be repeated
+    #[arg(
+        long = "trusted-proxy",
+        value_name = "CIDR",
+        env = "KUBENG_TRUSTED_PROXIES",
+        value_delimiter = ','
+    )]
+    pub(crate) trusted_proxies: Vec<IpNet>,
+
+    /// Address that statuses of Ingresses show; may be repeated
+    #[arg(
+        long = "publish-address",
+        value_name = "ADDR",
+        env = "KUBENG_PUBLISH_ADDRESSES",
+        value_delimiter = ','
+    )]
+    pub(crate) publish_addresses: Vec<String>,
+
+    /// Service whose addresses the statuses of Ingresses show
+    #[arg(long, value_name = "NAMESPACE/NAME", env = "KUBENG_PUBLISH_SERVICE")]
+    pub(crate) publish_service: Option<String>,
+
+    /// Namespace of the lease that decides who writes statuses [default: kubeng]
+    #[arg(long, value_name = "NAME", env = "KUBENG_LEASE_NAMESPACE")]
+    pub(crate) lease_namespace: Option<String>,
+
+    /// Form of the log
+    #[arg(long, value_name = "FORM", env = "KUBENG_LOG_FORMAT", value_parser = ["text", "json"])]
+    pub(crate) log_format: Option<String>,
+
+    /// Write one line for every request
+    #[arg(long, env = "KUBENG_ACCESS_LOG", num_args = 0..=1, default_missing_value = "true")]
+    pub(crate) access_log: Option<bool>,
+}
+
+/// Where and whom to ask for Objects.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) manifests: Vec<PathBuf>,
+    pub(crate) kubernetes: Option<Kubernetes>,
+    pub(crate) namespaces: Vec<String>,
+    pub(crate) ingress_classes: Vec<String>,
+    pub(crate) without_class: bool,
+    pub(crate) allow_external_name: bool,
+    pub(crate) default_backend: Option<ServicePort>,
+    pub(crate) default_certificate: Option<Named>,
+    pub(crate) http: SocketAddr,
+    pub(crate) https: Option<SocketAddr>,
+    pub(crate) admin: SocketAddr,
+    pub(crate) data: Option<PathBuf>,
+    pub(crate) drain: Duration,
+    pub(crate) drain_delay: Duration,
+    pub(crate) workers: usize,
+    pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) log_format: LogFormat,
+    pub(crate) access_log: bool,
+}
+
+/// How the API server is reached, and what is written there.
+#[derive(Clone, Debug)]
+pub(crate) struct Kubernetes {
+    pub(crate) kubeconfig: Option<PathBuf>,
+    pub(crate) secrets: Secrets,
+    pub(crate) publish_addresses: Vec<String>,
+    pub(crate) publish_service: Option<Named>,
+    pub(crate) lease_namespace: String,
+}
+
+/// Which Secrets are read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Secrets {
+    Referenced,
+    AllOfTypeTls,
+}
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+}
+
+/// An object of a namespace.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Named {
+    pub(crate) namespace: String,
+    pub(crate) name: String,
+}
+
+/// One port of a Service.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct ServicePort {
+    pub(crate) service: Named,
+    pub(crate) port: u16,
+}
+
+impl Given {
+    /// Fills what is not given from a settings file.
+    pub(crate) fn with_file(self, path: &Path) -> anyhow::Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the settings file {}", path.display()))?;
+        let file: Self = toml::from_str(&text)
+            .with_context(|| format!("cannot use the settings file {}", path.display()))?;
+        Ok(self.or(file))
+    }
+
+    fn or(self, file: Self) -> Self {
+        fn list<T>(given: Vec<T>, file: Vec<T>) -> Vec<T> {
+            if given.is_empty() { file } else { given }
+        }
+        Self {
+            manifests: list(self.manifests, file.manifests),
+            kubernetes: self.kubernetes.or(file.kubernetes),
+            kubeconfig: self.kubeconfig.or(file.kubeconfig),
+            namespaces: list(self.namespaces, file.namespaces),
+            ingress_classes: list(self.ingress_classes, file.ingress_classes),
+            without_class: self.without_class.or(file.without_class),
+            allow_external_name: self.allow_external_name.or(file.allow_external_name),
+            default_backend: self.default_backend.or(file.default_backend),
+            default_certificate: self.default_certificate.or(file.default_certificate),
+            secrets: self.secrets.or(file.secrets),
+            http: self.http.or(file.http),
+            https: self.https.or(file.https),
+            admin: self.admin.or(file.admin),
+            admin_exposed: self.admin_exposed.or(file.admin_exposed),
+            data: self.data.or(file.data),
+            drain: self.drain.or(file.drain),
+            drain_delay: self.drain_delay.or(file.drain_delay),
+            workers: self.workers.or(file.workers),
+            trusted_proxies: list(self.trusted_proxies, file.trusted_proxies),
+            publish_addresses: list(self.publish_addresses, file.publish_addresses),
+            publish_service: self.publish_service.or(file.publish_service),
+            lease_namespace: self.lease_namespace.or(file.lease_namespace),
+            log_format: self.log_format.or(file.log_format),
+            access_log: self.access_log.or(file.access_log),
+        }
+    }
+
+    /// The settings, complete and checked.
+    pub(crate) fn settle(self) -> anyhow::Result<Settings> {
+        let admin = self.admin.unwrap_or_else(|| ([127, 0, 0, 1], 9180).into());
+        if !admin.ip().is_loopback() && self.admin_exposed != Some(true) {
+            bail!(
+                "--admin {admin} is not a loopback address, and the admin listener has no login; \
+                 use 127.0.0.1, or say --admin-exposed if only trusted hosts can reach it"
+            );
+        }
+        let kubernetes = self.kubernetes.unwrap_or(self.kubeconfig.is_some()).then(|| {
+            Ok::<_, anyhow::Error>(Kubernetes {
+                kubeconfig: self.kubeconfig,
+                secrets: match self.secrets.as_deref() {
+                    Some("tls") => Secrets::AllOfTypeTls,
+                    Some("referenced") | None => Secrets::Referenced,
+                    Some(other) => bail!("secrets is {other:?}; write referenced or tls"),
+                },
+                publish_addresses: self.publish_addresses,
+                publish_service: parse("--publish-service", self.publish_service, named)?,
+                lease_namespace: self.lease_namespace.unwrap_or_else(|| "kubeng".into()),
+            })
+        });
+        let workers = match self.workers {
+            Some(0) => bail!("--workers 0 would serve nothing; write at least 1"),
+            Some(workers) => workers,
+            None => std::thread::available_parallelism().map_or(1, Into::into),
+        };
+        Ok(Settings {
+            manifests: self.manifests,
+            kubernetes: kubernetes.transpose()?,
+            namespaces: self.namespaces,
+            ingress_classes: self.ingress_classes,
+            without_class: self.without_class.unwrap_or(false),
+            allow_external_name: self.allow_external_name.unwrap_or(false),
+            default_backend: parse("--default-backend", self.default_backend, service_port)?,
+            default_certificate: parse("--default-certificate", self.default_certificate, named)?,
+            http: self.http.unwrap_or_else(|| ([0, 0, 0, 0], 8080).into()),
+            https: self.https,
+            admin,
+            data: self.data,
+            drain: Duration::from_secs(self.drain.unwrap_or(25)),
+            drain_delay: Duration::from_secs(self.drain_delay.unwrap_or(0)),
+            workers,
+            trusted_proxies: self.trusted_proxies,
+            log_format: match self.log_format.as_deref() {
+                Some("json") => LogFormat::Json,
+                Some("text") | None => LogFormat::Text,
+                Some(other) => bail!("log-format is {other:?}; write text or json"),
+            },
+            access_log: self.access_log.unwrap_or(false),
+        })
+    }
+}
+
+fn parse<T>(
+    flag: &str,
+    text: Option<String>,
+    read: impl Fn(&str) -> Option<T>,
+) -> anyhow::Result<Option<T>> {
+    text.map(|text| read(&text).with_context(|| format!("{flag} {text:?} is not of its form")))
+        .transpose()
+}
+
+fn named(text: &str) -> Option<Named> {
+    let (namespace, name) = text.split_once('/')?;
+    let is_name = |part: &str| !part.is_empty() && !part.contains(['/', ':']);
+    (is_name(namespace) && is_name(name))
+        .then(|| Named { namespace: namespace.into(), name: name.into() })
+}
+
+fn service_port(text: &str) -> Option<ServicePort> {
+    let (service, port) = text.split_once(':')?;
+    Some(ServicePort { service: named(service)?, port: port.parse().ok()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settle(file: &str) -> anyhow::Result<Settings> {
+        let given: Given = toml::from_str(file)?;
+        given.settle()
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_defaults_fill_the_rest() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kubeng.toml");
+        std::fs::write(&path, "http = \"127.0.0.1:1\"\ndrain = 3\nnamespace = 1\n").unwrap();
+        let error = Given::default().with_file(&path).unwrap_err();
+        assert!(format!("{error:#}").contains("namespace"), "{error:#}");
+        std::fs::write(&path, "http = \"127.0.0.1:1\"\ndrain = 3\n").unwrap();
+        let flags = Given { http: Some("127.0.0.1:2".parse().unwrap()), ..Given::default() };
+        let settings = flags.with_file(&path).unwrap().settle().unwrap();
+        assert_eq!(settings.http.port(), 2);
+        assert_eq!(settings.drain, Duration::from_secs(3));
+        assert_eq!(settings.admin, "127.0.0.1:9180".parse().unwrap());
+    }
+
+    #[test]
+    fn what_cannot_be_used_says_why() {
+        for (file, word) in [
+            ("admin = \"0.0.0.0:1\"", "admin-exposed"),
+            ("workers = 0", "at least 1"),
+            ("default-backend = \"shop/web\"", "--default-backend"),
+            ("default-certificate = \"web\"", "--default-certificate"),
+            ("log-format = \"xml\"", "text or json"),
+        ] {
+            let error = settle(file).unwrap_err();
+            assert!(format!("{error:#}").contains(word), "{file}: {error:#}");
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! Creates channels and tasks; reads like the picture in docs/ARCHITECTURE.md.
+
+mod cluster;
+mod link;
+mod sources;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use kubeng_admin::{Admin, LocalReplica};
+use kubeng_config::listener::{Listener, Protocol};
+use kubeng_config::matching::HostMatch;
+use kubeng_config::name::{FleetName, ListenerId, ObjectKey, ObjectKind};
+use kubeng_config::problem::Problem;
+use kubeng_controller::control::{Control, ControlState};
+use kubeng_controller::distribution::publisher::{PendingEndpoints, Published, Publisher};
+use kubeng_controller::kind::ingress::PortName;
+use kubeng_controller::metrics::Metrics;
+use kubeng_controller::reconcile::{Channels, EVENTS_WAITING_MAX, Reconciler};
+use kubeng_controller::settings::{
+    DefaultBackend, ExternalNames, TranslateSettings, WithoutClass,
+};
+use kubeng_controller::world::World;
+use kubeng_proxy::{Proxy, ProxyFacts, ProxySettings};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::data::DataFolder;
+use crate::settings::Settings;
+use crate::shutdown;
+
+/// The name of the one fleet that a process serves by itself.
+const FLEET: &str = "default";
+
+/// Answers of the replica that wait for the loop; it reads them between rounds.
+const ANSWERS_MAX: usize = 16;
+
+/// How long tasks may take to end when all is drained.
+const FAREWELL_MAX: Duration = Duration::from_secs(2);
+
+/// Serves until the process is told to stop, and then ends well.
+///
+/// # Errors
+/// When it cannot start, or a task that everything hangs on ends.
+pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
+    // Held until the end, so that no other process shares it.
+    let _data = settings.data.as_deref().map(DataFolder::open).transpose()?;
+    let translate = translate_settings(&settings);
+    let fleet = translate.fleet.clone();
+    let metrics = Arc::new(Metrics::default());
+    let stop = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+
+    let (proxy, writer) = Proxy::start(ProxySettings {
+        workers: settings.workers,
+        trusted_proxies: settings.trusted_proxies.clone(),
+        drain: settings.drain,
+        access_log: settings.access_log.then(|| Box::new(std::io::stdout()) as _),
+        ..ProxySettings::default()
+    })?;
+
+    let (events, told) = mpsc::channel(EVENTS_WAITING_MAX);
+    let (secrets, referenced) = watch::channel(BTreeSet::new());
+    let names = sources::start(&settings, &events, &referenced, &stop, &mut tasks)?;
+    drop(events);
+
+    let world = World::new(translate);
+    let (published, newest) = watch::channel(Arc::new(Published::default()));
+    let (state, control) =
+        watch::channel(Arc::new(ControlState::new(fleet.clone(), world.clone())));
+    let control = Control::new(control);
+    let endpoints = Arc::new(PendingEndpoints::default());
+    let (answers, answered) = mpsc::channel(ANSWERS_MAX);
+    let reconciler = Reconciler::new(fleet, names, world);
+    tasks.spawn(reconciler.run(Channels {
+        events: told,
+        published,
+        endpoints: Arc::clone(&endpoints),
+        state,
+        secrets,
+        answers: answered,
+    }));
+
+    let publisher = Publisher::new(newest, endpoints);
+    let stop_link = CancellationToken::new();
+    let link = link::Link { publisher, writer, answers, metrics: Arc::clone(&metrics) };
+    let mut linked = JoinSet::new();
+    linked.spawn(link.run(stop_link.clone()));
+
+    let is_leaving = Arc::new(AtomicBool::new(false));
+    let replica = Arc::new(Local {
+        facts: proxy.facts(),
+        metrics: Arc::clone(&metrics),
+        is_leaving: Arc::clone(&is_leaving),
+    });
+    let admin = Admin::bind(settings.admin, control.clone(), replica).await?;
+    info!(address = %admin.address()?, "admin listener open");
+    let stop_admin = CancellationToken::new();
+    let mut admins = JoinSet::new();
+    admins.spawn(admin.serve(stop_admin.clone()));
+    cluster::tell(&settings, &control, &metrics, &stop, &mut tasks)?;
+    tasks.spawn(log_changes(control, metrics));
+
+    tokio::select! {
+        signal = shutdown::told_to_stop() => info!(signal = signal?, "told to stop"),
+        Some(ended) = admins.join_next() => ended.context("the admin listener panicked")??,
+        Some(_) = linked.join_next() => anyhow::bail!("the link to the replica ended"),
+    }
+
+    // Readiness off first; requests go on while balancers notice.
+    is_leaving.store(true, Ordering::Release);
+    proxy.leave();
+    tokio::time::sleep(settings.drain_delay).await;
+    stop_link.cancel();
+    if let Some(writer) = linked.join_next().await {
+        drop(writer.context("the link to the replica panicked")?);
+    }
+    let drained = proxy.drain().await;
+    info!(finished = drained.finished, cut = drained.cut, "drained");
+    stop.cancel();
+    stop_admin.cancel();
+    // Whoever leads gives the Lease back; what does not end by itself is ended.
+    let ended = async { while tasks.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(FAREWELL_MAX, ended).await;
+    tasks.shutdown().await;
+    while admins.join_next().await.is_some() {}
+    Ok(())
+}
+
+/// What translation is told.
+pub(crate) fn translate_settings(settings: &Settings) -> TranslateSettings {
+    let listener = |protocol, address| Listener {
+        address,
+        protocol,
+        host: HostMatch::Any,
+        default_certificate: None,
+    };
+    let mut listeners = vec![(id("http"), listener(Protocol::Http, settings.http))];
+    if let Some(https) = settings.https {
+        listeners.push((id("https"), listener(Protocol::Https, https)));
+    }
+    let fleet: FleetName = FLEET.parse().expect("the name of the fleet is not empty");
+    let mut translate = TranslateSettings::new(fleet, listeners);
+    translate.classes.clone_from(&settings.ingress_classes);
+    translate.namespaces.clone_from(&settings.namespaces);
+    if settings.without_class {
+        translate.without_class = WithoutClass::Serve;
+    }
+    if settings.allow_external_name {
+        translate.external_names = ExternalNames::Allow;
+    }
+    translate.default_backend = settings.default_backend.as_ref().map(|backend| DefaultBackend {
+        namespace: backend.service.namespace.clone(),
+        service: backend.service.name.clone(),
+        port: PortName::Number(backend.port),
+    });
+    translate.default_certificate = settings
+        .default_certificate
+        .as_ref()
+        .map(|named| ObjectKey::new(ObjectKind::Secret, &named.namespace, &named.name));
+    translate
+}
+
+fn id(name: &str) -> ListenerId {
+    name.parse().expect("names of listeners are not empty")
+}
+
+/// The replica in this process, as the admin listener sees it.
+struct Local {
+    facts: ProxyFacts,
+    metrics: Arc<Metrics>,
+    is_leaving: Arc<AtomicBool>,
+}
+
+impl LocalReplica for Local {
+    fn metrics(&self) -> String {
+        self.facts.metrics() + &self.metrics.render()
+    }
+
+    fn connections(&self) -> usize {
+        self.facts.connections()
+    }
+
+    fn is_leaving(&self) -> bool {
+        self.is_leaving.load(Ordering::Acquire)
+    }
+}
+
+/// Logs each Problem once when it comes, and once when all of an Object's are gone.
+async fn log_changes(mut control: Control, metrics: Arc<Metrics>) {
+    let mut known = BTreeSet::new();
+    let mut version = None;
+    let mut was_ready = false;
+    loop {
+        let state = control.now();
+        if version.replace(state.problems_version()) != Some(state.problems_version()) {
+            let problems: BTreeSet<Problem> = state.problems().into_iter().collect();
+            metrics.problems.set(i64::try_from(problems.len()).unwrap_or(i64::MAX));
+            log_difference(&known, &problems);
+            known = problems;
+        }
+        if state.is_ready() && !was_ready {
+            was_ready = true;
+            info!(routes = state.snapshot().routes().len(), "ready: serving");
+        }
+        if !control.changed().await {
+            return;
+        }
+    }
+}
+
+fn log_difference(before: &BTreeSet<Problem>, after: &BTreeSet<Problem>) {
+    for problem in after.difference(before) {
+        tracing::warn!("{problem}");
+    }
+    for problem in before.difference(after) {
+        let Problem { code, subject, field, .. } = problem;
+        info!(%code, %subject, %field, "mended");
+    }
+}

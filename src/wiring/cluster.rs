@@ -1,0 +1,55 @@
+//! Starts what writes to the cluster: the Lease, statuses, Events.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use anyhow::ensure;
+use kubeng_config::name::{Hostname, ObjectKey, ObjectKind};
+use kubeng_controller::cluster::{self, ClusterSettings};
+use kubeng_controller::control::Control;
+use kubeng_controller::metrics::Metrics;
+use kubeng_controller::status::Publish;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::settings::{Kubernetes, Settings};
+
+/// Starts it if a cluster is served.
+///
+/// # Errors
+/// When an address to publish is neither an IP address nor a host name.
+pub(super) fn tell(
+    settings: &Settings,
+    control: &Control,
+    metrics: &Arc<Metrics>,
+    stop: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<()> {
+    let Some(kubernetes) = &settings.kubernetes else { return Ok(()) };
+    let settings = ClusterSettings {
+        kubeconfig: kubernetes.kubeconfig.clone(),
+        lease_namespace: kubernetes.lease_namespace.clone(),
+        publish: publish(kubernetes)?,
+    };
+    tasks.spawn(cluster::write(settings, control.clone(), Arc::clone(metrics), stop.clone()));
+    Ok(())
+}
+
+/// What statuses show: addresses that are given, or else those of a Service.
+fn publish(kubernetes: &Kubernetes) -> anyhow::Result<Publish> {
+    for address in &kubernetes.publish_addresses {
+        let is_usable = address.parse::<IpAddr>().is_ok() || address.parse::<Hostname>().is_ok();
+        ensure!(is_usable, "--publish-address {address:?} is neither an IP address nor a host name");
+    }
+    Ok(match &kubernetes.publish_service {
+        _ if !kubernetes.publish_addresses.is_empty() => {
+            Publish::Addresses(kubernetes.publish_addresses.clone())
+        }
+        Some(service) => Publish::Service(ObjectKey::new(
+            ObjectKind::Service,
+            &service.namespace,
+            &service.name,
+        )),
+        None => Publish::Nothing,
+    })
+}

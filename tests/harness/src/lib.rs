@@ -1,0 +1,10 @@
+//! One fake or driver per neighbour, for tests and benches.
+
+pub mod api_server;
+pub mod backend;
+pub mod client;
+pub mod cores;
+pub mod metrics;
+pub mod process;
+pub mod trust;
+pub mod usage;
