@@ -21,7 +21,7 @@ pub(crate) struct Given {
     pub(crate) manifests: Vec<PathBuf>,
 
     /// Serve what a Kubernetes API server says
-    #[arg(long, env = "KUBENG_KUBERNETES", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, env = "KUBENG_KUBERNETES", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub(crate) kubernetes: Option<bool>,
 
     /// How to reach the API server; else $KUBECONFIG, ~/.kube/config or the Pod's own account
@@ -29,7 +29,12 @@ pub(crate) struct Given {
     pub(crate) kubeconfig: Option<PathBuf>,
 
     /// Namespace to serve; may be repeated [default: all]
-    #[arg(long = "namespace", value_name = "NAME", env = "KUBENG_NAMESPACES", value_delimiter = ',')]
+    #[arg(
+        long = "namespace",
+        value_name = "NAME",
+        env = "KUBENG_NAMESPACES",
+        value_delimiter = ','
+    )]
     pub(crate) namespaces: Vec<String>,
 
     /// IngressClass to serve; may be repeated [default: all of controller kubeng.io/ingress-controller]
@@ -42,7 +47,7 @@ pub(crate) struct Given {
     pub(crate) ingress_classes: Vec<String>,
 
     /// Serve Ingresses that name no class, too
-    #[arg(long, env = "KUBENG_WITHOUT_CLASS", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, env = "KUBENG_WITHOUT_CLASS", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub(crate) without_class: Option<bool>,
 
     /// Serve Services of type ExternalName; they may reach hosts that only the proxy can reach
@@ -50,7 +55,9 @@ pub(crate) struct Given {
         long,
         env = "KUBENG_ALLOW_EXTERNAL_NAME",
         num_args = 0..=1,
-        default_missing_value = "true"
+        default_missing_value = "true",
+        value_name = "BOOL",
+        hide_possible_values = true
     )]
     pub(crate) allow_external_name: Option<bool>,
 
@@ -83,7 +90,9 @@ pub(crate) struct Given {
         long,
         env = "KUBENG_ADMIN_EXPOSED",
         num_args = 0..=1,
-        default_missing_value = "true"
+        default_missing_value = "true",
+        value_name = "BOOL",
+        hide_possible_values = true
     )]
     pub(crate) admin_exposed: Option<bool>,
 
@@ -134,7 +143,7 @@ pub(crate) struct Given {
     pub(crate) log_format: Option<String>,
 
     /// Write one line for every request
-    #[arg(long, env = "KUBENG_ACCESS_LOG", num_args = 0..=1, default_missing_value = "true")]
+    #[arg(long, env = "KUBENG_ACCESS_LOG", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub(crate) access_log: Option<bool>,
 }
 

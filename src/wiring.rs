@@ -20,9 +20,7 @@ use kubeng_controller::distribution::publisher::{PendingEndpoints, Published, Pu
 use kubeng_controller::kind::ingress::PortName;
 use kubeng_controller::metrics::Metrics;
 use kubeng_controller::reconcile::{Channels, EVENTS_WAITING_MAX, Reconciler};
-use kubeng_controller::settings::{
-    DefaultBackend, ExternalNames, TranslateSettings, WithoutClass,
-};
+use kubeng_controller::settings::{DefaultBackend, ExternalNames, TranslateSettings, WithoutClass};
 use kubeng_controller::world::World;
 use kubeng_proxy::{Proxy, ProxyFacts, ProxySettings};
 use tokio::sync::{mpsc, watch};

@@ -50,16 +50,37 @@ enum Name {
     Peers,
     /// All of them
     All,
-    /// The part of `propagation` that runs beside an API server, within its network namespace
+    /// The same with writes to an API server; part of `propagation`
+    #[value(hide = true)]
+    PropagationOfApi,
+    /// The part of that which runs within its network namespace
     #[value(hide = true)]
     PropagationInCluster,
 }
 
-const ALL: [Name; 5] = [Name::Changes, Name::Propagation, Name::Memory, Name::Lookup, Name::Peers];
+const ALL: &[Name] = &[
+    Name::Changes,
+    Name::Propagation,
+    Name::PropagationOfApi,
+    Name::Memory,
+    Name::Lookup,
+    Name::Peers,
+];
+const PROPAGATION: &[Name] = &[Name::Propagation, Name::PropagationOfApi];
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let names = if arguments.name == Name::All { &ALL } else { &[arguments.name][..] };
+    let one = &[arguments.name];
+    let names = match arguments.name {
+        Name::All => ALL,
+        Name::Propagation => PROPAGATION,
+        Name::Changes
+        | Name::Memory
+        | Name::Lookup
+        | Name::Peers
+        | Name::PropagationOfApi
+        | Name::PropagationInCluster => one,
+    };
     let setting = match Setting::find(arguments.quick) {
         Ok(setting) => setting,
         Err(error) => {
@@ -88,11 +109,8 @@ fn main() -> ExitCode {
 fn run(name: Name, setting: &Setting) -> Result<Vec<Report>> {
     match name {
         Name::Changes => until_interrupted(changes::run(setting)),
-        Name::Propagation => {
-            let mut reports = until_interrupted(propagation::run(setting))?;
-            reports.extend(propagation::cluster::enter(setting)?);
-            Ok(reports)
-        }
+        Name::Propagation => until_interrupted(propagation::run(setting)),
+        Name::PropagationOfApi => Ok(vec![propagation::cluster::enter(setting)?]),
         Name::PropagationInCluster => until_interrupted(propagation::cluster::run(setting)),
         Name::Memory => until_interrupted(memory::run(setting)),
         Name::Lookup => until_interrupted(lookup::run(setting)),

@@ -3,6 +3,9 @@
 pub(crate) mod cluster;
 mod store;
 
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -27,8 +30,10 @@ struct Phase {
     since_done: Samples,
     routes: Histogram,
     endpoints: Histogram,
-    /// Events besides those that are measured, for each second.
+    /// Changes written besides those that are measured, for each second.
     churn: f64,
+    /// How long the phase took, in seconds.
+    seconds: f64,
 }
 
 pub(crate) async fn run(setting: &Setting) -> Result<Vec<Report>> {
@@ -54,12 +59,13 @@ fn routes(setting: &Setting) -> usize {
 async fn measure(setting: &Setting, store: &Store, kubeng: &Kubeng) -> Result<[Phase; 2]> {
     let last = store::host(store.place().routes - 1);
     until_answered(kubeng.http, &last, "/", |answer| answer.status == 200).await?;
-    let idle = phase("idle", setting, store, kubeng).await?;
+    let written = Arc::new(AtomicU64::new(0));
+    let idle = phase("idle", setting, store, kubeng, &written).await?;
     let mut churn = JoinSet::new();
-    churn.spawn(make_churn(store.clone()));
+    churn.spawn(make_churn(store.clone(), Arc::clone(&written)));
     // Until it goes at its pace.
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let busy = phase("churn", setting, store, kubeng).await?;
+    let busy = phase("churn", setting, store, kubeng, &written).await?;
     if let Some(ended) = churn.try_join_next() {
         let never = ended??;
         match never {}
@@ -68,15 +74,18 @@ async fn measure(setting: &Setting, store: &Store, kubeng: &Kubeng) -> Result<[P
 }
 
 /// Makes 100 changes a second, routes and endpoints by turns, until it is dropped.
-async fn make_churn(store: Store) -> Result<std::convert::Infallible> {
+async fn make_churn(store: Store, written: Arc<AtomicU64>) -> Result<Infallible> {
     let mut pace = tokio::time::interval(Duration::from_millis(10));
     pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
     // A write to an API server takes a while; several may be under way.
     let mut writes = JoinSet::new();
     for number in 0_usize.. {
         pace.tick().await;
-        let store = store.clone();
-        writes.spawn(async move { store.churn(number).await });
+        let (store, written) = (store.clone(), Arc::clone(&written));
+        writes.spawn(async move {
+            written.fetch_add(1, Ordering::Relaxed);
+            store.churn(number).await
+        });
         while writes.len() > WRITES_MAX
             && let Some(done) = writes.join_next().await
         {
@@ -92,8 +101,10 @@ async fn phase(
     setting: &Setting,
     store: &Store,
     kubeng: &Kubeng,
+    written: &AtomicU64,
 ) -> Result<Phase> {
     let before = figures(kubeng).await?;
+    let written_before = written.load(Ordering::Relaxed);
     let started = Instant::now();
     let mut since_begun = Samples::default();
     let mut since_done = Samples::default();
@@ -101,20 +112,20 @@ async fn phase(
     for number in 0..setting.pick(400, 20) {
         let is_new = number % 2 == 0;
         let (host, color) = if is_new {
-            (format!("{name}-{number}.example.com"), Color::Red)
+            (format!("new-{name}-{number}.example.com"), Color::Red)
         } else {
             (store::host(number), if name == "idle" { Color::Blue } else { Color::Red })
         };
         let request = raw::request(&host, "/");
         let watch = tokio::task::spawn_blocking(move || first_answer(connection, &request, color));
         let begun = Instant::now();
-        let written = if is_new {
-            store.add(&format!("{name}-{number}"), &host, color).await
+        let change = if is_new {
+            store.add(&format!("new-{name}-{number}"), &host, color).await
         } else {
             store.point(number, color).await
         };
         let done = Instant::now();
-        written?;
+        change?;
         let (answered, same) = watch.await?.with_context(|| host.clone())?;
         connection = same;
         since_begun.push(answered - begun);
@@ -122,12 +133,11 @@ async fn phase(
         // Of different length, so as not to fall in step with anything.
         tokio::time::sleep(Duration::from_millis(10 + number as u64 % 7 * 4)).await;
     }
-    let took = started.elapsed();
+    let seconds = started.elapsed().as_secs_f64();
+    let churn = (written.load(Ordering::Relaxed) - written_before) as f64 / seconds;
     let after = figures(kubeng).await?;
     let [routes, endpoints] = [0, 1].map(|at: usize| after[at].since(&before[at]));
-    let measured = since_begun.len() as f64;
-    let churn = (routes.count + endpoints.count - measured).max(0.0) / took.as_secs_f64();
-    Ok(Phase { name, since_begun, since_done, routes, endpoints, churn })
+    Ok(Phase { name, since_begun, since_done, routes, endpoints, churn, seconds })
 }
 
 /// Asks until the backend of this colour answers, and says when it did.
@@ -160,7 +170,7 @@ fn report(title: &str, end_of_write: &str, phases: [Phase; 2]) -> Report {
     let head = ["phase", "measured", "events", "mean ms", "p50 ms", "p99 ms", "max ms"];
     let mut report = Report::new(title, head);
     for phase in phases {
-        let Phase { name, since_begun, since_done, routes, endpoints, churn } = phase;
+        let Phase { name, since_begun, since_done, routes, endpoints, churn, seconds } = phase;
         let seen = format!("client: from the end of the {end_of_write}");
         report.row(of_samples(name, seen, &since_done));
         let seen = "client: from the beginning of the write".to_owned();
@@ -174,7 +184,11 @@ fn report(title: &str, end_of_write: &str, phases: [Phase; 2]) -> Report {
                 report.speed_goal(text, is_met);
             }
         }
-        report.note(format!("{name}: {churn:.0} other events a second were served one by one"));
+        let [routes, endpoints] = [&routes, &endpoints].map(|served| served.count / seconds);
+        report.note(format!(
+            "{name}: {churn:.0} other changes a second were written; the process put {routes:.0} \
+             tables and {endpoints:.0} endpoint sets a second in place"
+        ));
     }
     report
         .note("clients look every 0.2 ms; figures of the process are upper bounds of its buckets");

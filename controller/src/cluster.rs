@@ -160,5 +160,5 @@ pub(crate) const FIELD_MANAGER: &str = "kubeng";
 /// The longest wait for one answer.
 pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// The name of the Lease.
-const LEASE: &str = "kubeng-leader";
+/// The name of the Lease; `deploy/rbac.yaml` names it, too.
+const LEASE: &str = "kubeng";

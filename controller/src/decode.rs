@@ -71,7 +71,7 @@ pub fn decode(value: Value, provenance: Provenance, author: Author) -> Decoded {
             status_addresses: contents.status_addresses,
             problems: notes.into_problems(),
         })),
-        Err(problem) => Decoded::Undecodable(Some(key), problem),
+        Err(problem) => Decoded::Undecodable(Some(key), *problem),
     }
 }
 
@@ -88,7 +88,7 @@ impl Contents {
     }
 }
 
-fn contents(kind: ObjectKind, value: Value, notes: &mut Notes) -> Result<Contents, Problem> {
+fn contents(kind: ObjectKind, value: Value, notes: &mut Notes) -> Result<Contents, Box<Problem>> {
     Ok(match kind {
         ObjectKind::Ingress => {
             let foreign: networking::Ingress = typed(value, notes)?;

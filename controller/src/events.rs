@@ -144,13 +144,12 @@ impl Events {
                 warn!(object = %waiting.object.key, %error, "event not written");
                 match error.code() {
                     // It will never be: the namespace goes, or the right is missing.
-                    Some(400..429) => self.metrics.events_dropped.inc(),
+                    Some(400..429) => drop(self.metrics.events_dropped.inc()),
                     Some(_) | None => {
                         self.queue.give_back(waiting, note);
                         self.queue.trouble.failed(Instant::now());
-                        return;
                     }
-                };
+                }
             }
         }
     }

@@ -156,7 +156,8 @@ impl Intake {
         for told in &self.sources {
             problems.extend(told.problems.iter().cloned());
             problems.extend(told.undecodable.values().cloned());
-            problems.extend(told.held.iter().map(|(kind, missing)| told.held_problem(*kind, missing)));
+            problems
+                .extend(told.held.iter().map(|(kind, missing)| told.held_problem(*kind, missing)));
         }
         problems.extend(self.doubles.iter().filter_map(|key| self.double(key)));
         problems

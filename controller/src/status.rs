@@ -15,7 +15,7 @@ use kubeng_config::name::ObjectKey;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
-use crate::cluster::Access;
+use crate::cluster::{Access, AskError};
 use crate::control::{Control, ControlState};
 use crate::judged::{Judged, judged, judged_one};
 use crate::kind::Body;
@@ -23,7 +23,7 @@ use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::pace::Backoff;
 use plan::{Next, Queue, Wish};
-use write::{Blame, Outcome, Writer, blame};
+use write::{Blame, Writer, blame};
 
 /// Which addresses the statuses show.
 #[derive(Clone, Debug)]
@@ -103,7 +103,8 @@ struct Statuses {
 struct Assumed {
     behind: Arc<str>,
     shows: Vec<String>,
-    since: Instant,
+    /// When it is believed no more; none: as long as the version is the same.
+    until: Option<Instant>,
 }
 
 impl Statuses {
@@ -135,7 +136,10 @@ impl Statuses {
             return;
         }
         let Some(addresses) = self.publish.addresses(&state) else { return };
-        self.assumed.retain(|_, assumed| now < assumed.since + ASSUMED_MAX);
+        self.assumed.retain(|key, assumed| {
+            let is_there = state.world().object(key).is_some();
+            is_there && assumed.until.is_none_or(|until| now < until)
+        });
         self.queue.keep(|key| state.world().object(key).is_some());
         for ingress in judged(&state) {
             let shows = shows(&self.assumed, &ingress);
@@ -191,30 +195,41 @@ impl Statuses {
         let outcome = self.writer.write(&ingress, wish).await;
         let now = Instant::now();
         match outcome {
-            Ok(Outcome { shows, was_written }) => {
-                if was_written {
-                    debug!(object = %key, "status written");
-                    self.metrics.statuses_written.inc();
-                }
+            Ok(shows) => {
+                debug!(object = %key, ?shows, "status written");
+                self.metrics.statuses_written.inc();
                 self.trouble.succeeded();
+                self.last_error = None;
                 self.queue.done(key, now);
+                // What of our addresses is left after a Clear belongs to somebody else.
+                let (shows, until) = match wish {
+                    Wish::Clear => (Vec::new(), None),
+                    Wish::Leave | Wish::Show(_) => (shows, Some(now + ASSUMED_MAX)),
+                };
                 let behind = Arc::clone(ingress.version);
-                self.assumed.insert(key.clone(), Assumed { behind, shows, since: now });
+                self.assumed.insert(key.clone(), Assumed { behind, shows, until });
             }
-            Err(error) => {
-                self.metrics.statuses_failed.inc();
-                let blame = blame(&error);
-                let error = error.to_string();
-                // A server that is away fails every write in the same way.
-                if self.last_error.as_ref() != Some(&error) {
-                    warn!(object = %key, error, "status not written");
-                }
-                self.last_error = Some(error);
-                match blame {
-                    Blame::Ingress => self.queue.failed(key, now),
-                    Blame::Server => self.trouble.failed(now),
-                }
+            Err(error) => self.failed(key, &error),
+        }
+    }
+
+    fn failed(&mut self, key: &ObjectKey, error: &AskError) {
+        let now = Instant::now();
+        match blame(error) {
+            Blame::Change => {
+                debug!(object = %key, %error, "status not written");
+                self.queue.failed(key, now);
+                return;
             }
+            Blame::Ingress => self.queue.failed(key, now),
+            Blame::Server => self.trouble.failed(now),
+        }
+        self.metrics.statuses_failed.inc();
+        let error = error.to_string();
+        // A server that is away fails every write in the same way.
+        if self.last_error.as_ref() != Some(&error) {
+            warn!(object = %key, error, "status not written");
+            self.last_error = Some(error);
         }
     }
 }

@@ -35,8 +35,8 @@ pub(crate) fn answer(query: &Query, view: &mut View<'_>) -> Answer {
             Answer::PortNumber(service::port_number(view, service, name).map_err(Arc::new))
         }
         Query::Backend(id) => Answer::Backend(Arc::new(backend::target(view, id))),
-        Query::Winner(claim) => Answer::Winner(winner(view, claim)),
-        Query::Oldest(host) => Answer::Oldest(host::oldest(view, host)),
+        Query::Winner(claim) => Answer::Winner(winner(view, claim).map(Arc::new)),
+        Query::Oldest(host) => Answer::Oldest(host::oldest(view, host).map(Arc::new)),
         Query::Host(host) => Answer::Host(Arc::new(host::settings(view, host))),
         Query::Fleet => Answer::Fleet(Arc::new(fleet::parts(view))),
         Query::Fragment(key) => Answer::Fragment(Arc::new(fragment(view, key))),

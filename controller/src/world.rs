@@ -100,7 +100,7 @@ impl World {
         let mut dirty = BTreeSet::new();
         for change in changes {
             let reads = world.take(change);
-            dirty.extend(reads.iter().flat_map(|read| world.memo.readers_of(read)));
+            dirty.extend(reads.iter().flat_map(|read| world.memo.readers_of(read, &world.objects)));
             // Where it was read may be different all the same, and Problems name that.
             dirty.extend(root_of(change.key()).filter(|root| {
                 !reads.is_empty() || world.problems.contains_key(root)

@@ -56,6 +56,10 @@ pub enum StartError {
     /// The system gave no thread or no runtime.
     #[error("cannot start a worker")]
     Worker(#[source] io::Error),
+    /// The engine did not start; the message of its panic says why, mostly that the certificate
+    /// store of the system is damaged.
+    #[error("the engine of a worker did not start")]
+    Engine,
     /// There is no certificate of our own.
     #[error("cannot prepare TLS")]
     Tls(#[source] tls::FallbackError),
@@ -132,12 +136,17 @@ impl Proxy {
             stopping: watch::Sender::new(false),
             started: Instant::now(),
         });
+        let (ready, are_ready) = std::sync::mpsc::channel();
         let (workers, commands): (Vec<_>, Vec<_>) = (0..workers)
-            .map(|number| start_worker(&shared, number, drain))
+            .map(|number| start_worker(&shared, number, drain, ready.clone()))
             .collect::<Result<Vec<_>, _>>()
             .map_err(StartError::Worker)?
             .into_iter()
             .unzip();
+        drop(ready);
+        if are_ready.iter().count() < workers.len() {
+            return Err(StartError::Engine);
+        }
         let named = watch::Sender::new(Arc::new(AllNamed::new()));
         let (resolver, stop_resolver) =
             start_resolver(named.subscribe()).map_err(StartError::Worker)?;
@@ -192,6 +201,7 @@ fn start_worker(
     shared: &Arc<Shared>,
     number: usize,
     grace: Duration,
+    ready: std::sync::mpsc::Sender<()>,
 ) -> io::Result<(RunningWorker, mpsc::Sender<Command>)> {
     let (commands, received) = mpsc::channel(COMMANDS_MAX);
     let (end, ended) = oneshot::channel();
@@ -202,6 +212,9 @@ fn start_worker(
         let cut = runtime.block_on(async {
             let metrics = shared.metrics.workers.get(number).cloned().unwrap_or_default();
             let engine = Pingora::new(&shared, number);
+            // Counted at the other end, until the last worker has told or failed.
+            let _ = ready.send(());
+            drop(ready);
             Worker::new(engine, shared, metrics).run(received, grace).await
         });
         // What is left is cut here: its tasks are dropped with the runtime.

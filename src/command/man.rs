@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use clap::{Args, CommandFactory};
+use clap::{Arg, Args, CommandFactory};
 
 use super::{CommandLine, Finding};
 
@@ -26,8 +26,17 @@ impl Man {
                 .display_name(format!("kubeng-{name}")),
         };
         let mut text = Vec::new();
-        clap_mangen::Man::new(page).render(&mut text)?;
+        clap_mangen::Man::new(page.mut_args(with_environment)).render(&mut text)?;
         std::io::stdout().write_all(&text)?;
         Ok(Finding::Fine)
     }
+}
+
+/// Names the environment variable of a flag, which the generator leaves out.
+fn with_environment(flag: Arg) -> Arg {
+    let Some(variable) = flag.get_env().map(|name| name.to_string_lossy().into_owned()) else {
+        return flag;
+    };
+    let help = flag.get_help().map(ToString::to_string).unwrap_or_default();
+    flag.help(format!("{help} [env: {variable}]"))
 }

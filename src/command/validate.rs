@@ -29,7 +29,8 @@ impl Validate {
     pub(super) fn run(self) -> anyhow::Result<Finding> {
         let loaded = load::load(&self.paths, &self.reading)?;
         let problems = loaded.problems();
-        let errors = problems.iter().filter(|problem| problem.severity() == Severity::Error).count();
+        let errors =
+            problems.iter().filter(|problem| problem.severity() == Severity::Error).count();
         let warnings = problems.len() - errors;
         match self.output {
             Output::Json => println!("{}", serde_json::to_string_pretty(problems)?),

@@ -39,17 +39,18 @@ pub(super) fn tell(
 fn publish(kubernetes: &Kubernetes) -> anyhow::Result<Publish> {
     for address in &kubernetes.publish_addresses {
         let is_usable = address.parse::<IpAddr>().is_ok() || address.parse::<Hostname>().is_ok();
-        ensure!(is_usable, "--publish-address {address:?} is neither an IP address nor a host name");
+        ensure!(
+            is_usable,
+            "--publish-address {address:?} is neither an IP address nor a host name"
+        );
     }
     Ok(match &kubernetes.publish_service {
         _ if !kubernetes.publish_addresses.is_empty() => {
             Publish::Addresses(kubernetes.publish_addresses.clone())
         }
-        Some(service) => Publish::Service(ObjectKey::new(
-            ObjectKind::Service,
-            &service.namespace,
-            &service.name,
-        )),
+        Some(service) => {
+            Publish::Service(ObjectKey::new(ObjectKind::Service, &service.namespace, &service.name))
+        }
         None => Publish::Nothing,
     })
 }

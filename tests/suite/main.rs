@@ -1,4 +1,13 @@
 //! The whole product over real sockets; one module per promise.
 
+mod admin;
+mod cluster;
+mod commands;
+mod demo;
+mod ingress;
 mod pages;
+mod reload;
+mod shutdown;
+mod start;
+mod support;
 mod tidy;

@@ -80,9 +80,11 @@ impl Store {
                 self.write_service(&namespace, color.name(), &[(address, true)]).await?;
             }
         }
-        for number in 0..CHURN_SERVICES {
-            self.write_service(&namespace_name(0), &churn_name(number), &self.churn_endpoints(0))
-                .await?;
+        for name in (0..CHURN_SERVICES).map(churn_name) {
+            let namespace = namespace_name(0);
+            self.write_service(&namespace, &name, &self.churn_endpoints(0)).await?;
+            // Endpoints that no route needs would not reach a replica.
+            self.write_ingress(&namespace, &name, &format!("{name}.example.com"), &name).await?;
         }
         let mut writes = JoinSet::new();
         for number in 0..routes {

@@ -48,7 +48,13 @@ impl Header {
         };
         let Value::Object(document) = value else {
             let message = format!("{} stands where an object is expected", type_of(value));
-            return wrong(None, "", BAD_VALUE, message, "write apiVersion, kind, metadata and spec");
+            return wrong(
+                None,
+                "",
+                BAD_VALUE,
+                message,
+                "write apiVersion, kind, metadata and spec",
+            );
         };
         let text = |name: &str| document.get(name).and_then(Value::as_str);
         let Some(api_version) = text("apiVersion").filter(|text| !text.is_empty()) else {

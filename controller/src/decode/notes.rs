@@ -23,7 +23,13 @@ impl Notes {
     }
 
     /// A Problem of this Object.
-    pub(crate) fn problem(&self, field: &str, code: Code, message: String, remedy: &str) -> Problem {
+    pub(crate) fn problem(
+        &self,
+        field: &str,
+        code: Code,
+        message: String,
+        remedy: &str,
+    ) -> Problem {
         Problem {
             subject: Subject::Object(self.key.clone()),
             field: field.to_owned(),
@@ -59,13 +65,13 @@ impl Notes {
 
     /// Fails with the first unknown field at or below `part`: what a kind of
     /// ours does not know may have been meant to protect something.
-    pub(crate) fn refuse_unknown_fields(&mut self, part: &str) -> Result<(), Problem> {
+    pub(crate) fn refuse_unknown_fields(&mut self, part: &str) -> Result<(), Box<Problem>> {
         let found = self.problems.iter().position(|problem| {
             problem.code == UNKNOWN_FIELD
                 && (self.is_manifest() || super::field::is_within(&problem.field, part))
         });
         match found {
-            Some(index) => Err(self.problems.swap_remove(index)),
+            Some(index) => Err(Box::new(self.problems.swap_remove(index))),
             None => Ok(()),
         }
     }

@@ -16,7 +16,7 @@ fn cluster() -> Provenance {
 fn object(value: Value) -> Object {
     match decode(value, file(), Author::Operator) {
         Decoded::Object(object) => *object,
-        other => panic!("{other:?}"),
+        other @ (Decoded::Ignored | Decoded::Undecodable(..)) => panic!("{other:?}"),
     }
 }
 
@@ -24,7 +24,7 @@ fn object(value: Value) -> Object {
 fn undecodable(value: Value) -> (Option<String>, Problem) {
     match decode(value, file(), Author::Operator) {
         Decoded::Undecodable(key, problem) => (key.map(|key| key.to_string()), problem),
-        other => panic!("{other:?}"),
+        other @ (Decoded::Ignored | Decoded::Object(_)) => panic!("{other:?}"),
     }
 }
 
@@ -120,7 +120,8 @@ fn metadata_is_kept_as_far_as_it_is_used() {
     let mut value = ingress(json!({}));
     value["metadata"]["creationTimestamp"] = json!("2026-01-01T00:00:00Z");
     value["metadata"]["uid"] = json!("u-1");
-    value["status"] = json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}, {"hostname": "lb"}]}});
+    value["status"] =
+        json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}, {"hostname": "lb"}]}});
     let object = object(value);
     assert_eq!(object.created, 1_767_225_600);
     assert_eq!(object.uid.as_deref(), Some("u-1"));
@@ -150,10 +151,7 @@ fn unknown_fields_are_problems_with_pointer_and_suggestion() {
     assert_eq!(
         told,
         [
-            (
-                "/spec/rules/0/hots",
-                "there is no field \"hots\" here; did you mean \"host\"?"
-            ),
+            ("/spec/rules/0/hots", "there is no field \"hots\" here; did you mean \"host\"?"),
             (
                 "/spec/rules/0/http/paths/0/backend/service/prot",
                 "there is no field \"prot\" here; did you mean \"port\"?"
@@ -317,7 +315,10 @@ fn only_tls_secrets_are_read_and_only_their_two_entries() {
     let mut broken = secret("kubernetes.io/tls");
     broken["data"]["tls.crt"] = json!("not base64!");
     let (key, problem) = undecodable(broken);
-    assert_eq!((key.as_deref(), problem.field.as_str()), (Some("Secret/default/t"), "/data/tls.crt"));
+    assert_eq!(
+        (key.as_deref(), problem.field.as_str()),
+        (Some("Secret/default/t"), "/data/tls.crt")
+    );
 }
 
 #[test]

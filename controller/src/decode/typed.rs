@@ -13,7 +13,10 @@ use super::suggest::nearest_field;
 ///
 /// For what an API server sent, only unknown fields of a `spec` are noted: its
 /// `metadata` may be newer than we are.
-pub(crate) fn typed<T: DeserializeOwned>(value: Value, notes: &mut Notes) -> Result<T, Problem> {
+pub(crate) fn typed<T: DeserializeOwned>(
+    value: Value,
+    notes: &mut Notes,
+) -> Result<T, Box<Problem>> {
     let mut unknown = Vec::new();
     let mut track = serde_path_to_error::Track::new();
     let deserializer = serde_path_to_error::Deserializer::new(value, &mut track);
@@ -34,12 +37,12 @@ pub(crate) fn typed<T: DeserializeOwned>(value: Value, notes: &mut Notes) -> Res
         Err(error) => {
             let error: serde_json::Error = error;
             let pointer = pointer_of(&track.path());
-            Err(notes.problem(
+            Err(Box::new(notes.problem(
                 &pointer,
                 BAD_VALUE,
                 without_position(&error.to_string()),
                 "write a value of the type that the field has",
-            ))
+            )))
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::kind::ingress_class::IngressClass;
 use crate::object::Author;
 
 fn key(number: u8) -> ObjectKey {
-    let kind = if number % 2 == 0 { ObjectKind::Ingress } else { ObjectKind::Service };
+    let kind = if number.is_multiple_of(2) { ObjectKind::Ingress } else { ObjectKind::Service };
     ObjectKey::new(kind, "shop", &format!("o{number}"))
 }
 
@@ -45,10 +45,8 @@ fn intake(sources: usize) -> Intake {
 }
 
 fn says(object: &Object) -> String {
-    match &object.body {
-        Body::IngressClass(class) => class.controller.clone(),
-        other => panic!("{other:?}"),
-    }
+    let Body::IngressClass(class) = &object.body else { panic!("{object:?}") };
+    class.controller.clone()
 }
 
 fn ingresses(numbers: std::ops::Range<u16>) -> Event {

@@ -26,10 +26,8 @@ impl TlsSecret {
             let encoded = data.remove(name).map(|bytes| bytes.0);
             text.remove(name).map(String::into_bytes).or(encoded)
         };
-        let secret = Self {
-            chain: take("tls.crt").map(Arc::from),
-            key: take("tls.key").map(Secret::new),
-        };
+        let secret =
+            Self { chain: take("tls.crt").map(Arc::from), key: take("tls.key").map(Secret::new) };
         data.into_values().for_each(|mut bytes| bytes.0.zeroize());
         text.into_values().for_each(|mut text| text.zeroize());
         secret

@@ -3,8 +3,8 @@
 use k8s_openapi::api::core::v1 as foreign;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::decode::notes::Notes;
 use super::ingress::PortName;
+use crate::decode::notes::Notes;
 
 /// What a Service says.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

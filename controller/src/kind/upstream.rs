@@ -84,7 +84,7 @@ impl Upstream {
     pub(crate) fn decode(
         object: UpstreamOnWire,
         notes: &Notes,
-    ) -> Result<(ObjectMeta, Self), Problem> {
+    ) -> Result<(ObjectMeta, Self), Box<Problem>> {
         let spec = object.spec;
         let endpoints = spec.endpoints.into_iter().enumerate();
         let upstream = Self {
@@ -103,9 +103,10 @@ impl Upstream {
 }
 
 impl UpstreamEndpoint {
-    fn decode(endpoint: EndpointOnWire, index: usize, notes: &Notes) -> Result<Self, Problem> {
+    fn decode(endpoint: EndpointOnWire, index: usize, notes: &Notes) -> Result<Self, Box<Problem>> {
         let wrong = |name: &str, message: String, remedy: &str| {
-            notes.problem(&format!("/spec/endpoints/{index}/{name}"), BAD_VALUE, message, remedy)
+            let field = format!("/spec/endpoints/{index}/{name}");
+            Box::new(notes.problem(&field, BAD_VALUE, message, remedy))
         };
         let port = u16::try_from(endpoint.port).ok().filter(|port| *port != 0);
         let weight = endpoint.weight.unwrap_or(1);

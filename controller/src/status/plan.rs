@@ -15,11 +15,8 @@ pub(crate) enum Wish {
     Leave,
     /// It shows these addresses.
     Show(Vec<String>),
-    /// It shows no more addresses, if those that it shows were written by us.
-    Clear {
-        /// What it shows, and what must have been written by us.
-        ours: Vec<String>,
-    },
+    /// It shows no more addresses that we wrote and nobody else has written since.
+    Clear,
 }
 
 /// What should become of the status of an Ingress that shows `shows`.
@@ -40,7 +37,7 @@ pub(crate) fn wish(verdict: &Verdict<'_>, shows: &[String], addresses: &[String]
                 None => Wish::Show(addresses.to_vec()),
             }
         }
-        Verdict::Foreign if is_shown => Wish::Clear { ours: shows.to_vec() },
+        Verdict::Foreign if is_shown => Wish::Clear,
         Verdict::Foreign => Wish::Leave,
     }
 }

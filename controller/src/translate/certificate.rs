@@ -130,9 +130,9 @@ fn about(leaf: &CertificateDer<'_>) -> Result<About, String> {
         .subject_alternative_name()
         .map_err(|_| "the first certificate of tls.crt has broken names".to_owned())?;
     let names = alternative.iter().flat_map(|names| &names.value.general_names);
-    let names = names.filter_map(|name| match name {
-        GeneralName::DNSName(name) => Some((*name).to_owned()),
-        _ => None,
+    let names = names.filter_map(|name| {
+        let GeneralName::DNSName(name) = name else { return None };
+        Some((*name).to_owned())
     });
     let digest = Digest::of([parsed.public_key().raw]);
     Ok(About {

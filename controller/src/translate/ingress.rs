@@ -19,7 +19,6 @@ use super::ingress_tls;
 use super::refusal::Refused;
 use crate::kind::ingress::{Ingress, IngressBackend, IngressPath, IngressRule};
 use crate::object::Object;
-use crate::world::objects::Group;
 use crate::world::query::{Claim, DefaultOfIngress};
 use crate::world::view::View;
 
@@ -238,14 +237,14 @@ fn shadowed_by(
 ) -> Option<ObjectKey> {
     let claim: Arc<str> = claim.into();
     let mut winner = None;
-    if view.is_crowd(Group::Claim(Arc::clone(&claim))) {
-        winner = view.winner(claim);
+    if view.is_contested(&claim) {
+        winner = view.winner(claim).map(|winner| (*winner).clone());
     }
     if let PathMatch::Otherwise = path
         && let Some(oldest) = view.oldest(host)
         && oldest.default_backend == DefaultOfIngress::Given
     {
-        winner = Some(oldest.ingress);
+        winner = Some(oldest.ingress.clone());
     }
     winner.filter(|winner| *winner != object.key)
 }
@@ -285,16 +284,19 @@ fn lead(
     ingress: &ObjectKey,
     backend: &IngressBackend,
 ) -> Result<BackendId, Arc<Refused>> {
-    let namespace = &ingress.namespace;
+    let key = |kind, name: &str| ObjectKey {
+        kind,
+        namespace: Arc::clone(&ingress.namespace),
+        name: name.into(),
+    };
     match backend {
         IngressBackend::Service { name, port } => {
-            view.service_port(&ObjectKey::new(ObjectKind::Service, namespace, name), port)
+            view.service_port(&key(ObjectKind::Service, name), port)
         }
         IngressBackend::Resource { group, kind, name }
             if group == "kubeng.io" && kind == "Upstream" =>
         {
-            let object = ObjectKey::new(ObjectKind::Upstream, namespace, name);
-            view.backend(BackendId { object, port: None })
+            view.backend(BackendId { object: key(ObjectKind::Upstream, name), port: None })
         }
         IngressBackend::Resource { group, kind, name } => {
             let group = if group.is_empty() { "the core group" } else { group };

@@ -111,7 +111,8 @@ impl Case {
             let provenance = Provenance::File { path: (*name).into(), line };
             match decode(value, provenance, author) {
                 Decoded::Object(object) => Arc::from(object),
-                other => panic!("{name}:{line}: {other:?}"),
+                Decoded::Ignored => panic!("{name}:{line}: of a kind that is not read"),
+                Decoded::Undecodable(_, problem) => panic!("{name}:{line}: {problem}"),
             }
         });
         Self { objects: objects.collect(), settings: settings(told), requests }

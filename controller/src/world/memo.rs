@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use kubeng_config::name::{BackendId, ObjectKey, ObjectKind};
+
 use super::objects::Objects;
 use super::query::{Answer, Query, Read};
 use super::view::{Noted, View};
@@ -22,9 +24,7 @@ pub(crate) struct Memo {
 #[derive(Clone, Debug)]
 struct Remembered {
     answer: Answer,
-    marks: Arc<[u64]>,
-    /// Most queries that ask others ask few; most ask none.
-    asked: Option<Arc<[Query]>>,
+    noted: Arc<Noted>,
 }
 
 impl Memo {
@@ -59,13 +59,43 @@ impl Memo {
     }
 
     /// Everyone who has read `read`.
-    pub(crate) fn readers_of(&self, read: &Read) -> Vec<Query> {
+    ///
+    /// Two kinds of readers are not remembered, because they follow from the
+    /// read itself and would be half of all: what is about an Object reads it,
+    /// and an Ingress asks whether it is alone with each of its claims.
+    pub(crate) fn readers_of(&self, read: &Read, objects: &Objects) -> Vec<Query> {
         let mark = read.mark();
-        self.readers
+        let mut readers: Vec<Query> = self
+            .readers
             .range((mark, Query::Classless)..)
             .take_while(|(other, _)| *other == mark)
             .map(|(_, query)| query.clone())
-            .collect()
+            .collect();
+        match read {
+            Read::Object(key) => readers.extend(self.about(key)),
+            Read::Crowd(group) => {
+                readers.extend(objects.members(group).cloned().map(Query::Fragment));
+            }
+            Read::Group(_) | Read::Query(_) => {}
+        }
+        readers
+    }
+
+    /// The remembered queries that are about the Object of `key`: see [`Query::is_about`].
+    fn about(&self, key: &ObjectKey) -> Vec<Query> {
+        let backend = |port| Query::Backend(BackendId { object: key.clone(), port });
+        let firsts = match key.kind {
+            ObjectKind::Ingress => vec![Query::Fragment(key.clone())],
+            ObjectKind::Service => vec![Query::PortNumber(key.clone(), "".into()), backend(None)],
+            ObjectKind::Secret => vec![Query::Certificate(key.clone())],
+            ObjectKind::Upstream => vec![backend(None)],
+            ObjectKind::IngressClass | ObjectKind::EndpointSlice => Vec::new(),
+        };
+        let from = |first: Query| {
+            let queries = self.answers.range(first..).map(|(query, _)| query);
+            queries.take_while(|query| query.is_about(key)).cloned()
+        };
+        firsts.into_iter().flat_map(from).collect()
     }
 
     /// Asks again whatever may have changed, lowest level first, so that nothing is asked twice.
@@ -86,7 +116,7 @@ impl Memo {
                 (None, _) | (Some(_), None) => false,
             };
             if !looks_the_same {
-                dirty.extend(self.readers_of(&Read::Query(query)));
+                dirty.extend(self.readers_of(&Read::Query(query), objects));
             }
         }
         self.forget_unread(objects);
@@ -102,23 +132,16 @@ impl Memo {
 
     fn remember(&mut self, query: &Query, answer: Answer, noted: Noted) {
         self.touched.insert(query.clone());
-        let before = self.answers.get(query).cloned();
-        let old_marks: &[u64] = before.as_ref().map_or(&[], |before| &before.marks);
-        for mark in old_marks.iter().filter(|mark| !noted.marks.contains(mark)) {
+        let old = self.answers.get(query).map(|before| Arc::clone(&before.noted)).unwrap_or_default();
+        for mark in old.marks.iter().filter(|mark| !noted.marks.contains(mark)) {
             self.readers.remove(&(*mark, query.clone()));
         }
-        for mark in noted.marks.iter().filter(|mark| !old_marks.contains(mark)) {
+        for mark in noted.marks.iter().filter(|mark| !old.marks.contains(mark)) {
             self.readers.insert((*mark, query.clone()));
         }
-        if let Some(asked) = before.as_ref().and_then(|before| before.asked.as_ref()) {
-            self.touched.extend(asked.iter().filter(|asked| !noted.asked.contains(asked)).cloned());
-        }
-        let marks = match &before {
-            Some(before) if *before.marks == *noted.marks => Arc::clone(&before.marks),
-            Some(_) | None => noted.marks.into(),
-        };
-        let asked = (!noted.asked.is_empty()).then(|| noted.asked.into());
-        self.answers.insert(query.clone(), Remembered { answer, marks, asked });
+        self.touched.extend(old.asked.iter().filter(|asked| !noted.asked.contains(asked)).cloned());
+        let noted = if *old == noted { old } else { Arc::new(noted) };
+        self.answers.insert(query.clone(), Remembered { answer, noted });
     }
 
     /// Forgets what nobody needs: highest level first, so that one pass is enough.
@@ -129,13 +152,11 @@ impl Memo {
                 continue;
             }
             let Some(gone) = self.answers.remove(&query) else { continue };
-            for mark in gone.marks.iter() {
+            for mark in &gone.noted.marks {
                 self.readers.remove(&(*mark, query.clone()));
             }
-            if let Some(asked) = gone.asked {
-                candidates.extend(asked.iter().cloned());
-                self.touched.extend(asked.iter().cloned());
-            }
+            candidates.extend(gone.noted.asked.iter().cloned());
+            self.touched.extend(gone.noted.asked.iter().cloned());
         }
     }
 

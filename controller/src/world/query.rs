@@ -43,7 +43,22 @@ pub(crate) enum Query {
     Fragment(ObjectKey),
 }
 
-/// What a query gave. Cheap to clone.
+impl Query {
+    /// Whether the query is about the Object of `key`, and so reads it by nature.
+    pub(crate) fn is_about(&self, key: &ObjectKey) -> bool {
+        match self {
+            Self::Certificate(about) | Self::PortNumber(about, _) | Self::Fragment(about) => {
+                about == key
+            }
+            Self::Backend(id) => id.object == *key,
+            Self::Classless | Self::Winner(_) | Self::Oldest(_) | Self::Host(_) | Self::Fleet => {
+                false
+            }
+        }
+    }
+}
+
+/// What a query gave. Cheap to clone, and small: there is one for every Object.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Answer {
     /// Of [`Query::Classless`].
@@ -55,9 +70,9 @@ pub(crate) enum Answer {
     /// Of [`Query::Backend`].
     Backend(Arc<Target>),
     /// Of [`Query::Winner`].
-    Winner(Option<ObjectKey>),
+    Winner(Option<Arc<ObjectKey>>),
     /// Of [`Query::Oldest`].
-    Oldest(Option<Oldest>),
+    Oldest(Option<Arc<Oldest>>),
     /// Of [`Query::Host`].
     Host(Arc<HostSettings>),
     /// Of [`Query::Fleet`].
@@ -157,7 +172,7 @@ pub(crate) enum Read {
     Object(ObjectKey),
     /// The members of a group and their order.
     Group(Group),
-    /// Whether a group has more than one member.
+    /// Whether a group has more than one member. Never noted: see [`Memo`](super::memo::Memo).
     Crowd(Group),
     /// An answer.
     Query(Query),

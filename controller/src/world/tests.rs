@@ -243,7 +243,7 @@ fn judged_between(before: &World, after: &World) -> BTreeSet<ObjectKey> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     #[test]
     fn a_step_gives_what_a_rebuild_gives(

@@ -18,6 +18,16 @@ use crate::translate::certificate::Chain;
 use crate::translate::host::HostSettings;
 use crate::translate::refusal::Refused;
 
+/// The contents of an answer, which is of the kind of its query: one `match` makes all of them.
+macro_rules! answer {
+    ($kind:ident, $answer:expr) => {{
+        let Answer::$kind(contents) = $answer else {
+            unreachable!("`translate::answer` pairs each query with its kind of answer")
+        };
+        contents
+    }};
+}
+
 /// What one query sees. Also a question that found nothing is noted: the answer may change.
 pub(crate) struct View<'a> {
     asker: &'a Query,
@@ -28,7 +38,7 @@ pub(crate) struct View<'a> {
 }
 
 /// What a query has read.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Noted {
     /// The marks of all reads.
     pub(crate) marks: Vec<u64>,
@@ -52,6 +62,8 @@ impl<'a> View<'a> {
         self.noted.marks.dedup();
         self.noted.asked.sort_unstable();
         self.noted.asked.dedup();
+        self.noted.marks.shrink_to_fit();
+        self.noted.asked.shrink_to_fit();
         self.noted
     }
 
@@ -60,9 +72,11 @@ impl<'a> View<'a> {
         self.settings
     }
 
-    /// The Object of `key`.
+    /// The Object of `key`. Whoever is about it reads it by nature, so that is not noted.
     pub(crate) fn object(&mut self, key: &ObjectKey) -> Option<Arc<Object>> {
-        self.note(&Read::Object(key.clone()));
+        if !self.asker.is_about(key) {
+            self.note(&Read::Object(key.clone()));
+        }
         self.objects.get(key).cloned()
     }
 
@@ -110,27 +124,20 @@ impl<'a> View<'a> {
         None
     }
 
-    /// Whether `group` has more than one member.
-    pub(crate) fn is_crowd(&mut self, group: Group) -> bool {
-        let is_crowd = self.objects.is_crowd(&group);
-        self.note(&Read::Crowd(group));
-        is_crowd
+    /// Whether others make `claim` too. An Ingress may ask only for claims of
+    /// its own, and does so by nature, so that is not noted.
+    pub(crate) fn is_contested(&self, claim: &Arc<str>) -> bool {
+        self.objects.is_crowd(&Group::Claim(Arc::clone(claim)))
     }
 
     /// Whether Ingresses without a class are ours.
     pub(crate) fn classless(&mut self) -> Claim {
-        match self.ask(Query::Classless) {
-            Answer::Classless(claim) => claim,
-            other => wrong(&other),
-        }
+        answer!(Classless, self.ask(Query::Classless))
     }
 
     /// Chain and key of the Secret of `key`.
     pub(crate) fn certificate(&mut self, key: &ObjectKey) -> Arc<Chain> {
-        match self.ask(Query::Certificate(key.clone())) {
-            Answer::Certificate(chain) => chain,
-            other => wrong(&other),
-        }
+        answer!(Certificate, self.ask(Query::Certificate(key.clone())))
     }
 
     /// The Backend of a Service port, or why there is none.
@@ -142,10 +149,8 @@ impl<'a> View<'a> {
         let number = match port {
             PortName::Number(number) => *number,
             PortName::Name(name) => {
-                match self.ask(Query::PortNumber(service.clone(), name.as_str().into())) {
-                    Answer::PortNumber(number) => number?,
-                    other => wrong(&other),
-                }
+                let query = Query::PortNumber(service.clone(), name.as_str().into());
+                answer!(PortNumber, self.ask(query))?
             }
         };
         self.backend(BackendId { object: service.clone(), port: Some(number) })
@@ -153,37 +158,26 @@ impl<'a> View<'a> {
 
     /// The Backend itself if it can be used, or why it cannot.
     pub(crate) fn backend(&mut self, id: BackendId) -> Result<BackendId, Arc<Refused>> {
-        match self.ask(Query::Backend(id.clone())) {
-            Answer::Backend(target) => match &*target {
-                Target::Usable { .. } => Ok(id),
-                Target::Refused { because, .. } => Err(Arc::clone(because)),
-            },
-            other => wrong(&other),
+        let target = answer!(Backend, self.ask(Query::Backend(id.clone())));
+        match &*target {
+            Target::Usable { .. } => Ok(id),
+            Target::Refused { because, .. } => Err(Arc::clone(because)),
         }
     }
 
     /// The oldest Ingress of ours that makes `claim`.
-    pub(crate) fn winner(&mut self, claim: Arc<str>) -> Option<ObjectKey> {
-        match self.ask(Query::Winner(claim)) {
-            Answer::Winner(winner) => winner,
-            other => wrong(&other),
-        }
+    pub(crate) fn winner(&mut self, claim: Arc<str>) -> Option<Arc<ObjectKey>> {
+        answer!(Winner, self.ask(Query::Winner(claim)))
     }
 
     /// The oldest Ingress of ours that names `host` in a rule.
-    pub(crate) fn oldest(&mut self, host: &HostMatch) -> Option<Oldest> {
-        match self.ask(Query::Oldest(host.clone())) {
-            Answer::Oldest(oldest) => oldest,
-            other => wrong(&other),
-        }
+    pub(crate) fn oldest(&mut self, host: &HostMatch) -> Option<Arc<Oldest>> {
+        answer!(Oldest, self.ask(Query::Oldest(host.clone())))
     }
 
     /// What all Ingresses of `host` decide together.
     pub(crate) fn host(&mut self, host: &HostMatch) -> Arc<HostSettings> {
-        match self.ask(Query::Host(host.clone())) {
-            Answer::Host(settings) => settings,
-            other => wrong(&other),
-        }
+        answer!(Host, self.ask(Query::Host(host.clone())))
     }
 
     fn ask(&mut self, query: Query) -> Answer {
@@ -196,9 +190,4 @@ impl<'a> View<'a> {
     fn note(&mut self, read: &Read) {
         self.noted.marks.push(read.mark());
     }
-}
-
-/// Answers are made by one `match` over the queries, which pairs each with its kind.
-fn wrong(answer: &Answer) -> ! {
-    unreachable!("a query was given the answer of another: {answer:?}")
 }

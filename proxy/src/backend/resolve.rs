@@ -1,6 +1,7 @@
 //! Endpoints that people wrote as DNS names: resolved by each replica, and checked each time.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -113,19 +114,25 @@ async fn resolve_all(backends: &AllNamed, before: Answers) -> Answers {
 }
 
 async fn resolve(name: &Hostname) -> Option<BTreeSet<IpAddr>> {
-    // The dot keeps search lists out: a name means the same everywhere.
-    let absolute = format!("{name}.");
-    match timeout(ANSWER, tokio::net::lookup_host((absolute, 0))).await {
-        Ok(Ok(addresses)) => Some(addresses.map(|address| address.ip().to_canonical()).collect()),
-        Ok(Err(error)) => {
+    // With the dot first: search lists, which a neighbour may be part of, stay out where they can.
+    // Without it second: the file of hosts knows only names without.
+    let mut found = look_up(format!("{name}.")).await;
+    if found.is_err() {
+        found = look_up(name.to_string()).await;
+    }
+    match found {
+        Ok(addresses) => Some(addresses),
+        Err(error) => {
             tracing::warn!(%name, %error, "name of a backend cannot be resolved");
             None
         }
-        Err(_) => {
-            tracing::warn!(%name, "name of a backend is not answered");
-            None
-        }
     }
+}
+
+async fn look_up(name: String) -> io::Result<BTreeSet<IpAddr>> {
+    let found = timeout(ANSWER, tokio::net::lookup_host((name, 0))).await;
+    let addresses = found.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    Ok(addresses.map(|address| address.ip().to_canonical()).collect())
 }
 
 const PERIOD: Duration = Duration::from_secs(30);
@@ -149,5 +156,11 @@ mod tests {
         assert_eq!(addresses(&tenant), ["10.0.0.1:81", "10.0.0.2:80"]);
         let operator = endpoints(&written, AddressRule::Operator, answer);
         assert_eq!(operator.as_slice().len(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_only_the_file_of_hosts_knows_is_found() {
+        let found = resolve(&"localhost".parse().unwrap()).await.unwrap();
+        assert!(found.iter().all(IpAddr::is_loopback) && !found.is_empty(), "{found:?}");
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use kubeng_config::canonical::Digest;
 use kubeng_config::certificate::Secret;
-use kubeng_config::delta::Delta;
+use kubeng_config::delta::{Delta, PartKey};
 use kubeng_config::endpoint::EndpointSet;
 use kubeng_config::listener::Protocol;
 use kubeng_config::name::{BackendId, SecretId};
@@ -54,22 +54,33 @@ impl TableWriter {
     /// When it does not fit, or a part of it cannot be served. Nothing has changed then.
     pub fn apply(&mut self, delta: &Delta) -> Result<Applied, Rejection> {
         let before = self.shared.table.load_full();
-        let mut secrets = self.secrets.clone();
-        secrets.extend(delta.secrets.iter().cloned());
-        let mut compiler =
-            Compiler { secrets: &secrets, keys: &mut self.keys, metrics: &self.shared.metrics };
+        let with_new = (!delta.secrets.is_empty()).then(|| {
+            let mut secrets = self.secrets.clone();
+            secrets.extend(delta.secrets.iter().cloned());
+            secrets
+        });
+        let mut compiler = Compiler {
+            secrets: with_new.as_ref().unwrap_or(&self.secrets),
+            keys: &mut self.keys,
+            metrics: &self.shared.metrics,
+        };
         let Compiled { table, endpoints } = compiler.compile(&before, delta)?;
         for (state, set) in endpoints {
             state.store(&set);
         }
         let table = Arc::new(table);
         self.shared.table.store(table.clone());
-        if !delta.secrets.is_empty() || secrets.len() > table.snapshot.certificates().len() {
-            keep_used(&mut secrets, &table.snapshot);
+        if let Some(secrets) = with_new {
+            self.secrets = secrets;
         }
-        self.secrets = secrets;
-        self.tell_names(&table);
-        Ok(Applied { digest: table.digest(), unbound: self.become_like(&table) })
+        if touches(delta, |key| matches!(key, PartKey::Certificate(_))) {
+            keep_used(&mut self.secrets, &table.snapshot);
+        }
+        if touches(delta, |key| matches!(key, PartKey::Backend(_))) {
+            self.tell_names(&table);
+        }
+        // `Snapshot::with` has checked that the Delta led where it says.
+        Ok(Applied { digest: delta.target, unbound: self.become_like(&table) })
     }
 
     /// Puts Endpoints in place, beside the configuration. A Backend that is not served is passed over.
@@ -140,6 +151,11 @@ impl TableWriter {
             !is_same
         });
     }
+}
+
+/// Whether a Part with such a key is put in or taken out.
+fn touches(delta: &Delta, is_such: impl Fn(&PartKey) -> bool) -> bool {
+    delta.removed.iter().any(&is_such) || delta.upserts.iter().any(|part| is_such(&part.key()))
 }
 
 /// Forgets keys that no certificate uses; they are wiped when freed.

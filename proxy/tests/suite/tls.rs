@@ -6,7 +6,10 @@ use http_body_util::{BodyExt, Empty};
 use hyper::Request;
 use hyper::body::Bytes;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use kubeng_config::delta::PartKey;
+use kubeng_config::backend::BackendProtocol;
+use kubeng_config::backend::tls::{BackendTls, Roots};
+use kubeng_config::delta::{AnyPart, PartKey};
+use kubeng_config::part::Part;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
@@ -152,4 +155,36 @@ async fn http2_is_agreed_by_alpn() {
         assert!(body.contains("\nhost: a.example\n"), "{body}");
         assert!(body.contains("\nx-forwarded-proto: https\n"), "{body}");
     }
+}
+
+#[tokio::test]
+async fn a_backend_whose_certificate_nobody_vouches_for_is_not_spoken_to() {
+    let made = rcgen::generate_simple_self_signed(["back.example".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    spawn(async move {
+        loop {
+            let (tcp, _) = listener.accept().await.unwrap();
+            if let Ok(mut stream) = acceptor.accept(tcp).await {
+                assert_eq!(stream.read(&mut [0; 16]).await.unwrap_or(0), 0, "a request came");
+            }
+        }
+    });
+    let mut replica = Replica::start();
+    replica.serve(&[address]);
+    let AnyPart::Backend(id, part) = backend("web", BackendProtocol::Http1) else { unreachable!() };
+    let mut spec = (**part.value()).clone();
+    spec.tls =
+        Some(BackendTls { server_name: "back.example".parse().unwrap(), roots: Roots::System });
+    replica.change([AnyPart::Backend(id, Part::new(spec))]);
+    assert_eq!(get(replica.http, "a", "/").await.status, 502);
 }

@@ -16,8 +16,8 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-pub use state::{Asked, Fault, Verb};
 use state::State;
+pub use state::{Asked, Fault, Verb};
 
 /// A running fake. It ends when dropped.
 pub struct ApiServer {

@@ -3,6 +3,7 @@
 pub mod api_server;
 pub mod backend;
 pub mod client;
+pub mod cluster;
 pub mod cores;
 pub mod metrics;
 pub mod process;

@@ -135,7 +135,8 @@ impl Board {
     fn sync(&mut self, kind: ObjectKind) {
         let mut scopes = self.scopes.iter().filter(|(scope, _)| scope.kind == kind);
         let is_known = kind != ObjectKind::Secret || self.are_references_known;
-        if !is_known || self.synced.contains(&kind) || !scopes.all(|(_, heard)| heard.has_answered) {
+        if !is_known || self.synced.contains(&kind) || !scopes.all(|(_, heard)| heard.has_answered)
+        {
             return;
         }
         self.synced.insert(kind);

@@ -47,14 +47,16 @@ impl Failure {
 
     /// An answer, or a watch, that was silent for too long.
     pub(crate) fn silent(scope: &Scope, after: Duration) -> Self {
-        let text = format!("no answer about {} within {} s", scope.role_resource(), after.as_secs());
+        let text =
+            format!("no answer about {} within {} s", scope.role_resource(), after.as_secs());
         Self::Other(problem(text, "look at the API server and the way to it"), None)
     }
 
     pub(crate) fn of_request(error: &kube::Error, verb: Verb, scope: &Scope) -> Self {
-        match error {
-            kube::Error::Api(status) => Self::of_status(status, verb, scope),
-            other => Self::Other(problem(chain(other), REACH_IT), None),
+        if let kube::Error::Api(status) = error {
+            Self::of_status(status, verb, scope)
+        } else {
+            Self::Other(problem(chain(error), REACH_IT), None)
         }
     }
 
@@ -76,7 +78,8 @@ impl Failure {
                 ),
             )),
             code => {
-                let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+                let seconds =
+                    status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
                 let wait = (seconds > 0).then(|| Duration::from_secs(u64::from(seconds.min(120))));
                 let text = format!(
                     "the API server answers {code} to {} {}: {}",

@@ -207,7 +207,9 @@ impl Follower {
                 self.known.remove(&key);
                 self.say(What::Gone(key), at).await;
             }
-            WatchEvent::Bookmark(bookmark) => self.note_version(&bookmark.metadata.resource_version),
+            WatchEvent::Bookmark(bookmark) => {
+                self.note_version(&bookmark.metadata.resource_version)
+            }
             WatchEvent::Error(status) => {
                 return Err(Failure::of_status(&status, Verb::Watch, &self.scope));
             }

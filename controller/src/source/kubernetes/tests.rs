@@ -205,10 +205,13 @@ async fn bookmarks_keep_a_watch_from_expiring() {
     live.server.put(service("shop", "web"));
     live.until_has("Service/shop/web").await;
     // The bookmark is behind no version that is gone, so nothing is listed again.
-    live.server.end_watches("ingressclasses", json!({"type": "BOOKMARK", "object": {
-        "kind": "IngressClass", "apiVersion": "networking.k8s.io/v1",
-        "metadata": {"resourceVersion": "900"},
-    }}));
+    live.server.end_watches(
+        "ingressclasses",
+        json!({"type": "BOOKMARK", "object": {
+            "kind": "IngressClass", "apiVersion": "networking.k8s.io/v1",
+            "metadata": {"resourceVersion": "900"},
+        }}),
+    );
     let asked = |live: &Live| {
         live.server.asked().iter().any(|asked| {
             asked.path.ends_with("ingressclasses")

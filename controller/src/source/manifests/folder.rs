@@ -21,6 +21,8 @@ pub(crate) const GRACE: Duration = Duration::from_secs(1);
 pub(crate) struct Folder {
     root: PathBuf,
     files: BTreeMap<Arc<Path>, File>,
+    /// The files that fade or are open; few, while there may be many files.
+    waiting: BTreeSet<Arc<Path>>,
     /// Every definition of an Object, the one that is served first.
     definitions: BTreeMap<ObjectKey, BTreeMap<Place, Arc<Object>>>,
     /// Objects whose definitions have changed since the last telling.
@@ -31,8 +33,10 @@ pub(crate) struct Folder {
     listed_problems: Vec<Problem>,
     unreachable: Option<Problem>,
     /// A Problem of the watching, which is not ours.
-    pub(crate) watch_problem: Option<Problem>,
+    watch_problem: Option<Problem>,
     told_problems: Vec<Problem>,
+    /// Whether the Problems may differ from those that were told.
+    may_problems_differ: bool,
     has_links: bool,
     has_listed: bool,
     has_told: bool,
@@ -61,12 +65,19 @@ impl File {
         self.stretches.iter().flat_map(|stretch| &stretch.objects).chain(&self.kept)
     }
 
+    fn has_problems(&self) -> bool {
+        self.problem.is_some() || self.stretches.iter().any(|stretch| !stretch.problems.is_empty())
+    }
+
     /// Puts what was read in the place of what was known. While a document is
     /// broken, Objects that are nowhere else in the file may be in it.
     fn read(&mut self, stretches: Vec<Stretch>) {
         let former: Vec<Arc<Object>> = self.objects().cloned().collect();
-        let found: BTreeSet<&ObjectKey> =
-            stretches.iter().flat_map(|stretch| &stretch.objects).map(|object| &object.key).collect();
+        let found: BTreeSet<&ObjectKey> = stretches
+            .iter()
+            .flat_map(|stretch| &stretch.objects)
+            .map(|object| &object.key)
+            .collect();
         self.kept = if stretches.iter().any(|stretch| stretch.is_broken) {
             former.into_iter().filter(|object| !found.contains(&object.key)).collect()
         } else {
@@ -83,6 +94,7 @@ impl Folder {
         Self {
             root,
             files: BTreeMap::new(),
+            waiting: BTreeSet::new(),
             definitions: BTreeMap::new(),
             touched: BTreeSet::new(),
             told: BTreeMap::new(),
@@ -91,6 +103,7 @@ impl Folder {
             unreachable: None,
             watch_problem: None,
             told_problems: Vec::new(),
+            may_problems_differ: false,
             has_links: false,
             has_listed: false,
             has_told: false,
@@ -107,8 +120,15 @@ impl Folder {
         self.has_links
     }
 
+    /// Notes whether the folder can be watched.
+    pub(crate) fn note_watching(&mut self, problem: Option<Problem>) {
+        self.watch_problem = problem;
+        self.may_problems_differ = true;
+    }
+
     /// Looks at the whole folder, and reads the files that have changed.
     pub(crate) fn look(&mut self, now: Instant) {
+        self.may_problems_differ = true;
         let listing = match list(&self.root) {
             Ok(listing) => listing,
             Err(error) => {
@@ -163,6 +183,7 @@ impl Folder {
             let file = File { open: Some(now), ..File::default() };
             self.files.insert(path.into(), file);
         }
+        self.waiting.insert(path.into());
     }
 
     /// Notes that a file or folder was renamed away. Editors do that just
@@ -183,11 +204,13 @@ impl Folder {
     /// Does what is due by the passing of time alone.
     pub(crate) fn expire(&mut self, now: Instant) {
         let is_due = |since: Option<Instant>| since.is_some_and(|since| since + GRACE <= now);
+        let is_file_due =
+            |file: Option<&File>| file.is_some_and(|file| is_due(file.fading) || is_due(file.open));
         let due: Vec<Arc<Path>> = self
-            .files
+            .waiting
             .iter()
-            .filter(|(_, file)| is_due(file.fading) || is_due(file.open))
-            .map(|(path, _)| Arc::clone(path))
+            .filter(|path| is_file_due(self.files.get(*path)))
+            .cloned()
             .collect();
         for path in due {
             self.read(&path, Look::Always, now);
@@ -204,7 +227,8 @@ impl Folder {
 
     /// When [`Self::expire`] has something to do.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.files.values().flat_map(|file| [file.fading, file.open]).flatten().min().map(|t| t + GRACE)
+        let waiting = self.waiting.iter().filter_map(|path| self.files.get(path));
+        waiting.flat_map(|file| [file.fading, file.open]).flatten().min().map(|since| since + GRACE)
     }
 
     fn read(&mut self, path: &Path, look: Look, now: Instant) {
@@ -266,6 +290,7 @@ impl Folder {
         let path: Arc<Path> = path.into();
         let file = self.files.entry(Arc::clone(&path)).or_default();
         let is_fading = file.fading.is_some();
+        let had_problems = file.has_problems();
         for (index, object) in file.objects().enumerate() {
             self.touched.insert(object.key.clone());
             if let Some(places) = self.definitions.get_mut(&object.key) {
@@ -273,6 +298,12 @@ impl Folder {
             }
         }
         change(file);
+        self.may_problems_differ |= had_problems || file.has_problems();
+        if file.fading.is_some() || file.open.is_some() {
+            self.waiting.insert(Arc::clone(&path));
+        } else {
+            self.waiting.remove(&path);
+        }
         let is_fading = file.fading.is_some();
         for (index, object) in file.objects().enumerate() {
             self.touched.insert(object.key.clone());
@@ -298,10 +329,12 @@ impl Folder {
             }
             events.extend(ObjectKind::ALL.map(Event::Synced));
         }
-        let problems = self.problems();
-        if problems != self.told_problems {
-            self.told_problems.clone_from(&problems);
-            events.push(Event::Problems(problems));
+        if std::mem::take(&mut self.may_problems_differ) {
+            let problems = self.problems();
+            if problems != self.told_problems {
+                self.told_problems.clone_from(&problems);
+                events.push(Event::Problems(problems));
+            }
         }
         events
     }
@@ -316,7 +349,7 @@ impl Folder {
     }
 
     fn settle(&mut self, key: ObjectKey, events: &mut Vec<Event>) {
-        self.doubles.remove(&key);
+        self.may_problems_differ |= self.doubles.remove(&key).is_some();
         let places = self.definitions.get(&key);
         let Some(first) = places.and_then(|places| places.values().next()) else {
             self.definitions.remove(&key);
@@ -332,6 +365,7 @@ impl Folder {
             self.told.insert(key.clone(), Arc::clone(first));
         }
         if !doubles.is_empty() {
+            self.may_problems_differ = true;
             self.doubles.insert(key, doubles);
         }
     }

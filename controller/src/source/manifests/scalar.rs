@@ -8,10 +8,9 @@ pub(crate) fn value(text: &str, is_plain: bool, tag: Option<&str>) -> Result<Val
     match tag {
         None if is_plain => Ok(plain(text)),
         None | Some("str") => Ok(Value::String(text.to_owned())),
-        Some("int" | "float" | "bool" | "null") => match plain(text) {
-            Value::String(text) => Err(format!("{text:?} is not what its tag says")),
-            value => Ok(value),
-        },
+        Some("int" | "float" | "bool" | "null") => Some(plain(text))
+            .filter(|value| !value.is_string())
+            .ok_or_else(|| format!("{text:?} is not what its tag says")),
         Some(_) => Err("a tag that is not read".to_owned()),
     }
 }

@@ -20,16 +20,15 @@ fn class(name: &str, controller: &str) -> String {
 }
 
 fn controller_of(object: &Object) -> &str {
-    match &object.body {
-        Body::IngressClass(class) => &class.controller,
-        other => panic!("{other:?}"),
-    }
+    let Body::IngressClass(class) = &object.body else { panic!("{object:?}") };
+    &class.controller
 }
 
 /// `name=controller` of all classes in `path`, and the Problems.
 fn read(path: &Path) -> (Vec<String>, Vec<Problem>) {
     let (objects, problems) = load(path);
-    let shown = objects.iter().map(|object| format!("{}={}", object.key.name, controller_of(object)));
+    let shown =
+        objects.iter().map(|object| format!("{}={}", object.key.name, controller_of(object)));
     (shown.collect(), problems)
 }
 
@@ -64,9 +63,9 @@ fn objects_carry_file_line_and_author() {
     let (objects, _) = load(folder.path());
     let lines: Vec<u32> = objects
         .iter()
-        .map(|object| match &object.provenance {
-            Provenance::File { line, .. } => *line,
-            other => panic!("{other:?}"),
+        .map(|object| {
+            let Provenance::File { line, .. } = &object.provenance else { panic!("{object:?}") };
+            *line
         })
         .collect();
     assert_eq!(lines, [2, 8]);
@@ -95,7 +94,11 @@ fn lists_are_taken_apart() {
 #[test]
 fn problems_name_the_line_of_the_field() {
     let folder = TempDir::new().unwrap();
-    let text = format!("{}  more: 1\n---\n{}", "", class("a", "k").replace("spec: {", "spec:\n  x: 1\n  #{"));
+    let text = format!(
+        "{}  more: 1\n---\n{}",
+        "",
+        class("a", "k").replace("spec: {", "spec:\n  x: 1\n  #{")
+    );
     fs::write(folder.path().join("x.yaml"), text).unwrap();
     let (objects, problems) = load(folder.path());
     let Some(Provenance::File { line, .. }) = &objects[0].problems[0].provenance else { panic!() };
@@ -238,7 +241,8 @@ impl Live {
     }
 
     async fn until_is(&mut self, name: &str, controller: &str) {
-        self.until(controller, |live| live.classes.get(name).is_some_and(|c| c == controller)).await;
+        self.until(controller, |live| live.classes.get(name).is_some_and(|c| c == controller))
+            .await;
     }
 }
 
@@ -348,7 +352,8 @@ async fn a_mounted_config_map_is_swapped_as_a_whole() {
         let path = folder.path().join(name);
         fs::create_dir(&path).unwrap();
         for class_name in ["a", "b"] {
-            fs::write(path.join(format!("{class_name}.yaml")), class(class_name, controller)).unwrap();
+            fs::write(path.join(format!("{class_name}.yaml")), class(class_name, controller))
+                .unwrap();
         }
     };
     version("..2026_01", "one");
@@ -403,4 +408,15 @@ async fn what_has_not_changed_is_not_told_again() {
     live.write("b.yaml", &class("b", "two"));
     let received = live.source.next().await;
     assert!(matches!(&received.event, Event::Upsert(object) if &*object.key.name == "b"));
+}
+
+#[test]
+fn what_is_shipped_is_read_without_problems() {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+    for (path, count) in [("crds", 0), ("rbac.yaml", 0), ("ingressclass.yaml", 1)] {
+        let (objects, problems) = load(&deploy.join(path));
+        assert_eq!(objects.len(), count, "{path}");
+        assert!(problems.is_empty(), "{problems:#?}");
+        assert!(objects.iter().all(|object| object.problems.is_empty()), "{objects:#?}");
+    }
 }

@@ -93,7 +93,8 @@ impl Walk {
                 continue;
             }
             if listing.files.len() + self.links.len() >= FILES_MAX {
-                let message = format!("there are more than {FILES_MAX} files; the rest is left out");
+                let message =
+                    format!("there are more than {FILES_MAX} files; the rest is left out");
                 listing.problems.push(problem(folder, message));
                 return Ok(());
             }

@@ -155,7 +155,7 @@ impl Watch {
         let identity = identity(&self.root);
         if self.watcher.as_ref().map(|watching| watching.identity) != identity {
             self.watcher = None;
-            self.folder.watch_problem = None;
+            self.folder.note_watching(None);
             if let Some(identity) = identity {
                 self.begin(identity);
             }
@@ -173,7 +173,11 @@ impl Watch {
 
     fn begin(&mut self, identity: (u64, u64)) {
         let (sender, has_overflowed) = (self.sender.clone(), Arc::clone(&self.has_overflowed));
-        let heard = move |event| {
+        let heard = move |event: notify::Result<notify::Event>| {
+            // Our own reading is reported, too.
+            if event.as_ref().is_ok_and(is_reading) {
+                return;
+            }
             if sender.try_send(Signal::Changed(event, Instant::now())).is_err() {
                 has_overflowed.store(true, Ordering::Relaxed);
             }
@@ -193,7 +197,7 @@ impl Watch {
         });
         match begun {
             Ok(watcher) => self.watcher = Some(Watching { _watcher: watcher, identity }),
-            Err(error) => self.folder.watch_problem = Some(self.unwatched(&error)),
+            Err(error) => self.folder.note_watching(Some(self.unwatched(&error))),
         }
     }
 
@@ -305,15 +309,21 @@ impl Watch {
             return self.root.is_file();
         }
         let Ok(below) = path.strip_prefix(&self.root) else { return false };
-        let is_hidden = |part: std::path::Component<'_>| {
-            part.as_os_str().as_encoded_bytes().starts_with(b".")
-        };
+        let is_hidden =
+            |part: std::path::Component<'_>| part.as_os_str().as_encoded_bytes().starts_with(b".");
         is_manifest(path) && !below.components().any(is_hidden)
     }
 
     fn concerns(&self, paths: &[PathBuf]) -> bool {
         paths.is_empty() || paths.iter().any(|path| path.starts_with(&self.root))
     }
+}
+
+/// Whether a file was only opened, read, or closed after that.
+fn is_reading(event: &notify::Event) -> bool {
+    matches!(event.kind, EventKind::Access(access)
+        if access != AccessKind::Close(AccessMode::Write))
+        && !event.need_rescan()
 }
 
 /// What tells one folder from another of the same name.

@@ -125,6 +125,10 @@ impl Builder {
         Ok(())
     }
 
+    #[allow(
+        clippy::wildcard_enum_match_arm,
+        reason = "the union may grow; what is no node says nothing about values"
+    )]
     fn take(&mut self, event: Event<'_>, span: &Span) -> Result<(), Fault> {
         let at = span.start;
         match event {
@@ -182,10 +186,7 @@ impl Builder {
     }
 
     fn awaits_key(&self) -> bool {
-        matches!(
-            self.open.last(),
-            Some(Open { contents: Contents::Mapping { key: None, .. }, .. })
-        )
+        matches!(self.open.last(), Some(Open { contents: Contents::Mapping { key: None, .. }, .. }))
     }
 
     fn key(&mut self, text: String, at: &Marker) -> Result<(), Fault> {
@@ -274,7 +275,11 @@ impl Builder {
                     field::push(&mut self.pointer, &items.len().to_string());
                 }
             }
-            Some(Open { contents: Contents::Mapping { entries, key, merged }, pointer_len, .. }) => {
+            Some(Open {
+                contents: Contents::Mapping { entries, key, merged },
+                pointer_len,
+                ..
+            }) => {
                 self.pointer.truncate(*pointer_len);
                 match key.take() {
                     Some(key) if key == "<<" => merged.push(value),
@@ -366,10 +371,16 @@ mod tests {
 
     #[test]
     fn values_are_read_by_the_core_schema() {
-        check("a: 1\nb: [x, true, null, 1.5, ~]", json!([{"a": 1, "b": ["x", true, null, 1.5, null]}]));
-        check("a: 010\nb: yes\nc: '1'\nd: 0x1f\ne: 12:30", json!([{
-            "a": "010", "b": "yes", "c": "1", "d": 31, "e": "12:30"
-        }]));
+        check(
+            "a: 1\nb: [x, true, null, 1.5, ~]",
+            json!([{"a": 1, "b": ["x", true, null, 1.5, null]}]),
+        );
+        check(
+            "a: 010\nb: yes\nc: '1'\nd: 0x1f\ne: 12:30",
+            json!([{
+                "a": "010", "b": "yes", "c": "1", "d": 31, "e": "12:30"
+            }]),
+        );
         check("a: !!str 1\nb: |\n  x\n  y\n", json!([{"a": "1", "b": "x\ny\n"}]));
         check("---\n---\na: 1\n", json!([null, {"a": 1}]));
         check("1: x", json!([{"1": "x"}]));
@@ -378,9 +389,12 @@ mod tests {
 
     #[test]
     fn aliases_are_followed_within_bounds() {
-        check("a: &x {b: 1}\nc: *x\nd: {<<: *x, e: 2}", json!([{
-            "a": {"b": 1}, "c": {"b": 1}, "d": {"b": 1, "e": 2}
-        }]));
+        check(
+            "a: &x {b: 1}\nc: *x\nd: {<<: *x, e: 2}",
+            json!([{
+                "a": {"b": 1}, "c": {"b": 1}, "d": {"b": 1, "e": 2}
+            }]),
+        );
         let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for level in 1..9 {
             let line = vec![format!("*a{}", level - 1); 10].join(", ");
@@ -404,7 +418,8 @@ mod tests {
 
     #[test]
     fn fields_have_lines() {
-        let text = "kind: X\nspec:\n  rules:\n  - host: a\n    http:\n      paths: []\n  - host: b\n";
+        let text =
+            "kind: X\nspec:\n  rules:\n  - host: a\n    http:\n      paths: []\n  - host: b\n";
         let lines = lines(text, 10);
         for (pointer, line) in [
             ("", 10),

@@ -1,0 +1,13 @@
+//! Kubeng against a real API server, with the rights of `deploy/rbac.yaml` and no others.
+//!
+//! Each test has a control plane of its own, in a network namespace of its own:
+//! an EndpointSlice cannot name a loopback address. See `tests/cluster`.
+
+mod faults;
+mod inside;
+mod leading;
+mod objects;
+mod rig;
+mod rights;
+mod statuses;
+mod traffic;
