@@ -5,8 +5,8 @@
 
 mod api;
 mod host;
-mod problem;
 mod probes;
+mod problem;
 mod server;
 mod status;
 

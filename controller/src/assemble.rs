@@ -53,10 +53,10 @@ fn one_by_one(
     let roots = changes.roots.iter().map(|(key, part)| (key, Some(part)));
     // Listeners come first in the order of keys, so that what points at them fits.
     let gone = changes.gone.iter().rev().map(|key| (key, None));
-    let supplies = changes.supplies.iter().map(|key| Changes {
-        supplies: BTreeSet::from([key.clone()]),
-        ..Changes::default()
-    });
+    let supplies = changes
+        .supplies
+        .iter()
+        .map(|key| Changes { supplies: BTreeSet::from([key.clone()]), ..Changes::default() });
     let steps = roots.chain(gone).map(|(key, part)| Changes {
         roots: part.iter().map(|part| (key.clone(), (*part).clone())).collect(),
         gone: part.is_none().then(|| key.clone()).into_iter().collect(),
@@ -184,5 +184,71 @@ fn part_of(snapshot: &Snapshot, key: &PartKey) -> Option<AnyPart> {
         PartKey::Certificate(id) => part!(certificates, id, Certificate),
         PartKey::ServerName(id) => part!(server_names, id, ServerName),
         PartKey::Route(id) => part!(routes, id, Route),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kubeng_config::name::{ListenerId, RouteId};
+    use kubeng_config::part::Part;
+    use kubeng_config::policy::Policy;
+    use kubeng_config::route::{Attachment, Rank, Refusal, Route};
+
+    use super::*;
+
+    fn listener() -> AnyPart {
+        let listener = kubeng_config::listener::Listener {
+            address: ([127, 0, 0, 1], 80).into(),
+            protocol: kubeng_config::listener::Protocol::Http,
+            host: kubeng_config::matching::HostMatch::Any,
+            default_certificate: None,
+        };
+        AnyPart::Listener("http".parse().unwrap(), Part::new(listener))
+    }
+
+    fn route(name: &str, listener: &str) -> AnyPart {
+        let listener: ListenerId = listener.parse().unwrap();
+        let hosts = vec![kubeng_config::matching::HostMatch::Any];
+        let path = kubeng_config::matching::PathMatch::Otherwise;
+        let route = Route {
+            rank: Rank { created: 0, rule: 0 },
+            attached: vec![Attachment { listener, hosts }],
+            matches: vec![kubeng_config::matching::Match::of_path(path)],
+            filters: Vec::new(),
+            policy: "fleet/main".parse().unwrap(),
+            action: Action::Refuse {
+                status: Refusal::ServiceUnavailable,
+                because: kubeng_config::problem::BACKEND_NOT_FOUND,
+            },
+        };
+        let id = RouteId::new("Ingress/shop/web".parse().unwrap(), name);
+        AnyPart::Route(id, Part::new(route))
+    }
+
+    #[test]
+    fn a_part_that_does_not_fit_is_left_out_and_holds_nobody_back() {
+        let supply = |key: &PartKey| match key {
+            PartKey::Policy(id) => Some(AnyPart::Policy(id.clone(), Part::new(Policy::default()))),
+            PartKey::Listener(_)
+            | PartKey::Backend(_)
+            | PartKey::Certificate(_)
+            | PartKey::ServerName(_)
+            | PartKey::Route(_) => None,
+        };
+        let parts = [listener(), route("good", "http"), route("lost", "nowhere")];
+        let changes = Changes {
+            roots: parts.into_iter().map(|part| (part.key(), part)).collect(),
+            ..Changes::default()
+        };
+        let assembled = assemble(&Snapshot::default(), &changes, &supply);
+        let lost = route("lost", "nowhere").key();
+        assert_eq!(assembled.snapshot.routes().len(), 1);
+        assert_eq!(assembled.left_out.iter().map(|(key, _)| key).collect::<Vec<_>>(), [&lost]);
+        assert!(!assembled.changed.contains(&lost));
+
+        let gone = Changes { gone: changes.roots.into_keys().collect(), ..Changes::default() };
+        let emptied = assemble(&assembled.snapshot, &gone, &supply);
+        assert_eq!(emptied.snapshot.digest(), Snapshot::default().digest());
+        assert_eq!(emptied.changed, assembled.changed, "what came has gone");
     }
 }

@@ -57,7 +57,8 @@ impl EndpointBook {
     #[must_use]
     pub fn digest(&self) -> Digest {
         let sets = self.sets.iter().filter(|(_, set)| !set.as_slice().is_empty());
-        let lines: Vec<String> = sets.map(|(id, set)| format!("{id}\n{}\n", set.digest())).collect();
+        let lines: Vec<String> =
+            sets.map(|(id, set)| format!("{id}\n{}\n", set.digest())).collect();
         Digest::of(lines.iter().map(String::as_bytes))
     }
 
@@ -116,7 +117,8 @@ impl EndpointBook {
             if known.service.is_none() && known.slices.is_empty() {
                 self.services.remove(service);
             } else if let Some(ports) = known.service.as_deref().and_then(service_in) {
-                let sets = ports.ports.iter().map(|port| (id(port.port), known.set(port.name.as_deref())));
+                let sets =
+                    ports.ports.iter().map(|port| (id(port.port), known.set(port.name.as_deref())));
                 after.extend(sets);
             }
         }
@@ -150,8 +152,10 @@ impl Known {
         let mut ending = Vec::new();
         for object in self.slices.values() {
             let Some((slice, _)) = slice_of(object) else { continue };
-            let named = |name: Option<&str>| name.filter(|name| !name.is_empty()).map(str::to_owned);
-            let ports = slice.ports.iter().filter(|other| named(other.name.as_deref()) == named(port));
+            let named =
+                |name: Option<&str>| name.filter(|name| !name.is_empty()).map(str::to_owned);
+            let ports =
+                slice.ports.iter().filter(|other| named(other.name.as_deref()) == named(port));
             for port in ports {
                 for endpoint in &slice.endpoints {
                     let Some(usable) = usable(object, endpoint, port.port) else { continue };

@@ -24,6 +24,7 @@ use crate::object::Object;
 use crate::pace::{Backoff, Bucket};
 use crate::settings::CONTROLLER;
 use crate::status::Publish;
+use crate::translate::verdict::Verdict;
 use note::{Note, Told};
 
 /// Who reports, and where.
@@ -109,32 +110,51 @@ impl Events {
             return;
         }
         let is_first = self.told.is_none();
-        let before = self.told.take().unwrap_or_default();
         let addresses = if is_first { self.reporter.publish.addresses(&state) } else { None };
-        let mut after = BTreeMap::new();
+        let told = self.told.get_or_insert_default();
+        let mut ours = 0;
         for ingress in judged(&state) {
-            let known = before.get(ingress.key);
-            let Some((told, mut notes)) = note::changes(&ingress.verdict, known) else { continue };
+            let known = told.get(ingress.key);
+            let Some((newest, mut notes)) = note::changes(&ingress.verdict, known) else {
+                continue;
+            };
+            ours += 1;
+            if known == Some(&newest) {
+                continue;
+            }
+            told.insert(ingress.key.clone(), newest);
             if is_first && was_accepted_before(&ingress, addresses.as_deref()) {
                 notes.retain(|note| note.reason != note::ACCEPTED);
             }
-            after.insert(ingress.key.clone(), told);
             if !notes.is_empty() {
                 let dropped = self.queue.put(ingress.key, ingress.object, notes, is_first);
                 self.metrics.events_dropped.inc_by(dropped);
             }
         }
-        self.told = Some(after);
+        if told.len() > ours {
+            let world = state.world();
+            told.retain(|key, _| matches!(world.verdict(key), Some(Verdict::Ours { .. })));
+        }
     }
 
     async fn write_next(&mut self, epoch: u64) {
         let now = Instant::now();
         let Some((waiting, note)) = self.queue.take(now) else { return };
-        // Of what is true at the beginning of a term the last leader may have told;
-        // a name that says only what is told then makes the second Event impossible.
-        let term = (!waiting.is_first).then_some((epoch, self.queue.count));
-        let event = self.reporter.event(&waiting.object, &note, term);
-        match self.reporter.write(&waiting.object.key, &event).await {
+        // The name says what is told. So what was true at the beginning of a term
+        // and was told by an earlier leader is not told twice.
+        let object = &waiting.object;
+        let event = self.reporter.event(object, &note, None);
+        let mut written = self.reporter.write(&object.key, &event).await;
+        if is_told_already(&written) {
+            written = if waiting.is_first {
+                Ok(())
+            } else {
+                // It has become so again.
+                let again = Some((epoch, self.queue.count));
+                self.reporter.write(&object.key, &self.reporter.event(object, &note, again)).await
+            };
+        }
+        match written {
             Ok(()) => {
                 debug!(object = %waiting.object.key, reason = note.reason, "event written");
                 self.metrics.events_written.inc();
@@ -155,15 +175,20 @@ impl Events {
     }
 }
 
+fn is_told_already(written: &Result<(), AskError>) -> bool {
+    written.as_ref().is_err_and(|error| error.code() == Some(409))
+}
+
 /// Whether the status says that an earlier leader has accepted it.
 fn was_accepted_before(ingress: &Judged<'_>, addresses: Option<&[String]>) -> bool {
     addresses.is_some_and(|addresses| ingress.object.status_addresses == addresses)
 }
 
 impl Reporter {
-    fn event(&self, object: &Object, note: &Note, term: Option<(u64, u64)>) -> Event {
+    /// `again` tells it from an earlier one that says the same.
+    fn event(&self, object: &Object, note: &Note, again: Option<(u64, u64)>) -> Event {
         let key = &object.key;
-        let mark = note::mark(&(&object.uid, note.reason, &note.text, term));
+        let mark = note::mark(&(&object.uid, note.reason, &note.text, again));
         // Names have at most 253 characters.
         let name: String = key.name.chars().take(230).collect();
         Event {
@@ -196,11 +221,7 @@ impl Reporter {
         let create = |client| async move {
             Api::<Event>::namespaced(client, &key.namespace).create(&post, event).await
         };
-        match self.access.ask(ANSWER_WITHIN, create).await {
-            // An earlier leader has told it.
-            Err(error) if error.code() == Some(409) => Ok(()),
-            outcome => outcome.map(|_| ()),
-        }
+        self.access.ask(ANSWER_WITHIN, create).await.map(|_| ())
     }
 }
 

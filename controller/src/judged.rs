@@ -30,11 +30,7 @@ pub(crate) fn judged_one<'a>(state: &'a ControlState, key: &'a ObjectKey) -> Opt
     of(state, key, state.world().verdict(key)?)
 }
 
-fn of<'a>(
-    state: &'a ControlState,
-    key: &'a ObjectKey,
-    verdict: Verdict<'a>,
-) -> Option<Judged<'a>> {
+fn of<'a>(state: &'a ControlState, key: &'a ObjectKey, verdict: Verdict<'a>) -> Option<Judged<'a>> {
     let object = state.world().object(key)?;
     match &object.provenance {
         Provenance::Cluster { version } => Some(Judged { key, object, version, verdict }),

@@ -149,9 +149,8 @@ impl Elector {
             Attempt::Wait => return Ok(()),
             Attempt::Create { record } => {
                 let lease = record.lease(&self.settings, None, jiff::Timestamp::now());
-                let create = |client| async move {
-                    leases(client, namespace).create(&post(), &lease).await
-                };
+                let create =
+                    |client| async move { leases(client, namespace).create(&post(), &lease).await };
                 self.access.ask(patience, create).await
             }
             Attempt::Replace { record, version } => {
@@ -185,7 +184,7 @@ impl Elector {
         let error = error.to_string();
         if self.failing.as_ref() != Some(&error) {
             let LeaderSettings { namespace, name, .. } = &self.settings;
-            warn!(lease = %format!("{namespace}/{name}"), error, "cannot read or write the lease");
+            warn!(lease = %format!("{namespace}/{name}"), error, "cannot read or write the lease; without it this process writes no statuses and no Events");
             self.failing = Some(error);
         }
     }
@@ -210,9 +209,8 @@ impl Elector {
         let Some((record, version)) = self.candidate.farewell() else { return };
         let lease = record.lease(&self.settings, Some(version), jiff::Timestamp::now());
         let LeaderSettings { namespace, name, .. } = &self.settings;
-        let replace = |client| async move {
-            leases(client, namespace).replace(name, &post(), &lease).await
-        };
+        let replace =
+            |client| async move { leases(client, namespace).replace(name, &post(), &lease).await };
         // A failure costs the others only the duration of the Lease.
         match self.access.ask(RELEASE_WITHIN, replace).await {
             Ok(_) => info!("lease given back"),

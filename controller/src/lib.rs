@@ -4,12 +4,14 @@
 //! functions; [`reconcile`] is the one loop between them. The words are those
 //! of the glossary in `kubeng_config`.
 
+mod assemble;
 pub mod cluster;
 pub mod control;
 pub mod decode;
 pub mod distribution;
-pub mod intake;
+pub mod endpoints;
 mod events;
+pub mod intake;
 mod judged;
 pub mod kind;
 pub mod leader;
@@ -17,10 +19,8 @@ pub mod metrics;
 pub mod object;
 mod pace;
 pub mod reconcile;
+pub mod settings;
 pub mod source;
 pub mod status;
-mod assemble;
-pub mod endpoints;
-pub mod settings;
 pub mod translate;
 pub mod world;

@@ -52,7 +52,11 @@ impl Default for Metrics {
             endpoint_propagation.clone(),
         );
         let (applied, rejected) = (Counter::default(), Counter::default());
-        registry.register("kubeng_configurations_applied", "Configurations served", applied.clone());
+        registry.register(
+            "kubeng_configurations_applied",
+            "Configurations served",
+            applied.clone(),
+        );
         registry.register(
             "kubeng_configurations_rejected",
             "Configurations that a replica rejected",

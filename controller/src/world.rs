@@ -102,9 +102,10 @@ impl World {
             let reads = world.take(change);
             dirty.extend(reads.iter().flat_map(|read| world.memo.readers_of(read, &world.objects)));
             // Where it was read may be different all the same, and Problems name that.
-            dirty.extend(root_of(change.key()).filter(|root| {
-                !reads.is_empty() || world.problems.contains_key(root)
-            }));
+            dirty.extend(
+                root_of(change.key())
+                    .filter(|root| !reads.is_empty() || world.problems.contains_key(root)),
+            );
         }
         let asked = world.memo.settle(dirty, &world.settings, &world.objects);
         let mut step = world.finish(&self.memo, &asked);

@@ -45,7 +45,9 @@ fn read(query: &str) -> Result<RequestKey, ErrorResponse> {
     }
     let request = request.ok_or_else(|| {
         let example = "request=GET+https://shop.example.com/cart";
-        ErrorResponse::malformed(format!("the parameter request is missing, for instance {example}"))
+        ErrorResponse::malformed(format!(
+            "the parameter request is missing, for instance {example}"
+        ))
     })?;
     RequestKey::parse(&request, headers)
         .map_err(|error| ErrorResponse::malformed(error.to_string()))

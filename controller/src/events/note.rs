@@ -41,9 +41,8 @@ pub(crate) fn changes(verdict: &Verdict<'_>, known: Option<&Told>) -> Option<(To
     let was_accepted = known.is_some_and(|known| known.is_accepted);
     let was_faulty = known.is_some_and(|known| !known.problems.is_empty());
     let is_mended = was_faulty && told.problems.is_empty();
-    let is_new = |problem: &&Problem| {
-        known.is_none_or(|known| !known.problems.contains(&mark_of(problem)))
-    };
+    let is_new =
+        |problem: &&Problem| known.is_none_or(|known| !known.problems.contains(&mark_of(problem)));
     let mut notes = Vec::new();
     if told.is_accepted && (!was_accepted || is_mended) {
         let text = match problems.len() {

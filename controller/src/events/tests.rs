@@ -7,7 +7,6 @@ use super::*;
 use crate::kind::Body;
 use crate::kind::ingress::Ingress;
 use crate::object::Author;
-use crate::translate::verdict::Verdict;
 
 fn key(name: &str) -> ObjectKey {
     ObjectKey::new(ObjectKind::Ingress, "shop", name)

@@ -78,9 +78,8 @@ impl Candidate {
     /// The Lease is so at `now`.
     pub(crate) fn saw(&mut self, record: Option<Record>, now: Instant) {
         self.is_stale = false;
-        let is_held_by_me = record
-            .as_ref()
-            .is_some_and(|record| record.holder.as_ref() == Some(&self.identity));
+        let is_held_by_me =
+            record.as_ref().is_some_and(|record| record.holder.as_ref() == Some(&self.identity));
         if !is_held_by_me {
             // Taken by another one, or removed by a person.
             self.term = None;

@@ -21,7 +21,7 @@ pub(crate) enum Wish {
 
 /// What should become of the status of an Ingress that shows `shows`.
 pub(crate) fn wish(verdict: &Verdict<'_>, shows: &[String], addresses: &[String]) -> Wish {
-    let is_shown = {
+    let is_shown = shows == addresses || {
         let mut shows: Vec<&String> = shows.iter().collect();
         shows.sort_unstable();
         shows.into_iter().eq(addresses)

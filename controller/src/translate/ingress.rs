@@ -125,8 +125,7 @@ fn translate_path(
     let matched = match path_match(path) {
         Ok(matched) => matched,
         Err(BadPath { why, blocks }) => {
-            let remedy =
-                "write an absolute path and one of Exact, Prefix, ImplementationSpecific";
+            let remedy = "write an absolute path and one of Exact, Prefix, ImplementationSpecific";
             let refused = Refused::new(BAD_PATH, why, remedy);
             draft.problem(field, &refused);
             draft.block(view, host, blocks, &refused);

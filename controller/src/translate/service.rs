@@ -2,9 +2,7 @@
 
 use kubeng_config::backend::balance::Balance;
 use kubeng_config::backend::tls::{BackendTls, Roots};
-use kubeng_config::backend::{
-    Backend, BackendProtocol, EndpointSource, HostOrIp, WrittenEndpoint,
-};
+use kubeng_config::backend::{Backend, BackendProtocol, EndpointSource, HostOrIp, WrittenEndpoint};
 use kubeng_config::name::{BackendId, Hostname, ObjectKey};
 use kubeng_config::problem::{
     ADDRESS_FORBIDDEN, BAD_VALUE, EXTERNAL_NAME_OFF, PORT_NOT_FOUND, TLS_NAME_MISSING,
@@ -123,7 +121,11 @@ fn external_address(author: Author, written: &str) -> Result<HostOrIp, Refused> 
         None => Ok(address),
         Some(why) => {
             let message = format!("externalName {written:?} is {why}");
-            Err(Refused::new(ADDRESS_FORBIDDEN, message, "name the service outside by its DNS name"))
+            Err(Refused::new(
+                ADDRESS_FORBIDDEN,
+                message,
+                "name the service outside by its DNS name",
+            ))
         }
     }
 }

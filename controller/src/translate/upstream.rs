@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use kubeng_config::backend::balance::Balance;
 use kubeng_config::backend::tls::{BackendTls, Roots};
-use kubeng_config::backend::{
-    Backend, BackendProtocol, EndpointSource, HostOrIp, WrittenEndpoint,
-};
+use kubeng_config::backend::{Backend, BackendProtocol, EndpointSource, HostOrIp, WrittenEndpoint};
 use kubeng_config::name::{BackendId, Hostname};
 use kubeng_config::problem::{
     ADDRESS_FORBIDDEN, BAD_VALUE, NO_ENDPOINTS, Problem, TLS_NAME_MISSING,

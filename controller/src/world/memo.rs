@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kubeng_config::name::{BackendId, ObjectKey, ObjectKind};
 
-use super::objects::Objects;
+use super::objects::{Group, Objects};
 use super::query::{Answer, Query, Read};
 use super::view::{Noted, View};
 use crate::settings::TranslateSettings;
@@ -73,8 +73,9 @@ impl Memo {
             .collect();
         match read {
             Read::Object(key) => readers.extend(self.about(key)),
-            Read::Crowd(group) => {
-                readers.extend(objects.members(group).cloned().map(Query::Fragment));
+            Read::Contest(claim) => {
+                let group = Group::Claim(Arc::clone(claim));
+                readers.extend(objects.members(&group).cloned().map(Query::Fragment));
             }
             Read::Group(_) | Read::Query(_) => {}
         }
@@ -132,7 +133,8 @@ impl Memo {
 
     fn remember(&mut self, query: &Query, answer: Answer, noted: Noted) {
         self.touched.insert(query.clone());
-        let old = self.answers.get(query).map(|before| Arc::clone(&before.noted)).unwrap_or_default();
+        let old =
+            self.answers.get(query).map(|before| Arc::clone(&before.noted)).unwrap_or_default();
         for mark in old.marks.iter().filter(|mark| !noted.marks.contains(mark)) {
             self.readers.remove(&(*mark, query.clone()));
         }

@@ -99,8 +99,10 @@ impl Objects {
             } else {
                 self.members.remove(member);
             }
-            if was_crowd != self.is_crowd(&member.group) {
-                reads.push(Read::Crowd(member.group.clone()));
+            if let Group::Claim(claim) = &member.group
+                && was_crowd != self.is_crowd(&member.group)
+            {
+                reads.push(Read::Contest(Arc::clone(claim)));
             }
             reads.push(Read::Group(member.group.clone()));
         }
@@ -110,8 +112,7 @@ impl Objects {
 
 /// The places that an Object has in groups.
 fn members_of(object: &Object) -> BTreeSet<Member> {
-    let place =
-        |group| Member { group, created: object.created, key: object.key.clone() };
+    let place = |group| Member { group, created: object.created, key: object.key.clone() };
     match &object.body {
         Body::Ingress(ingress) => {
             let mut groups: Vec<Group> = Vec::new();

@@ -172,8 +172,8 @@ pub(crate) enum Read {
     Object(ObjectKey),
     /// The members of a group and their order.
     Group(Group),
-    /// Whether a group has more than one member. Never noted: see [`Memo`](super::memo::Memo).
-    Crowd(Group),
+    /// Whether several Ingresses make a claim. Never noted: see `Memo::readers_of`.
+    Contest(Arc<str>),
     /// An answer.
     Query(Query),
 }

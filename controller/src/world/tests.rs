@@ -16,15 +16,15 @@ use proptest::sample::select;
 
 use super::World;
 use crate::kind::Body;
-use crate::kind::ingress::{Ingress, IngressBackend, IngressPath, IngressRule, IngressTls, PortName};
+use crate::kind::ingress::{
+    Ingress, IngressBackend, IngressPath, IngressRule, IngressTls, PortName,
+};
 use crate::kind::ingress_class::IngressClass;
 use crate::kind::secret::TlsSecret;
 use crate::kind::service::{Service, ServicePort};
 use crate::kind::upstream::{Upstream, UpstreamEndpoint};
 use crate::object::{Author, Change, Object};
-use crate::settings::{
-    CONTROLLER, DefaultBackend, ExternalNames, TranslateSettings, WithoutClass,
-};
+use crate::settings::{CONTROLLER, DefaultBackend, ExternalNames, TranslateSettings, WithoutClass};
 
 fn settings() -> impl Strategy<Value = TranslateSettings> {
     (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
@@ -92,8 +92,8 @@ fn path(paths: &'static [&'static str]) -> impl Strategy<Value = IngressPath> {
 const PATHS: &[&str] = &["/", "/a", "/a/", "/b", "a", "/%zz"];
 
 fn ingress() -> impl Strategy<Value = Body> {
-    let rule = (host(), vec(path(PATHS), 0..3))
-        .prop_map(|(host, paths)| IngressRule { host, paths });
+    let rule =
+        (host(), vec(path(PATHS), 0..3)).prop_map(|(host, paths)| IngressRule { host, paths });
     let tls = (vec(text(HOSTS), 0..2), option::weighted(0.9, text(&["t1", "t2"])))
         .prop_map(|(hosts, secret)| IngressTls { hosts, secret });
     let class = option::weighted(0.8, text(&["kubeng", "kubeng", "c1", "c2"]));
@@ -177,7 +177,11 @@ fn upstream() -> impl Strategy<Value = Body> {
     })
 }
 
-fn object(kind: ObjectKind, names: &'static [&'static str], body: BoxedStrategy<Body>) -> BoxedStrategy<Change> {
+fn object(
+    kind: ObjectKind,
+    names: &'static [&'static str],
+    body: BoxedStrategy<Body>,
+) -> BoxedStrategy<Change> {
     let key = (select(&["a", "b"][..]), select(names))
         .prop_map(move |(namespace, name)| ObjectKey::new(kind, namespace, name));
     let author = select(&[Author::Operator, Author::Tenant][..]);

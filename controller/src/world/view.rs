@@ -8,9 +8,9 @@ use kubeng_config::name::{BackendId, ObjectKey};
 use super::memo::Memo;
 use super::objects::{Group, Objects};
 use super::query::{Answer, Claim, Oldest, Query, Read};
+use crate::kind::Body;
 use crate::kind::ingress::{Ingress, PortName};
 use crate::kind::service::Service;
-use crate::kind::Body;
 use crate::object::Object;
 use crate::settings::TranslateSettings;
 use crate::translate::backend::Target;
@@ -181,7 +181,11 @@ impl<'a> View<'a> {
     }
 
     fn ask(&mut self, query: Query) -> Answer {
-        debug_assert!(query < *self.asker, "{:?} asks {query:?}, which is not above it", self.asker);
+        debug_assert!(
+            query < *self.asker,
+            "{:?} asks {query:?}, which is not above it",
+            self.asker
+        );
         self.note(&Read::Query(query.clone()));
         self.noted.asked.push(query.clone());
         self.memo.answer(&query, self.settings, self.objects)

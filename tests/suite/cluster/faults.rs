@@ -119,7 +119,17 @@ fn a_watch_that_has_expired_loses_nothing_of_what_happened_meanwhile() {
         answered(&kubeng, "old.example", 404, "").await?;
         answered(&kubeng, "web.example", 200, "one").await?;
         rig.put(&ingress("later", "later.example", "web")).await?;
-        answered(&kubeng, "later.example", 200, "one").await
+        answered(&kubeng, "later.example", 200, "one").await?;
+
+        // This server counts from its start, and nobody but Kubeng lists Ingresses.
+        let metrics = rig.cluster.kubectl(&["get", "--raw", "/metrics"], "").await?;
+        let is_list = |line: &&str| {
+            line.starts_with("apiserver_request_total{")
+                && line.contains("resource=\"ingresses\"")
+                && line.contains("verb=\"LIST\"")
+        };
+        ensure!(metrics.lines().any(|line| is_list(&line)), "the watch had not expired");
+        Ok(())
     });
 }
 

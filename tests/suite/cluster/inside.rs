@@ -24,7 +24,8 @@ where
 {
     if std::env::var_os(INSIDE).is_some() {
         let kubebox = std::env::var_os(KUBEBOX).expect("who runs us inside says where kubebox is");
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime can be built");
         let run = async { test(Rig::start(Path::new(&kubebox)).await?).await };
         if let Err(error) = runtime.block_on(run) {
             panic!("{error:?}");
@@ -48,13 +49,13 @@ fn run_inside(name: &str, kubebox: &Path) {
         .arg(LONGEST.as_secs().to_string())
         .arg(cluster_folder().join("netns.sh"))
         .args(["suite", ADDRESSES, "--"])
-        .arg(std::env::current_exe().unwrap())
+        .arg(std::env::current_exe().expect("this program has a path"))
         .args(["--exact", name, "--nocapture"])
         .env(INSIDE, "1")
         .env(KUBEBOX, kubebox)
         .stdin(Stdio::null())
         .output()
-        .unwrap();
+        .expect("timeout is part of every system");
     let said = String::from_utf8_lossy(&output.stdout);
     let complained = String::from_utf8_lossy(&output.stderr);
     match output.status.code() {
@@ -79,7 +80,7 @@ static KUBEBOX_OR_REASON: LazyLock<Result<PathBuf, String>> = LazyLock::new(|| {
         return Ok(built.into());
     }
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("kubebox");
-    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
     let kubebox = folder.join("kubebox");
     let build = cluster_folder().join("build.sh");
     let output = Command::new(build).arg(&kubebox).output().map_err(|error| error.to_string())?;

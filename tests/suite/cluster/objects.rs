@@ -89,7 +89,7 @@ pub(super) fn slice(service: &str, addresses: &[&str]) -> EndpointSlice {
 /// A TLS Secret for `host` and the certificate in it, as DER.
 pub(super) fn secret(name: &str, host: &str) -> (Secret, Vec<u8>) {
     let CertifiedKey { cert, signing_key } =
-        rcgen::generate_simple_self_signed([host.to_owned()]).unwrap();
+        rcgen::generate_simple_self_signed([host.to_owned()]).expect("a host can be certified");
     let secret = object(json!({
         "metadata": { "name": name, "namespace": NAMESPACE },
         "type": "kubernetes.io/tls",
@@ -99,5 +99,5 @@ pub(super) fn secret(name: &str, host: &str) -> (Secret, Vec<u8>) {
 }
 
 fn object<K: serde::de::DeserializeOwned>(value: Value) -> K {
-    serde_json::from_value(value).unwrap()
+    serde_json::from_value(value).expect("what is written here is of its kind")
 }

@@ -52,13 +52,16 @@ impl Rig {
 
     /// Kubeng as it runs in a cluster.
     pub(super) fn launch(&self) -> Launch {
+        self.launch_without_address().arg("--publish-address").arg(PUBLISHED)
+    }
+
+    /// The same, with no address to publish.
+    pub(super) fn launch_without_address(&self) -> Launch {
         Launch::new(env!("CARGO_BIN_EXE_kubeng"))
             .bare()
             .arg("--kubernetes")
             .arg("--kubeconfig")
             .arg(&self.account)
-            .arg("--publish-address")
-            .arg(PUBLISHED)
     }
 
     /// Kubeng, ready.

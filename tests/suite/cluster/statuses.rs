@@ -1,13 +1,15 @@
 //! Statuses and Events: of our Ingresses all, of others none.
 
+use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kubeng_harness::process::Launch;
 use serde_json::json;
 
 use super::inside::inside;
 use super::objects::{ingress, ingress_class, ingress_of, service, slice};
-use super::rig::{PUBLISHED, Rig, answered, eventually, log};
+use super::rig::{PUBLISHED, Rig, WITHIN, answered, eventually, log};
 
 /// Waits until the status of an Ingress shows this.
 async fn shows(rig: &Rig, ingress: &str, addresses: &[&str]) -> anyhow::Result<()> {
@@ -74,6 +76,39 @@ fn our_ingresses_show_the_address_and_those_of_others_do_not() {
         let refused = kubeng.log().into_iter().filter(|line| line.contains("status not written"));
         assert_eq!(refused.collect::<Vec<_>>(), Vec::<String>::new());
         Ok(())
+    });
+}
+
+#[test]
+fn statuses_show_the_addresses_of_the_publish_service_and_follow_them() {
+    inside(async |rig| {
+        let mut front = service("front");
+        if let Some(spec) = &mut front.spec {
+            spec.type_ = Some("LoadBalancer".into());
+        }
+        rig.put(&front).await?;
+        rig.put(&ingress("web", "web.example", "web")).await?;
+        let make = || rig.launch_without_address().arg("--publish-service").arg("shop/front");
+        let kubeng = Launch::start_until_ready(make, WITHIN).await?;
+        let balancer = async |entries: serde_json::Value| {
+            let status =
+                Patch::Merge(json!({ "status": { "loadBalancer": { "ingress": entries } } }));
+            let params = PatchParams::default();
+            rig.api::<Service>().patch_status("front", &params, &status).await
+        };
+        balancer(json!([{ "ip": "192.0.2.20" }, { "ip": "192.0.2.10" }])).await?;
+        shows(&rig, "web", &["192.0.2.10", "192.0.2.20"]).await?;
+        balancer(json!([{ "hostname": "lb.example" }])).await?;
+        shows(&rig, "web", &["lb.example"]).await?;
+
+        // One that has no address says nothing about the Ingresses, and nothing is taken back
+        // at the end.
+        balancer(json!(null)).await?;
+        rig.put(&ingress("late", "late.example", "web")).await?;
+        answered(&kubeng, "late.example", 503, "").await?;
+        drop(kubeng);
+        shows(&rig, "web", &["lb.example"]).await?;
+        shows(&rig, "late", &[]).await
     });
 }
 

@@ -208,7 +208,7 @@ impl Follower {
                 self.say(What::Gone(key), at).await;
             }
             WatchEvent::Bookmark(bookmark) => {
-                self.note_version(&bookmark.metadata.resource_version)
+                self.note_version(&bookmark.metadata.resource_version);
             }
             WatchEvent::Error(status) => {
                 return Err(Failure::of_status(&status, Verb::Watch, &self.scope));
