@@ -8,6 +8,7 @@ mod export;
 mod load;
 mod man;
 mod run;
+mod say;
 mod validate;
 
 use std::process::ExitCode;

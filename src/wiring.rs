@@ -15,7 +15,7 @@ use kubeng_config::listener::{Listener, Protocol};
 use kubeng_config::matching::HostMatch;
 use kubeng_config::name::{FleetName, ListenerId, ObjectKey, ObjectKind};
 use kubeng_config::problem::Problem;
-use kubeng_controller::control::{Control, ControlState};
+use kubeng_controller::control::{Answer, Control, ControlState};
 use kubeng_controller::distribution::publisher::{PendingEndpoints, Published, Publisher};
 use kubeng_controller::kind::ingress::PortName;
 use kubeng_controller::metrics::Metrics;
@@ -49,7 +49,6 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
     // Held until the end, so that no other process shares it.
     let _data = settings.data.as_deref().map(DataFolder::open).transpose()?;
     let translate = translate_settings(&settings);
-    let fleet = translate.fleet.clone();
     let metrics = Arc::new(Metrics::default());
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
@@ -62,28 +61,8 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
         ..ProxySettings::default()
     })?;
 
-    let (events, told) = mpsc::channel(EVENTS_WAITING_MAX);
-    let (secrets, referenced) = watch::channel(BTreeSet::new());
-    let names = sources::start(&settings, &events, &referenced, &stop, &mut tasks)?;
-    drop(events);
-
-    let world = World::new(translate);
-    let (published, newest) = watch::channel(Arc::new(Published::default()));
-    let (state, control) =
-        watch::channel(Arc::new(ControlState::new(fleet.clone(), world.clone())));
-    let control = Control::new(control);
-    let endpoints = Arc::new(PendingEndpoints::default());
-    let (answers, answered) = mpsc::channel(ANSWERS_MAX);
-    let reconciler = Reconciler::new(fleet, names, world);
-    tasks.spawn(reconciler.run(Channels {
-        events: told,
-        published,
-        endpoints: Arc::clone(&endpoints),
-        state,
-        secrets,
-        answers: answered,
-    }));
-
+    let controller = start_controller(&settings, translate, &stop, &mut tasks)?;
+    let Started { control, newest, endpoints, answers } = controller;
     let publisher = Publisher::new(newest, endpoints);
     let stop_link = CancellationToken::new();
     let link = link::Link { publisher, writer, answers, metrics: Arc::clone(&metrics) };
@@ -108,6 +87,7 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
         signal = shutdown::told_to_stop() => info!(signal = signal?, "told to stop"),
         Some(ended) = admins.join_next() => ended.context("the admin listener panicked")??,
         Some(_) = linked.join_next() => anyhow::bail!("the link to the replica ended"),
+        panic = first_panic(&mut tasks) => return Err(panic).context("a task panicked"),
     }
 
     // Readiness off first; requests go on while balancers notice.
@@ -128,6 +108,54 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
     tasks.shutdown().await;
     while admins.join_next().await.is_some() {}
     Ok(())
+}
+
+/// What the rest of the process needs of the controller.
+struct Started {
+    control: Control,
+    newest: watch::Receiver<Arc<Published>>,
+    endpoints: Arc<PendingEndpoints>,
+    answers: mpsc::Sender<Answer>,
+}
+
+/// Starts the sources and the one loop.
+fn start_controller(
+    settings: &Settings,
+    translate: TranslateSettings,
+    stop: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<Started> {
+    let (events, told) = mpsc::channel(EVENTS_WAITING_MAX);
+    let (secrets, referenced) = watch::channel(BTreeSet::new());
+    let names = sources::start(settings, &events, &referenced, stop, tasks)?;
+    let fleet = translate.fleet.clone();
+    let world = World::new(translate);
+    let (published, newest) = watch::channel(Arc::new(Published::default()));
+    let (state, control) =
+        watch::channel(Arc::new(ControlState::new(fleet.clone(), world.clone())));
+    let endpoints = Arc::new(PendingEndpoints::default());
+    let (answers, answered) = mpsc::channel(ANSWERS_MAX);
+    let reconciler = Reconciler::new(fleet, names, world);
+    tasks.spawn(reconciler.run(Channels {
+        events: told,
+        published,
+        endpoints: Arc::clone(&endpoints),
+        state,
+        secrets,
+        answers: answered,
+    }));
+    Ok(Started { control: Control::new(control), newest, endpoints, answers })
+}
+
+/// Waits for a task that panics; tasks that end well are none of its business.
+async fn first_panic(tasks: &mut JoinSet<()>) -> tokio::task::JoinError {
+    loop {
+        match tasks.join_next().await {
+            Some(Err(panic)) => return panic,
+            Some(Ok(())) => {}
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// What translation is told.

@@ -4,16 +4,16 @@
 //! [`Index`](crate::index::Index) gives the same answer fast; a property test
 //! holds them equal.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 
 use serde::Serialize;
 
 use crate::index::listener_for;
 use crate::listener::{Listener, Protocol};
-use crate::matching::{HostMatch, Match};
+use crate::matching::{HostMatch, Match, PathMatch};
 use crate::name::{ListenerId, RouteId};
 use crate::request::{RequestHead, RequestKey, Scheme};
-use crate::route::{Action, Rank, Route, TargetAction};
+use crate::route::{Action, Route, TargetAction, precedence};
 use crate::snapshot::Snapshot;
 
 /// What would happen to a request, and why.
@@ -136,7 +136,7 @@ pub fn explain_on(
         .iter()
         .filter(|candidate| Some(candidate.host) == host.as_ref())
         .filter(|candidate| candidate.fits(request))
-        .min_by_key(|candidate| candidate.place())
+        .min_by(|a, b| a.order(b))
         .cloned();
     let losers = losers(&known, winner.as_ref(), host.as_ref(), request);
     Explanation {
@@ -159,25 +159,27 @@ struct Candidate<'a> {
     wanted: &'a Match,
 }
 
-/// What decides, the smallest first: path, demands, rank, name, number of the Match.
-type Place<'a> = (Reverse<(u8, usize)>, Reverse<(bool, usize, usize)>, Rank, &'a RouteId, usize);
-
-impl<'a> Candidate<'a> {
+impl Candidate<'_> {
     fn fits(&self, request: &RequestHead<'_>) -> bool {
         self.wanted.path.accepts(request.path) && request.fits(self.wanted)
     }
 
-    /// Regular expressions of one length go by their text, as in the Index.
-    fn place(&self) -> (Reverse<(u8, usize)>, String, Place<'a>) {
-        let text = match &self.wanted.path {
-            crate::matching::PathMatch::Regex(pattern) => pattern.as_str().to_owned(),
-            crate::matching::PathMatch::Exact(_)
-            | crate::matching::PathMatch::Prefix(_)
-            | crate::matching::PathMatch::Otherwise => String::new(),
+    /// Whether this one is tried before `other`: the better path, regular
+    /// expressions of one length by their text, then who asks for more, then
+    /// the precedence of the Routes.
+    fn order(&self, other: &Self) -> Ordering {
+        let path = |candidate: &Self| {
+            let text = match &candidate.wanted.path {
+                PathMatch::Regex(pattern) => pattern.as_str().to_owned(),
+                PathMatch::Exact(_) | PathMatch::Prefix(_) | PathMatch::Otherwise => String::new(),
+            };
+            (Reverse(candidate.wanted.path.specificity()), text)
         };
-        let path = Reverse(self.wanted.path.specificity());
-        let rest = (path, Reverse(self.wanted.demands()), self.route.rank, self.id, self.at);
-        (path, text, rest)
+        path(self)
+            .cmp(&path(other))
+            .then_with(|| other.wanted.demands().cmp(&self.wanted.demands()))
+            .then_with(|| precedence((self.id, self.route), (other.id, other.route)))
+            .then_with(|| self.at.cmp(&other.at))
     }
 }
 
@@ -204,8 +206,11 @@ fn losers(
     request: &RequestHead<'_>,
 ) -> Vec<Loser> {
     let mut sorted: Vec<&Candidate<'_>> = known.iter().collect();
-    sorted.sort_by_key(|candidate| {
-        (Reverse(candidate.host.specificity()), !candidate.fits(request), candidate.place())
+    sorted.sort_by(|a, b| {
+        let first = |candidate: &Candidate<'_>| {
+            (Reverse(candidate.host.specificity()), !candidate.fits(request))
+        };
+        first(a).cmp(&first(b)).then_with(|| a.order(b))
     });
     let mut losers: Vec<Loser> = Vec::new();
     for candidate in sorted {

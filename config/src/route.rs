@@ -31,7 +31,7 @@ pub struct Route {
 }
 
 /// What [`precedence`] looks at.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Rank {
     /// When the Object was created, in seconds since 1970; 0 if it does not say.

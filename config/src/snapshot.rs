@@ -22,7 +22,7 @@ pub struct Snapshot {
     server_names: PartMap<ServerNameId, ServerName>,
     routes: PartMap<RouteId, Route>,
     /// How many Parts point at each Part.
-    references: imbl::HashMap<PartKey, u32>,
+    references: imbl::OrdMap<PartKey, u32>,
 }
 
 /// Why a Delta does not lead to a valid Snapshot. Nothing has changed then.
@@ -260,7 +260,7 @@ impl Snapshot {
     }
 }
 
-fn older_count(references: &imbl::HashMap<PartKey, u32>, key: &PartKey) -> u32 {
+fn older_count(references: &imbl::OrdMap<PartKey, u32>, key: &PartKey) -> u32 {
     // Counted when the pointing Part came in, so it is at least 1; a wrong
     // count would show in `check`, not as a panic on a replica.
     references.get(key).copied().unwrap_or(1).max(1)

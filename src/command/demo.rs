@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Args;
 
+use super::say::say_line;
 use super::{Finding, run};
 use crate::settings::{Given, LogFormat};
 use crate::telemetry;
@@ -47,7 +48,7 @@ impl Demo {
             ..Given::default()
         };
         let settings = given.settle()?;
-        print_guide(&folder, settings.http, settings.https, settings.admin);
+        guide(&folder, settings.http, settings.https, settings.admin)?;
         run::serve(settings)?;
         Ok(Finding::Fine)
     }
@@ -61,10 +62,15 @@ fn free(wanted: SocketAddr) -> anyhow::Result<SocketAddr> {
     Ok(bound.local_addr()?)
 }
 
-fn print_guide(folder: &Path, http: SocketAddr, https: Option<SocketAddr>, admin: SocketAddr) {
+fn guide(
+    folder: &Path,
+    http: SocketAddr,
+    https: Option<SocketAddr>,
+    admin: SocketAddr,
+) -> anyhow::Result<()> {
     let port = http.port();
     let folder = folder.display();
-    println!(
+    say_line(format_args!(
         "Kubeng serves three sample services, two replicas each:
 
   http://shop.localhost:{port}/          a Service with an EndpointSlice
@@ -75,11 +81,14 @@ fn print_guide(folder: &Path, http: SocketAddr, https: Option<SocketAddr>, admin
 Try:
 
   curl http://shop.localhost:{port}/cart"
-    );
+    ))?;
     if let Some(https) = https {
-        println!("  curl --cacert {folder}/shop.crt https://shop.localhost:{}/cart", https.port());
+        say_line(format_args!(
+            "  curl --cacert {folder}/shop.crt https://shop.localhost:{}/cart",
+            https.port()
+        ))?;
     }
-    println!(
+    say_line(format_args!(
         "  curl --get http://{admin}/api/v1/explain --data-urlencode 'request=GET http://shop.localhost/cart'
 
 See a change take effect: edit {folder}/shop.yaml,
@@ -87,5 +96,5 @@ for instance write \"path: /buy\" for \"path: /\", and ask again. It is served w
 Check first: kubeng validate {folder}
 Stop with Ctrl-C.
 "
-    );
+    ))
 }

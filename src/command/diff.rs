@@ -12,6 +12,7 @@ use kubeng_config::export::Export;
 use kubeng_config::snapshot::Snapshot;
 
 use super::load::{self, Reading};
+use super::say::{say, say_line};
 use super::{Finding, Output};
 
 /// Show in what two configurations differ.
@@ -40,12 +41,12 @@ impl Diff {
         let (before, after) = (self.side(&self.before)?, self.side(&self.after)?);
         let found = differences(&before, &after);
         match self.output {
-            Output::Json => println!("{}", serde_json::to_string_pretty(&found)?),
+            Output::Json => say_line(serde_json::to_string_pretty(&found)?)?,
             Output::Text => {
                 for difference in &found {
-                    print!("{difference}");
+                    say(format_args!("{difference}"))?;
                 }
-                println!("{} parts differ", found.len());
+                say_line(format_args!("{} parts differ", found.len()))?;
             }
         }
         Ok(if found.is_empty() { Finding::Fine } else { Finding::Problems })

@@ -9,6 +9,7 @@ use kubeng_config::explain::{Outcome, explain};
 use kubeng_config::request::RequestKey;
 
 use super::load::{self, Reading};
+use super::say::{say, say_line};
 use super::{Finding, Output};
 
 /// Say which rule would serve a request, and why each other one lost.
@@ -37,12 +38,12 @@ impl Explain {
         let loaded = load::load(&self.manifests, &self.reading)?;
         let explanation = explain(loaded.snapshot(), &request);
         match self.output {
-            Output::Json => println!("{}", serde_json::to_string_pretty(&explanation)?),
+            Output::Json => say_line(serde_json::to_string_pretty(&explanation)?)?,
             Output::Text => {
-                print!("{explanation}");
+                say(format_args!("{explanation}"))?;
                 let from = explanation.route.as_ref().and_then(load::provenance_of(&loaded));
                 if let Some(from) = from {
-                    println!("from      {from}");
+                    say_line(format_args!("from      {from}"))?;
                 }
                 for problem in loaded.problems() {
                     eprintln!("{problem}");

@@ -7,6 +7,7 @@ use kubeng_config::export::{Export as Document, nginx};
 
 use super::Finding;
 use super::load::{self, Reading};
+use super::say::say;
 
 /// Write the effective configuration, without secrets.
 #[derive(Debug, Args)]
@@ -34,10 +35,10 @@ impl Export {
         let loaded = load::load(&self.manifests, &self.reading)?;
         let document = Document::from(loaded.snapshot());
         match self.format {
-            Format::Yaml => print!("{}", document.to_yaml()?),
-            Format::Json => print!("{}", document.to_json()),
+            Format::Yaml => say(document.to_yaml()?)?,
+            Format::Json => say(document.to_json())?,
             Format::Nginx => {
-                print!("{}", nginx::to_text(loaded.snapshot(), &load::provenance_of(&loaded)));
+                say(nginx::to_text(loaded.snapshot(), &load::provenance_of(&loaded)))?;
             }
         }
         for problem in loaded.problems() {

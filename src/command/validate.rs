@@ -6,6 +6,7 @@ use clap::Args;
 use kubeng_config::problem::Severity;
 
 use super::load::{self, Reading};
+use super::say::say_line;
 use super::{Finding, Output};
 
 /// Check manifests and say what is wrong with them.
@@ -33,13 +34,13 @@ impl Validate {
             problems.iter().filter(|problem| problem.severity() == Severity::Error).count();
         let warnings = problems.len() - errors;
         match self.output {
-            Output::Json => println!("{}", serde_json::to_string_pretty(problems)?),
+            Output::Json => say_line(serde_json::to_string_pretty(problems)?)?,
             Output::Text => {
                 for problem in problems {
-                    println!("{problem}");
+                    say_line(format_args!("{problem}"))?;
                 }
                 let routes = loaded.snapshot().routes().len();
-                println!("{routes} routes, {errors} errors, {warnings} warnings");
+                say_line(format_args!("{routes} routes, {errors} errors, {warnings} warnings"))?;
             }
         }
         if errors > 0 || (warnings > 0 && !self.allow_warnings) {

@@ -8,10 +8,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::delta::AnyPart;
 use crate::index::Index;
-use crate::matching::{FieldName, HeaderMatch, MethodName, PathMatch, QueryMatch, TextMatch};
+use crate::matching::{FieldName, HeaderMatch, MethodName, QueryMatch, TextMatch};
 use crate::part::Part;
 use crate::policy::Policy;
-use crate::route::Attachment;
+use crate::route::{Attachment, Rank};
 
 fn id(number: usize) -> RouteId {
     format!("Ingress/n{}/i{}#r{number}", number % 2, number % 3).parse().unwrap()

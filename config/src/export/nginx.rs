@@ -13,7 +13,7 @@ use crate::listener::{Listener, Protocol};
 use crate::matching::{HostMatch, Match, PathMatch};
 use crate::name::{ListenerId, RouteId};
 use crate::provenance::Provenance;
-use crate::route::{Action, Route, TargetAction};
+use crate::route::{Action, Route, TargetAction, precedence};
 use crate::snapshot::Snapshot;
 
 /// Writes `snapshot` as reading text; `provenance_of` says where a Route's Object was read.
@@ -54,9 +54,11 @@ fn by_host<'a>(
         }
     }
     for locations in hosts.values_mut() {
-        locations.sort_by_key(|(id, route, wanted)| {
-            use std::cmp::Reverse;
-            (Reverse(wanted.path.specificity()), Reverse(wanted.demands()), route.rank, *id)
+        locations.sort_by(|(id, route, wanted), (other_id, other_route, other)| {
+            let best = |wanted: &Match| (wanted.path.specificity(), wanted.demands());
+            best(other)
+                .cmp(&best(wanted))
+                .then_with(|| precedence((id, route), (other_id, other_route)))
         });
     }
     hosts

@@ -53,11 +53,10 @@ impl<T: Clone> Hosts<T> {
             HostMatch::OneLabelBelow(name) => (&mut self.one_label_below, name),
             HostMatch::AnyLabelsBelow(name) => (&mut self.any_labels_below, name),
         };
-        let mut paths = map.get(name.as_str()).cloned().unwrap_or_default();
+        // Taken out, so that only what an older Index still shares is copied.
+        let mut paths = map.remove(name.as_str()).unwrap_or_default();
         change(Arc::make_mut(&mut paths));
-        if paths.is_empty() {
-            map.remove(name.as_str());
-        } else {
+        if !paths.is_empty() {
             map.insert(name.as_str().into(), paths);
         }
     }

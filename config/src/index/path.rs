@@ -86,13 +86,21 @@ impl<T: Clone> Paths<T> {
         }
     }
 
+    /// Takes the Matches of a Route out; paths that nobody asks for any more are forgotten.
     pub(super) fn remove(&mut self, id: &RouteId, route: &Route) {
         for wanted in &route.matches {
-            self.entries_of(&wanted.path).0.retain(|entry| entry.id != *id);
+            let entries = self.entries_of(&wanted.path);
+            entries.0.retain(|entry| entry.id != *id);
+            if !entries.0.is_empty() {
+                continue;
+            }
+            match &wanted.path {
+                PathMatch::Exact(path) => drop(self.exact.remove(path.as_str())),
+                PathMatch::Prefix(prefix) => drop(self.prefixes.remove(prefix.as_str())),
+                PathMatch::Regex(pattern) => self.regexes.retain(|(there, _)| there != pattern),
+                PathMatch::Otherwise => {}
+            }
         }
-        self.exact.retain(|_, entries| !entries.0.is_empty());
-        self.regexes.retain(|(_, entries)| !entries.0.is_empty());
-        self.prefixes.retain(|_, entries| !entries.0.is_empty());
     }
 
     fn entries_of(&mut self, path: &PathMatch) -> &mut Entries<T> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use kubeng_config::problem::Problem;
 
@@ -21,6 +22,8 @@ pub(crate) struct Note {
 /// What was told of an Ingress, so that only changes are told.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Told {
+    /// Which Ingress of this name it was; one that is made anew is told anew.
+    pub(crate) uid: Option<Arc<str>>,
     /// Whether nothing of it is rejected.
     is_accepted: bool,
     /// A mark for each Problem.
@@ -35,6 +38,7 @@ pub(crate) fn changes(verdict: &Verdict<'_>, known: Option<&Told>) -> Option<(To
     };
     let is_rejected = |problem: &Problem| outcome(problem.code) == Outcome::Rejected;
     let told = Told {
+        uid: None,
         is_accepted: !problems.iter().any(is_rejected),
         problems: problems.iter().map(mark_of).collect(),
     };

@@ -1,0 +1,18 @@
+//! Writing to standard output, which a reader such as `head` may close early.
+
+use std::fmt::Display;
+use std::io::{ErrorKind, Write as _};
+
+/// Writes `text`; that nobody reads on is no error.
+pub(super) fn say(text: impl Display) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    match write!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+/// Writes `text` and ends the line.
+pub(super) fn say_line(text: impl Display) -> anyhow::Result<()> {
+    say(format_args!("{text}\n"))
+}
