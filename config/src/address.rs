@@ -41,8 +41,13 @@ pub fn forbidden(address: IpAddr) -> Option<&'static str> {
 }
 
 fn forbidden_v4(address: Ipv4Addr) -> Option<&'static str> {
+    /// Metadata services of clouds outside the link-local range.
+    const METADATA: [Ipv4Addr; 2] =
+        [Ipv4Addr::new(168, 63, 129, 16), Ipv4Addr::new(100, 100, 100, 200)];
     let first = address.octets()[0];
-    if address.is_loopback() {
+    if METADATA.contains(&address) {
+        Some("the address of a cloud metadata service")
+    } else if address.is_loopback() {
         Some("a loopback address")
     } else if first == 0 {
         Some("an unspecified address")
@@ -58,7 +63,10 @@ fn forbidden_v4(address: Ipv4Addr) -> Option<&'static str> {
 }
 
 fn forbidden_v6(address: Ipv6Addr) -> Option<&'static str> {
-    const AWS_METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+    const METADATA: [Ipv6Addr; 2] = [
+        Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+        Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+    ];
     if address.is_loopback() {
         Some("a loopback address")
     } else if address.is_unspecified() {
@@ -67,7 +75,7 @@ fn forbidden_v6(address: Ipv6Addr) -> Option<&'static str> {
         Some("a link-local address")
     } else if address.is_multicast() {
         Some("a multicast address")
-    } else if address == AWS_METADATA {
+    } else if METADATA.contains(&address) {
         Some("the address of a cloud metadata service")
     } else {
         None
@@ -122,6 +130,9 @@ mod tests {
             "64:ff9b:1::7f00:1",
             "2002:7f00:1::",
             "::ffff:0:169.254.169.254",
+            "168.63.129.16",
+            "100.100.100.200",
+            "fd20:ce::254",
         ];
         for text in bad {
             assert!(forbidden(text.parse().unwrap()).is_some(), "{text}");

@@ -5,6 +5,7 @@
 //! holds them equal.
 
 use std::cmp::{Ordering, Reverse};
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 
@@ -212,10 +213,10 @@ fn losers(
         };
         first(a).cmp(&first(b)).then_with(|| a.order(b))
     });
-    let mut losers: Vec<Loser> = Vec::new();
+    let mut losers = Vec::new();
+    let mut told: BTreeSet<&RouteId> = winner.iter().map(|winner| winner.id).collect();
     for candidate in sorted {
-        let is_winner = winner.is_some_and(|winner| winner.id == candidate.id);
-        if is_winner || losers.iter().any(|loser| loser.route == *candidate.id) {
+        if !told.insert(candidate.id) {
             continue;
         }
         let why = why_it_lost(candidate, winner, host, request);

@@ -79,6 +79,7 @@ const BUCKETS: usize = 256;
 pub struct PartMap<K, V> {
     buckets: Arc<[Arc<Bucket<K, V>>]>,
     len: usize,
+    digest: Digest,
 }
 
 #[derive(Debug)]
@@ -90,14 +91,21 @@ struct Bucket<K, V> {
 
 impl<K, V> Clone for PartMap<K, V> {
     fn clone(&self) -> Self {
-        Self { buckets: Arc::clone(&self.buckets), len: self.len }
+        Self { buckets: Arc::clone(&self.buckets), len: self.len, digest: self.digest }
+    }
+}
+
+impl<K, V> PartMap<K, V> {
+    fn new(buckets: Vec<Arc<Bucket<K, V>>>, len: usize) -> Self {
+        let digest = Digest::of(buckets.iter().map(|one| one.digest.as_bytes().as_slice()));
+        Self { buckets: buckets.into(), len, digest }
     }
 }
 
 impl<K: Ord + Clone + Display, V> Default for PartMap<K, V> {
     fn default() -> Self {
         let empty = Arc::new(Bucket { digest: bucket_digest::<K, V>(&[]), parts: Vec::new() });
-        Self { buckets: vec![empty; BUCKETS].into(), len: 0 }
+        Self::new(vec![empty; BUCKETS], 0)
     }
 }
 
@@ -179,7 +187,7 @@ impl<K: Ord + Clone + Display, V> PartMap<K, V> {
             parts.shrink_to_fit();
             buckets[at] = Arc::new(Bucket { digest: bucket_digest(&parts), parts });
         }
-        Self { buckets: buckets.into(), len }
+        Self::new(buckets, len)
     }
 
     /// What turns this map into `newer`, in order of keys within each bucket. Skips what is shared.
@@ -193,7 +201,7 @@ impl<K: Ord + Clone + Display, V> PartMap<K, V> {
     /// The digest of the map: over the digests of its buckets.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        Digest::of(self.buckets.iter().map(|bucket| bucket.digest.as_bytes().as_slice()))
+        self.digest
     }
 }
 

@@ -6,7 +6,7 @@ use kubeng_config::canonical::Digest;
 use kubeng_config::endpoint::EndpointSet;
 use kubeng_config::explain::{Explanation, explain};
 use kubeng_config::name::{BackendId, FleetName, ObjectKind, RouteId};
-use kubeng_config::problem::Problem;
+use kubeng_config::problem::{self, Problem};
 use kubeng_config::provenance::Provenance;
 use kubeng_config::request::RequestKey;
 use kubeng_config::snapshot::Snapshot;
@@ -126,11 +126,12 @@ impl ControlState {
         self.serving
     }
 
-    /// Whether requests can be served: every source has told everything, and a
-    /// replica serves a Snapshot. Once ready it stays so.
+    /// Whether requests can be served: every source has told everything, a replica
+    /// serves a Snapshot, and all of its ports are open.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.is_open && self.serving.is_some()
+        let is_bound = |problem: &Problem| problem.code != problem::PORT_NOT_BOUND;
+        self.is_open && self.serving.is_some() && self.replica_problems.iter().all(is_bound)
     }
 
     /// The sources, in the order of the settings.

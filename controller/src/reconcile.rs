@@ -106,23 +106,28 @@ impl Reconciler {
         loop {
             tokio::select! {
                 biased;
+                // Answers first: the replica waits for room to give the next one.
+                Some(answer) = channels.answers.recv() => self.hear(answer, &channels),
                 taken = channels.events.recv_many(&mut round, EVENTS_PER_ROUND_MAX) => {
                     if taken == 0 {
                         return;
                     }
                     self.round(round.drain(..), &channels);
                 }
-                Some(answer) = channels.answers.recv() => {
-                    self.serving = answer.serving.or(self.serving);
-                    self.problems_version += 1;
-                    self.replica_problems = answer.problems;
-                    if let Some(snapshot) = self.world.snapshot(&self.fleet) {
-                        self.forget_when_served(snapshot.digest());
-                    }
-                    self.tell(&channels);
-                }
             }
         }
+    }
+
+    fn hear(&mut self, answer: Answer, channels: &Channels) {
+        self.serving = answer.serving.or(self.serving);
+        if answer.problems != self.replica_problems {
+            self.problems_version += 1;
+            self.replica_problems = answer.problems;
+        }
+        if let Some(snapshot) = self.world.snapshot(&self.fleet) {
+            self.forget_when_served(snapshot.digest());
+        }
+        self.tell(channels);
     }
 
     fn round(&mut self, events: impl Iterator<Item = Told>, channels: &Channels) {
@@ -144,19 +149,21 @@ impl Reconciler {
             .filter(|change| change.key().kind != ObjectKind::EndpointSlice)
             .cloned()
             .collect();
+        let mut refers_differ =
+            configuration.iter().any(|change| change.key().kind == ObjectKind::Ingress);
         if !configuration.is_empty() {
             let step = self.world.step(&configuration);
             self.world = step.world;
             self.problems_version += u64::from(step.problems_differ);
+            // An Ingress may become ours, or not, by a class that came or went.
+            refers_differ |= !step.judged.is_empty();
             self.waiting_since = Some(self.waiting_since.map_or(received, |old| old.min(received)));
         }
-        let has_ingresses =
-            configuration.iter().any(|change| change.key().kind == ObjectKind::Ingress);
-        self.refer(channels, has_ingresses);
         self.is_open = self.is_open || self.intake.is_open();
         if self.is_open {
             self.publish(channels);
         }
+        self.refer(channels, refers_differ);
         self.tell(channels);
     }
 
@@ -164,9 +171,9 @@ impl Reconciler {
     ///
     /// The first set, which may be empty, is told when everything but Secrets is
     /// known: it is complete then, and the gate can wait for just these.
-    fn refer(&mut self, channels: &Channels, has_ingresses: bool) {
+    fn refer(&mut self, channels: &Channels, may_differ: bool) {
         if self.has_referred {
-            if has_ingresses {
+            if may_differ {
                 let referenced = self.world.referenced_secrets();
                 channels.secrets.send_if_modified(|known| {
                     let differs = *known != referenced;
@@ -185,9 +192,22 @@ impl Reconciler {
         for change in changes {
             sets.extend(self.book.take(change));
         }
-        for (id, set) in &sets {
-            self.endpoints.insert(id.clone(), Arc::clone(set));
+        if sets.is_empty() {
+            return;
         }
+        for (id, set) in &sets {
+            if set.as_slice().is_empty() {
+                self.endpoints.remove(id);
+            } else {
+                self.endpoints.insert(id.clone(), Arc::clone(set));
+            }
+        }
+        // First where Deltas take them from: a Backend that is not served yet
+        // gets them there, and the message below passes it over.
+        channels.published.send_if_modified(|published| {
+            Arc::make_mut(published).endpoints = self.endpoints.clone();
+            false
+        });
         if self.is_open {
             channels.endpoints.put(sets, received);
         }

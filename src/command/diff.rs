@@ -38,7 +38,18 @@ const EXPORT_BYTES_MAX: usize = 256 << 20;
 
 impl Diff {
     pub(super) fn run(self) -> anyhow::Result<Finding> {
-        let (before, after) = (self.side(&self.before)?, self.side(&self.after)?);
+        let (before, after) = match (self.ready(&self.before)?, self.ready(&self.after)?) {
+            (Some(before), Some(after)) => (before, after),
+            // Manifests name no ports: they are compared on those of the other side.
+            (Some(before), None) => {
+                let after = self.manifests(&self.after, Some(&before))?;
+                (before, after)
+            }
+            (None, Some(after)) => (self.manifests(&self.before, Some(&after))?, after),
+            (None, None) => {
+                (self.manifests(&self.before, None)?, self.manifests(&self.after, None)?)
+            }
+        };
         let found = differences(&before, &after);
         match self.output {
             Output::Json => say_line(serde_json::to_string_pretty(&found)?)?,
@@ -52,22 +63,33 @@ impl Diff {
         Ok(if found.is_empty() { Finding::Fine } else { Finding::Problems })
     }
 
-    fn side(&self, side: &str) -> anyhow::Result<Snapshot> {
+    /// The Snapshot of a side that is one already; `None` for manifests.
+    fn ready(&self, side: &str) -> anyhow::Result<Option<Snapshot>> {
         if side.starts_with("https://") {
             bail!("{side}: the admin listener speaks http only");
         }
         if side.starts_with("http://") {
-            return fetch(side).with_context(|| format!("cannot fetch the snapshot of {side}"));
+            let fetched = fetch(side);
+            return fetched.map(Some).with_context(|| format!("cannot fetch what {side} serves"));
         }
         let path = Path::new(side);
-        if path.is_file() {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read {}", path.display()))?;
-            if text.contains(kubeng_config::export::FORMAT) {
-                return read(&text).with_context(|| format!("cannot use {}", path.display()));
-            }
+        if !path.is_file() {
+            return Ok(None);
         }
-        let loaded = load::load(&[path.to_path_buf()], &self.reading)?;
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        if !text.contains(kubeng_config::export::FORMAT) {
+            return Ok(None);
+        }
+        read(&text).map(Some).with_context(|| format!("cannot use {}", path.display()))
+    }
+
+    fn manifests(&self, side: &str, beside: Option<&Snapshot>) -> anyhow::Result<Snapshot> {
+        let paths = [Path::new(side).to_path_buf()];
+        let loaded = match beside {
+            Some(other) => load::load_beside(&paths, &self.reading, other)?,
+            None => load::load(&paths, &self.reading)?,
+        };
         for problem in loaded.problems() {
             eprintln!("{problem}");
         }

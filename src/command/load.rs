@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use clap::Args;
+use kubeng_config::listener::Listener;
 use kubeng_config::name::ObjectKind;
 use kubeng_config::problem::Problem;
 use kubeng_config::provenance::Provenance;
@@ -15,6 +16,7 @@ use kubeng_controller::control::ControlState;
 use kubeng_controller::endpoints::EndpointBook;
 use kubeng_controller::intake::Intake;
 use kubeng_controller::object::{Event, SourceName};
+use kubeng_controller::settings::TranslateSettings;
 use kubeng_controller::source::manifests;
 use kubeng_controller::world::World;
 
@@ -33,6 +35,15 @@ pub(super) struct Reading {
     /// Take Services of type ExternalName
     #[arg(long)]
     allow_external_name: bool,
+    /// Namespace to look at; may be repeated [default: all]
+    #[arg(long = "namespace", value_name = "NAME")]
+    namespaces: Vec<String>,
+    /// Service that gets requests which no Ingress takes
+    #[arg(long, value_name = "NAMESPACE/NAME:PORT")]
+    default_backend: Option<String>,
+    /// Secret with the certificate for hosts that have none of their own
+    #[arg(long, value_name = "NAMESPACE/NAME")]
+    default_certificate: Option<String>,
 }
 
 /// What manifests say, computed once.
@@ -65,6 +76,28 @@ impl Loaded {
 pub(super) fn load(paths: &[PathBuf], reading: &Reading) -> anyhow::Result<Loaded> {
     let settings = settings(reading)?;
     let translate = wiring::translate_settings(&settings);
+    translate_with(paths, translate)
+}
+
+/// As [`load`], on the Listeners of another configuration, so that the two can be compared.
+pub(super) fn load_beside(
+    paths: &[PathBuf],
+    reading: &Reading,
+    other: &Snapshot,
+) -> anyhow::Result<Loaded> {
+    let settings = settings(reading)?;
+    let mut translate = wiring::translate_settings(&settings);
+    let listeners = other.listeners().sorted().into_iter();
+    translate.listeners = listeners
+        .map(|(id, part)| {
+            // Its default certificate is what the manifests say.
+            (id.clone(), Listener { default_certificate: None, ..Listener::clone(part.value()) })
+        })
+        .collect();
+    translate_with(paths, translate)
+}
+
+fn translate_with(paths: &[PathBuf], translate: TranslateSettings) -> anyhow::Result<Loaded> {
     let fleet = translate.fleet.clone();
     let name = |path: &PathBuf| SourceName(path.display().to_string().into());
     let mut intake = Intake::new(paths.iter().map(|path| (name(path), BTreeSet::new())));
@@ -102,6 +135,9 @@ fn settings(reading: &Reading) -> anyhow::Result<Settings> {
         ingress_classes: reading.ingress_classes.clone(),
         without_class: Some(reading.without_class),
         allow_external_name: Some(reading.allow_external_name),
+        namespaces: reading.namespaces.clone(),
+        default_backend: reading.default_backend.clone(),
+        default_certificate: reading.default_certificate.clone(),
         ..Given::default()
     }
     .settle()

@@ -54,3 +54,27 @@ fn publish(kubernetes: &Kubernetes) -> anyhow::Result<Publish> {
         None => Publish::Nothing,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Given;
+
+    fn publish_of(file: &str) -> anyhow::Result<Publish> {
+        let given: Given = toml::from_str(file)?;
+        let settings = given.settle()?;
+        publish(settings.kubernetes.as_ref().expect("the file asks for a cluster"))
+    }
+
+    #[test]
+    fn addresses_win_over_the_service_and_what_is_no_address_is_refused() {
+        let service = "kubernetes = true\npublish-service = \"edge/front\"\n";
+        let both = format!("{service}publish-addresses = [\"192.0.2.7\", \"lb.example\"]");
+        assert!(matches!(publish_of("kubernetes = true").unwrap(), Publish::Nothing));
+        assert!(matches!(publish_of(service).unwrap(), Publish::Service(key)
+            if key.to_string() == "Service/edge/front"));
+        assert!(matches!(publish_of(&both).unwrap(), Publish::Addresses(all) if all.len() == 2));
+        let error = publish_of("kubernetes = true\npublish-addresses = [\"a b\"]").unwrap_err();
+        assert!(error.to_string().contains("--publish-address \"a b\""), "{error}");
+    }
+}

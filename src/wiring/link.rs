@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kubeng_config::canonical::Digest;
 use kubeng_config::delta::Delta;
 use kubeng_config::problem::{self, Problem, Subject};
 use kubeng_controller::control::Answer;
@@ -11,11 +12,12 @@ use kubeng_controller::distribution::{FromReplica, ToReplica};
 use kubeng_controller::metrics::Metrics;
 use kubeng_proxy::{TableWriter, Unbound};
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
 
-/// How often ports that could not be opened are tried again.
-const RETRY_PORTS_EVERY: Duration = Duration::from_secs(3);
+/// How often what waits for the world outside is looked at again.
+const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(3);
 
 /// Hands what the publisher says to the writer of Tables, and its answers back.
 pub(super) struct Link {
@@ -28,14 +30,13 @@ pub(super) struct Link {
 impl Link {
     /// Runs until it is told to stop, and gives the writer back for the drain.
     pub(super) async fn run(mut self, stop: CancellationToken) -> TableWriter {
-        let mut unbound = Vec::new();
+        let mut again = tokio::time::interval(LOOK_AGAIN_EVERY);
+        again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut known = Known::default();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return self.writer,
-                () = tokio::time::sleep(RETRY_PORTS_EVERY), if !unbound.is_empty() => {
-                    unbound = self.writer.retry_ports();
-                    self.tell(Answer { serving: None, problems: problems_of(&unbound) }).await;
-                }
+                _ = again.tick() => self.look_again(&mut known).await,
                 message = self.publisher.next() => match message {
                     None => return self.writer,
                     Some(ToReplica::Endpoints { sets, received }) => {
@@ -45,45 +46,66 @@ impl Link {
                         }
                     }
                     Some(ToReplica::Delta { delta, received }) => {
-                        if let Some(newer) = self.apply(&delta).await {
-                            unbound = newer;
-                            if let Some(received) = received {
-                                self.metrics.propagated(received.elapsed());
-                            }
+                        let served = self.apply(&delta, &mut known);
+                        if let (Some(received), true) = (received, served.is_some()) {
+                            self.metrics.propagated(received.elapsed());
                         }
+                        self.tell(served, &known).await;
                     }
                 }
             }
         }
     }
 
-    /// Applies a Delta; gives the ports that could not be opened when it is served.
-    async fn apply(&mut self, delta: &Delta) -> Option<Vec<Unbound>> {
-        let (answer, unbound) = match self.writer.apply(delta) {
+    /// Applies a Delta; gives the digest when it is served.
+    fn apply(&mut self, delta: &Delta, known: &mut Known) -> Option<Digest> {
+        match self.writer.apply(delta) {
             Ok(applied) => {
                 self.metrics.applied.inc();
-                let problems = problems_of(&applied.unbound);
-                (FromReplica::Ack { digest: applied.digest, problems }, Some(applied.unbound))
+                known.unbound = applied.unbound.iter().map(unbound).collect();
+                known.rejected = None;
+                let problems = known.all();
+                self.publisher.answered(&FromReplica::Ack { digest: applied.digest, problems });
+                Some(applied.digest)
             }
             Err(rejection) => {
                 self.metrics.rejected.inc();
                 let rejection = anyhow::Error::new(rejection);
                 error!(error = %format!("{rejection:#}"), "the replica rejected a configuration");
-                (FromReplica::Nack { problems: vec![rejected(&rejection)] }, None)
+                known.rejected = Some(rejected(&rejection));
+                self.publisher.answered(&FromReplica::Nack { problems: known.all() });
+                None
             }
-        };
-        self.publisher.answered(&answer);
-        self.tell(match answer {
-            FromReplica::Ack { digest, problems } => Answer { serving: Some(digest), problems },
-            FromReplica::Nack { problems } => Answer { serving: None, problems },
-        })
-        .await;
-        unbound
+        }
     }
 
-    async fn tell(&self, answer: Answer) {
+    /// Tries ports again that could not be opened, and looks which names resolve.
+    async fn look_again(&mut self, known: &mut Known) {
+        let before = known.all();
+        if !known.unbound.is_empty() {
+            known.unbound = self.writer.retry_ports().iter().map(unbound).collect();
+        }
+        if known.all() != before {
+            self.tell(None, known).await;
+        }
+    }
+
+    async fn tell(&self, serving: Option<Digest>, known: &Known) {
         // The loop has gone only when the process ends.
-        let _ = self.answers.send(answer).await;
+        let _ = self.answers.send(Answer { serving, problems: known.all() }).await;
+    }
+}
+
+/// What is wrong at the replica, each until it is mended.
+#[derive(Default)]
+struct Known {
+    unbound: Vec<Problem>,
+    rejected: Option<Problem>,
+}
+
+impl Known {
+    fn all(&self) -> Vec<Problem> {
+        self.unbound.iter().chain(&self.rejected).cloned().collect()
     }
 }
 
@@ -98,14 +120,13 @@ fn rejected(rejection: &anyhow::Error) -> Problem {
     }
 }
 
-fn problems_of(unbound: &[Unbound]) -> Vec<Problem> {
-    let problem = |port: &Unbound| Problem {
+fn unbound(port: &Unbound) -> Problem {
+    Problem {
         subject: Subject::Other(format!("listener on {}", port.address)),
         field: String::new(),
         code: problem::PORT_NOT_BOUND,
         message: format!("{} cannot be opened: {}", port.address, port.error),
         remedy: "end the program that holds it, or choose another port; it is tried again".into(),
         provenance: None,
-    };
-    unbound.iter().map(problem).collect()
+    }
 }

@@ -4,8 +4,10 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use kubeng_config::request::RequestKey;
+use kubeng_controller::control::ControlState;
 use serde_json::{Value, json};
 
+use super::computed;
 use crate::problem::ErrorResponse;
 use crate::server::Context;
 
@@ -18,13 +20,17 @@ pub(crate) async fn ask(
 ) -> Result<Json<Value>, ErrorResponse> {
     let request = read(&query.unwrap_or_default())?;
     let state = context.control.now();
-    let explanation = state.explain(&request);
+    computed(move || answer(&state, &request)).await
+}
+
+fn answer(state: &ControlState, request: &RequestKey) -> Json<Value> {
+    let explanation = state.explain(request);
     let from = explanation.route.as_ref().and_then(|id| state.provenance_of(id));
-    Ok(Json(json!({
+    Json(json!({
         "snapshot": state.snapshot().digest(),
         "explanation": explanation,
         "source": from.map(|from| from.to_string()),
-    })))
+    }))
 }
 
 fn read(query: &str) -> Result<RequestKey, ErrorResponse> {

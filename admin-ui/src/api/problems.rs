@@ -4,9 +4,11 @@ use axum::Json;
 use axum::extract::State;
 use serde_json::{Value, json};
 
+use super::computed;
+use crate::problem::ErrorResponse;
 use crate::server::Context;
 
-pub(crate) async fn list(State(context): State<Context>) -> Json<Value> {
-    let problems = context.control.now().problems();
-    Json(json!({ "problems": problems }))
+pub(crate) async fn list(State(context): State<Context>) -> Result<Json<Value>, ErrorResponse> {
+    let state = context.control.now();
+    computed(move || Json(json!({ "problems": state.problems() }))).await
 }

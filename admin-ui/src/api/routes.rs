@@ -3,12 +3,19 @@
 use axum::Json;
 use axum::extract::State;
 use kubeng_config::route::Route;
+use kubeng_controller::control::ControlState;
 use serde_json::{Value, json};
 
+use super::computed;
+use crate::problem::ErrorResponse;
 use crate::server::Context;
 
-pub(crate) async fn list(State(context): State<Context>) -> Json<Value> {
+pub(crate) async fn list(State(context): State<Context>) -> Result<Json<Value>, ErrorResponse> {
     let state = context.control.now();
+    computed(move || all(&state)).await
+}
+
+fn all(state: &ControlState) -> Json<Value> {
     let snapshot = state.snapshot();
     let routes: Vec<Value> = snapshot
         .routes()

@@ -4,7 +4,9 @@ use axum::extract::{RawQuery, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use kubeng_config::export::{Export, nginx};
+use kubeng_controller::control::ControlState;
 
+use super::computed;
 use crate::problem::ErrorResponse;
 use crate::server::Context;
 
@@ -17,8 +19,12 @@ pub(crate) async fn read(
         .find(|(name, _)| name == "format")
         .map_or_else(|| "json".to_owned(), |(_, value)| value.into_owned());
     let state = context.control.now();
+    computed(move || write(&state, &format)).await?
+}
+
+fn write(state: &ControlState, format: &str) -> Result<Response, ErrorResponse> {
     let export = || Export::from(state.snapshot());
-    let (kind, text) = match format.as_str() {
+    let (kind, text) = match format {
         "json" => ("application/json", export().to_json()),
         "yaml" => {
             let text = export().to_yaml();

@@ -21,7 +21,7 @@ pub struct Published {
     pub snapshot: Snapshot,
     /// The World that it comes from, which knows the private keys.
     pub world: Option<World>,
-    /// The Endpoints of every known Backend.
+    /// The Endpoints of every Backend that has any.
     pub endpoints: imbl::HashMap<BackendId, Arc<EndpointSet>>,
     /// When the oldest event behind it that is not served yet had been read.
     pub received: Option<Instant>,
@@ -153,5 +153,91 @@ fn complete(delta: &mut Delta, newest: &Published) {
             | AnyPart::ServerName(..)
             | AnyPart::Route(..) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kubeng_config::address::AddressRule;
+    use kubeng_config::backend::{Backend, BackendProtocol};
+    use kubeng_config::canonical::Digest;
+    use kubeng_config::endpoint::Endpoint;
+    use kubeng_config::part::Part;
+
+    use super::*;
+
+    fn backend() -> (BackendId, Snapshot) {
+        let id: BackendId = "Service/shop/web:80".parse().unwrap();
+        let backend = Part::new(Backend {
+            protocol: BackendProtocol::Http1,
+            tls: None,
+            balance: Default::default(),
+            endpoints: EndpointSource::Discovered,
+            addresses: AddressRule::Tenant,
+        });
+        let parts = [AnyPart::Backend(id.clone(), backend)];
+        (id, Snapshot::default().edited(parts, []).unwrap())
+    }
+
+    fn set(port: u16) -> Arc<EndpointSet> {
+        Arc::new(EndpointSet::new(vec![Endpoint::new(([10, 0, 0, 1], port).into())]))
+    }
+
+    fn ack() -> FromReplica {
+        FromReplica::Ack { digest: Digest::default(), problems: Vec::new() }
+    }
+
+    /// As the loop does it: first where Deltas take them from, then the message.
+    fn tell(
+        published: &watch::Sender<Arc<Published>>,
+        pending: &PendingEndpoints,
+        sets: Vec<(BackendId, Arc<EndpointSet>)>,
+    ) {
+        published.send_if_modified(|published| {
+            for (id, set) in &sets {
+                Arc::make_mut(published).endpoints.insert(id.clone(), Arc::clone(set));
+            }
+            false
+        });
+        pending.put(sets, Instant::now());
+    }
+
+    #[tokio::test]
+    async fn endpoints_that_come_before_their_backend_is_served_come_with_it() {
+        let (id, snapshot) = backend();
+        let (published, newest) = watch::channel(Arc::new(Published::default()));
+        let pending = Arc::new(PendingEndpoints::default());
+        let mut publisher = Publisher::new(newest, Arc::clone(&pending));
+        tell(&published, &pending, vec![(id.clone(), set(1))]);
+        published.send_modify(|published| Arc::make_mut(published).snapshot = snapshot);
+        tell(&published, &pending, vec![(id.clone(), set(2))]);
+        let Some(ToReplica::Delta { delta, .. }) = publisher.next().await else {
+            panic!("the configuration comes first: nothing else is served")
+        };
+        assert_eq!(delta.endpoints, [(id.clone(), set(2))], "the newest set comes with it");
+        publisher.answered(&ack());
+        tell(&published, &pending, vec![(id.clone(), set(3))]);
+        let Some(ToReplica::Endpoints { sets, .. }) = publisher.next().await else {
+            panic!("a served Backend gets its Endpoints by themselves")
+        };
+        assert_eq!(sets, [(id, set(3))]);
+    }
+
+    #[tokio::test]
+    async fn what_was_rejected_is_compared_with_what_is_served() {
+        let (_, snapshot) = backend();
+        let (published, newest) = watch::channel(Arc::new(Published::default()));
+        let mut publisher = Publisher::new(newest, Arc::default());
+        published.send_modify(|published| Arc::make_mut(published).snapshot = snapshot.clone());
+        for answer in [FromReplica::Nack { problems: Vec::new() }, ack()] {
+            let Some(ToReplica::Delta { delta, .. }) = publisher.next().await else {
+                panic!("there is a difference")
+            };
+            assert_eq!(delta.upserts.len(), 1, "all of it is sent, also for the second time");
+            publisher.answered(&answer);
+            published.send_modify(|_| ());
+        }
+        drop(published);
+        assert!(publisher.next().await.is_none(), "nothing differs any more");
     }
 }

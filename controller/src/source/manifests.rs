@@ -23,11 +23,11 @@ use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use kubeng_config::problem::Problem;
+use kubeng_config::problem::{Problem, SOURCE_UNREACHABLE, Subject};
 use tokio::sync::mpsc;
 
 use super::{Received, Source};
-use crate::object::{Object, SourceName};
+use crate::object::{Event, Object, SourceName};
 use folder::Folder;
 use watch::{Signal, Watch, signals};
 
@@ -44,6 +44,7 @@ pub struct Manifests {
     events: mpsc::Receiver<Received>,
     stop: SyncSender<Signal>,
     thread: Option<JoinHandle<()>>,
+    has_ended: bool,
 }
 
 impl Manifests {
@@ -58,7 +59,18 @@ impl Manifests {
         let watch = Watch::new(root, (stop.clone(), signals), events);
         let thread =
             std::thread::Builder::new().name("manifests".to_owned()).spawn(move || watch.run())?;
-        Ok(Self { name, events: receiver, stop, thread: Some(thread) })
+        Ok(Self { name, events: receiver, stop, thread: Some(thread), has_ended: false })
+    }
+
+    fn stands_still(&self) -> Problem {
+        Problem {
+            subject: Subject::Other(self.name.to_string()),
+            field: String::new(),
+            code: SOURCE_UNREACHABLE,
+            message: "reading it ended by a fault of Kubeng; changes are not seen".to_owned(),
+            remedy: "restart Kubeng and report what its log says".to_owned(),
+            provenance: None,
+        }
     }
 }
 
@@ -68,11 +80,15 @@ impl Source for Manifests {
     }
 
     async fn next(&mut self) -> Received {
-        match self.events.recv().await {
-            Some(received) => received,
-            // The thread lives as long as this; should it have ended, nothing more is told.
-            None => std::future::pending().await,
+        if let Some(received) = self.events.recv().await {
+            return received;
         }
+        // The thread lives as long as this; that it ended is a fault of ours. What
+        // was read goes on being served, and everybody must see that it stands still.
+        if std::mem::replace(&mut self.has_ended, true) {
+            std::future::pending::<()>().await;
+        }
+        Received { event: Event::Problems(vec![self.stands_still()]), at: Instant::now() }
     }
 }
 
