@@ -16,7 +16,7 @@ prepare:
 
 # etcd, kube-apiserver and kubectl for the tests; without Go they say that they are skipped.
 kubebox:
-	@tests/cluster/build.sh target/kubebox || [ $$? -eq 77 ]
+	@tests/cluster/build.sh target/kubebox/kubebox || [ $$? -eq 77 ]
 
 fmt:
 	cargo fmt --all --check

@@ -9,7 +9,8 @@ mod wiring;
 
 use std::process::ExitCode;
 
-/// Worth a fifth of the throughput against the allocator of the C library.
+/// Worth a fifth of the throughput against the allocator of the C library. Without
+/// huge pages an empty process is 14 MiB smaller.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -8,20 +8,18 @@ use serde::de::DeserializeOwned;
 
 use crate::canonical::{self, Digest, ReadError};
 
-/// One value of the model with its canonical bytes and their digest.
+/// One value of the model with the digest of its canonical bytes.
 ///
 /// Equal when the digests are equal. A clone shares everything.
 #[derive(Debug)]
 pub struct Part<V> {
     digest: Digest,
-    bytes: Arc<[u8]>,
     value: Arc<V>,
 }
 
 impl<V> Clone for Part<V> {
     fn clone(&self) -> Self {
-        let Self { digest, bytes, value } = self;
-        Self { digest: *digest, bytes: Arc::clone(bytes), value: Arc::clone(value) }
+        Self { digest: self.digest, value: Arc::clone(&self.value) }
     }
 }
 
@@ -30,7 +28,7 @@ impl<V: Serialize + DeserializeOwned> Part<V> {
     #[must_use]
     pub fn new(value: V) -> Self {
         let bytes = canonical::to_bytes(&value);
-        Self { digest: Digest::of([bytes.as_slice()]), bytes: bytes.into(), value: Arc::new(value) }
+        Self { digest: Digest::of([bytes.as_slice()]), value: Arc::new(value) }
     }
 
     /// Reads a Part that came from elsewhere, strictly.
@@ -39,7 +37,14 @@ impl<V: Serialize + DeserializeOwned> Part<V> {
     /// When a field is not known, or the bytes are not canonical.
     pub fn read(bytes: &[u8]) -> Result<Self, ReadError> {
         let value = canonical::from_bytes(bytes)?;
-        Ok(Self { digest: Digest::of([bytes]), bytes: bytes.into(), value: Arc::new(value) })
+        Ok(Self { digest: Digest::of([bytes]), value: Arc::new(value) })
+    }
+
+    /// The canonical bytes, made anew: they are asked for only when a Part
+    /// travels or is stored, and would double its size if they were kept.
+    #[must_use]
+    pub fn bytes(&self) -> Vec<u8> {
+        canonical::to_bytes(&self.value)
     }
 }
 
@@ -54,12 +59,6 @@ impl<V> Part<V> {
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.digest
-    }
-
-    /// The canonical bytes.
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
     }
 }
 

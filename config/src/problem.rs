@@ -241,6 +241,9 @@ codes! {
     TLS_NAME_MISSING = 1503 Error, "TLS name missing",
         "A service is to be reached over TLS, but no name is known that its certificate must cover. Without one nothing could be verified, so requests for it are answered with 503.",
         "Set tls.serverName.";
+    NAME_NOT_RESOLVED = 1504 Error, "Name does not resolve",
+        "A DNS name of an Upstream or an ExternalName Service gives no address that may be used. Its last addresses go on being used; without any its requests are answered with 503.",
+        "Mend the name or its DNS; it is asked for again every 30 seconds.";
     REJECTED = 1701 Error, "Rejected by a replica",
         "A replica could not serve this part and goes on serving what it had.",
         "Mend what the message names; report it if it was accepted by kubeng validate.";

@@ -63,6 +63,8 @@ impl KeyCache {
 pub(crate) struct Compiler<'a> {
     pub(crate) secrets: &'a HashMap<SecretId, Secret>,
     pub(crate) keys: &'a mut KeyCache,
+    /// What is known of names.
+    pub(crate) answers: &'a resolve::Answers,
     pub(crate) metrics: &'a Metrics,
 }
 
@@ -105,7 +107,7 @@ impl Compiler<'_> {
             AnyPart::Policy(id, part) => {
                 to.table.policies.insert(id.clone(), part.value().clone());
             }
-            AnyPart::Backend(id, part) => put_backend(to, id, part.value()),
+            AnyPart::Backend(id, part) => self.put_backend(to, id, part.value()),
             AnyPart::Certificate(id, part) => {
                 let secret = self.secrets.get(&part.value().key);
                 let parsed = self.keys.parse(part, secret);
@@ -122,6 +124,22 @@ impl Compiler<'_> {
             }
         }
         Ok(())
+    }
+
+    fn put_backend(&self, to: &mut Compiled, id: &BackendId, spec: &Arc<Backend>) {
+        let known = to.table.backends.get(id).map(|backend| backend.state.clone());
+        let state = known.unwrap_or_default();
+        if let Some(written) = resolve::written(spec) {
+            let set = resolve::current(written, spec.addresses, self.answers, &state);
+            to.endpoints.push((state.clone(), Arc::new(set)));
+        }
+        let backend = CompiledBackend {
+            id: id.clone(),
+            spec: spec.clone(),
+            connection_key: tls::connection_key(spec),
+            state,
+        };
+        to.table.backends.insert(id.clone(), Arc::new(backend));
     }
 
     fn sockets(&self, snapshot: &Snapshot) -> HashMap<SocketAddr, Vec<CompiledListener>> {
@@ -144,25 +162,6 @@ impl Compiler<'_> {
         }
         sockets
     }
-}
-
-fn put_backend(to: &mut Compiled, id: &BackendId, spec: &Arc<Backend>) {
-    let known = to.table.backends.get(id).map(|backend| backend.state.clone());
-    let state = known.unwrap_or_default();
-    if let Some(written) = resolve::written(spec) {
-        // Names keep the addresses they have until they are resolved anew.
-        if !resolve::has_names(written) || state.endpoints().as_slice().is_empty() {
-            let set = resolve::endpoints(written, spec.addresses, |_| Vec::new());
-            to.endpoints.push((state.clone(), Arc::new(set)));
-        }
-    }
-    let backend = CompiledBackend {
-        id: id.clone(),
-        spec: spec.clone(),
-        connection_key: tls::connection_key(spec),
-        state,
-    };
-    to.table.backends.insert(id.clone(), Arc::new(backend));
 }
 
 fn put_server_name(table: &mut Table, id: &ServerNameId, value: &ServerName) {

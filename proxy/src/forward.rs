@@ -4,7 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::header::{self, HeaderName, HeaderValue};
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use ipnet::IpNet;
 use kubeng_config::backend::BackendProtocol;
@@ -36,6 +37,8 @@ pub(crate) enum Failure {
     ConnectTimeout,
     /// A pooled connection had gone away before it answered, and the request can be sent again.
     Stale,
+    /// No connection could be opened for want of something on this side: descriptors, ports, memory.
+    Local,
     /// The Endpoint may have seen the request.
     Other,
 }
@@ -97,6 +100,7 @@ pub(crate) fn failed(ctx: &mut RequestContext, failure: Failure, since_start: Du
     let status = match failure {
         Failure::Connect | Failure::Stale | Failure::Other => StatusCode::BAD_GATEWAY,
         Failure::ConnectTimeout => StatusCode::GATEWAY_TIMEOUT,
+        Failure::Local => StatusCode::SERVICE_UNAVAILABLE,
     };
     tries.last_status = Some(status);
     match failure {
@@ -105,6 +109,10 @@ pub(crate) fn failed(ctx: &mut RequestContext, failure: Failure, since_start: Du
                 current.0.failed(since_start);
                 tries.failed.push(current.0.address);
             }
+        }
+        // The Endpoint is not to blame, but another may be reached from a port that is free.
+        Failure::Local => {
+            tries.failed.extend(tries.current.as_ref().map(|current| current.0.address));
         }
         // The Endpoint is not to blame: it may close a connection that idles.
         Failure::Stale => {}
@@ -138,24 +146,49 @@ pub(crate) fn is_trusted(client: IpAddr, trusted: &[IpNet]) -> bool {
     trusted.iter().any(|net| net.contains(&client))
 }
 
-/// Says who the client is. What came in is overwritten, unless a trusted proxy said it:
-/// then it is extended.
-pub(crate) fn forwarding_headers(facts: &ConnFacts, to: &mut impl Fields) {
-    remove_twins(to);
+/// Says who the client is, and what it asked for: `host` is the authority as it was written.
+///
+/// What came in is removed, unless a trusted proxy said it: then it is extended.
+pub(crate) fn forwarding_headers(
+    facts: &ConnFacts,
+    host: Option<&HeaderValue>,
+    to: &mut impl Fields,
+) {
+    let trusted = facts.trusted_proxies.as_deref();
+    let is_trusted = trusted.is_some();
+    remove_claims(to, is_trusted);
     to.remove(&PROXY);
-    let host = to.fields().get(header::HOST).cloned();
     let proto = HeaderValue::from_static(if facts.tls.is_some() { "https" } else { "http" });
     let client = &facts.client_text;
-    let element = forwarded_element(facts, host.as_ref(), &proto);
-    let is_trusted = facts.is_client_trusted;
+    let element = forwarded_element(facts, host, &proto);
+    let real = trusted.and_then(|trusted| real_client(to.fields(), trusted));
+    to.set(&X_REAL_IP, real.unwrap_or_else(|| client.clone()));
     extend(to, &X_FORWARDED_FOR, client.clone(), is_trusted);
     extend(to, &header::FORWARDED, element, is_trusted);
-    keep_or_set(to, &X_REAL_IP, client.clone(), is_trusted);
     keep_or_set(to, &X_FORWARDED_PROTO, proto, is_trusted);
     keep_or_set(to, &X_FORWARDED_PORT, facts.port_text.clone(), is_trusted);
-    if let Some(host) = host {
-        keep_or_set(to, &X_FORWARDED_HOST, host, is_trusted);
+    match host {
+        Some(host) => keep_or_set(to, &X_FORWARDED_HOST, host.clone(), is_trusted),
+        None if is_trusted => {}
+        None => to.remove(&X_FORWARDED_HOST),
     }
+}
+
+/// The nearest client that is none of our proxies: the rightmost such address in
+/// `X-Forwarded-For`. None when all are, or when what stands there is no address.
+fn real_client(fields: &HeaderMap, trusted: &[IpNet]) -> Option<HeaderValue> {
+    for line in fields.get_all(X_FORWARDED_FOR).iter().rev() {
+        for element in line.to_str().ok()?.rsplit(',') {
+            let text = element.trim_ascii();
+            // Some proxies write the port as well.
+            let address = text.parse().or_else(|_| text.parse().map(|to: SocketAddr| to.ip()));
+            let address = address.ok()?.to_canonical();
+            if !is_trusted(address, trusted) {
+                return HeaderValue::from_str(&address.to_string()).ok();
+            }
+        }
+    }
+    None
 }
 
 /// Sets a field, or appends to what a trusted proxy said.
@@ -202,24 +235,35 @@ fn forwarded_element(
     }
     element.extend_from_slice(b";proto=");
     element.extend_from_slice(proto.as_bytes());
-    HeaderValue::from_bytes(&element).unwrap_or_else(|_| facts.client_text.clone())
+    // Without a copy; all parts were header values.
+    HeaderValue::from_maybe_shared(Bytes::from(element))
+        .unwrap_or_else(|_| facts.client_text.clone())
 }
 
-/// Removes fields that a Backend might read as ours because it takes `_` for `-`.
-fn remove_twins(to: &mut impl Fields) {
-    let is_twin = |name: &&HeaderName| {
+/// Removes what a stranger says about itself, and fields of anybody that a Backend might read as
+/// ours because it takes `_` for `-`. Those that are set anyway stay until then.
+fn remove_claims(to: &mut impl Fields, is_trusted: bool) {
+    let is_claim = |name: &&HeaderName| {
         let text = name.as_str();
-        text.contains('_') && {
-            let read = text.replace('_', "-");
-            read.starts_with("x-forwarded-") || read == "x-real-ip"
+        if !text.starts_with('x') {
+            return false;
         }
+        if text.contains('_') {
+            let read = text.replace('_', "-");
+            return read.starts_with(X_FORWARDED) || read == X_REAL_IP.as_str();
+        }
+        !is_trusted && text.starts_with(X_FORWARDED) && !ALWAYS_SET.contains(*name)
     };
-    let twins: Vec<HeaderName> = to.fields().keys().filter(is_twin).cloned().collect();
-    for twin in &twins {
-        to.remove(twin);
+    let claims: Vec<HeaderName> = to.fields().keys().filter(is_claim).cloned().collect();
+    for claim in &claims {
+        to.remove(claim);
     }
 }
 
+const X_FORWARDED: &str = "x-forwarded-";
+/// What replaces every claim of a stranger, whatever it was.
+const ALWAYS_SET: [HeaderName; 4] =
+    [X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, X_FORWARDED_PORT];
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");

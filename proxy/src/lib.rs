@@ -22,6 +22,7 @@ mod shared;
 mod table;
 mod tls;
 
+pub use backend::resolve::Unresolved;
 pub use compile::Rejection;
 pub use drain::Drained;
 pub use limits::Limits;

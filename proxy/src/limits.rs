@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 /// Every bound on a connection and on a request, with its default.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Open connections of the replica; what comes above is closed at once.
-    /// Default: 80 % of the limit of open files.
+    /// Default: 45 % of the limit of open files, for each request needs a second one to its Backend.
     pub connections_max: usize,
     /// TLS handshakes at a time for each worker; what comes above is closed at once. Default: 256.
     pub handshakes_max: usize,
@@ -49,7 +51,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            connections_max: open_files_max() / 10 * 8,
+            connections_max: raise_open_files() / 100 * 45,
             handshakes_max: 256,
             handshake: Duration::from_secs(10),
             idle: Duration::from_secs(75),
@@ -72,15 +74,32 @@ impl Default for Limits {
     }
 }
 
-/// The soft limit of open files of this process; a cautious guess where it cannot be read.
-fn open_files_max() -> usize {
-    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
-    match line.and_then(|rest| rest.split_whitespace().next()) {
-        Some("unlimited") => 1 << 20,
-        Some(number) => number.parse().unwrap_or(OPEN_FILES_GUESS),
-        None => OPEN_FILES_GUESS,
+/// Raises the limit of open files of this process to what it may be, and gives it.
+fn raise_open_files() -> usize {
+    let before = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: before.maximum, maximum: before.maximum };
+    if before.current != before.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, raised)
+    {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
     }
+    let open_files = getrlimit(Resource::Nofile).current.unwrap_or(OPEN_FILES_MAX);
+    usize::try_from(open_files.min(OPEN_FILES_MAX)).unwrap_or(usize::MAX)
 }
 
-const OPEN_FILES_GUESS: usize = 1024;
+/// As many as are ever counted on, also without a limit.
+const OPEN_FILES_MAX: u64 = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_leave_room_for_backends_below_the_hard_limit() {
+        let limits = Limits::default();
+        let now = getrlimit(Resource::Nofile);
+        assert_eq!(now.current, now.maximum);
+        let max = now.current.unwrap_or(OPEN_FILES_MAX).min(OPEN_FILES_MAX);
+        assert!(limits.connections_max as u64 * 2 < max, "{} of {max}", limits.connections_max);
+    }
+}

@@ -9,7 +9,8 @@ use std::time::{Instant, SystemTime};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
-use kubeng_config::authority::Authority;
+use kubeng_config::authority::{Authority, Host};
+use kubeng_config::name::Hostname;
 use kubeng_config::path::{PathRules, canonical};
 use kubeng_config::request::RequestHead;
 use kubeng_config::route::{Action, Refusal, TargetAction};
@@ -48,12 +49,13 @@ pub(crate) fn begin(
     ctx: &mut RequestContext,
 ) -> Begin {
     ctx.started = Some(now);
-    ctx.form = Form::of(incoming.headers);
+    ctx.form = Form::of(incoming.headers, incoming.version);
     ctx.is_upgrade = is_websocket(incoming);
     let authority = match authority(incoming) {
         Ok(authority) => authority,
         Err(rule) => return Begin::Refuse(rule),
     };
+    ctx.authority = authority_as_written(incoming);
     if incoming.uri.path() == "*" && incoming.method == Method::OPTIONS {
         return StatusCode::NO_CONTENT.into();
     }
@@ -73,7 +75,7 @@ pub(crate) fn begin(
         headers: incoming.headers,
     };
     let Some(found) = table.routes.find(&listener.id, &request) else {
-        ctx.host = host.cloned();
+        ctx.host = authority.and_then(name);
         return StatusCode::NOT_FOUND.into();
     };
     let target = filter::Target {
@@ -85,7 +87,6 @@ pub(crate) fn begin(
     };
     let (answer, rewrite) = filter::on_request(&found.value.route.filters, &target);
     let route = found.value.clone();
-    ctx.host = host.cloned();
     ctx.forwarded_host = rewrite.host;
     ctx.path = rewrite.path.or(match path {
         Cow::Borrowed(_) => None,
@@ -95,6 +96,7 @@ pub(crate) fn begin(
         Some(reply) => Begin::Reply(reply),
         None => target_of(table, &route, ctx),
     };
+    ctx.host = authority.and_then(name);
     ctx.route = Some(route);
     begin
 }
@@ -133,12 +135,42 @@ fn status_of(refusal: Refusal) -> StatusCode {
     }
 }
 
+fn name(authority: Authority) -> Option<Hostname> {
+    match authority.host {
+        Host::Name(name) => Some(name),
+        Host::V4(_) | Host::V6(_) => None,
+    }
+}
+
+/// The authority for headers: that of the target, which HTTP/2 clients send instead of Host.
+fn authority_as_written(incoming: &Incoming<'_>) -> Option<HeaderValue> {
+    match incoming.uri.authority() {
+        Some(authority) => HeaderValue::from_str(authority.as_str()).ok(),
+        None => incoming.headers.get(header::HOST).cloned(),
+    }
+}
+
 /// Whether the client asks for a WebSocket (RFC 6455 section 4.1). Other upgrades are not passed on.
 fn is_websocket(incoming: &Incoming<'_>) -> bool {
-    let upgrade = incoming.headers.get(header::UPGRADE);
+    let headers = incoming.headers;
+    let Some(upgrade) = headers.get(header::UPGRADE) else { return false };
+    let asks_to_upgrade = || {
+        let lines = headers.get_all(header::CONNECTION).iter();
+        let mut tokens = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b','));
+        tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+    };
+    let has_body = || {
+        let length = headers.get(header::CONTENT_LENGTH);
+        headers.contains_key(header::TRANSFER_ENCODING)
+            || length.is_some_and(|length| length.as_bytes() != b"0")
+    };
     incoming.version == Version::HTTP_11
         && incoming.method == Method::GET
-        && upgrade.is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        && upgrade.as_bytes().eq_ignore_ascii_case(b"websocket")
+        && asks_to_upgrade()
+        && headers.contains_key(header::SEC_WEBSOCKET_KEY)
+        && headers.contains_key(header::SEC_WEBSOCKET_VERSION)
+        && !has_body()
 }
 
 /// What the request calls its server; None only on HTTP/1.0.
@@ -191,7 +223,7 @@ fn is_look_alike(name: &str, real: &str) -> bool {
 
 /// Edits what is forwarded: forwarding headers first, then the Filters of the Route.
 pub(crate) fn request_edits(ctx: &RequestContext, facts: &ConnFacts, to: &mut impl Fields) {
-    forward::forwarding_headers(facts, to);
+    forward::forwarding_headers(facts, ctx.authority.as_ref(), to);
     if let Some(route) = &ctx.route {
         filter::edit_request(&route.route.filters, to);
     }

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use tokio::runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::access_log::AccessLog;
-use crate::backend::resolve::{self, AllNamed};
+use crate::backend::resolve::{self, AllNamed, Answers};
 use crate::drain::Drained;
 use crate::engine::pingora::Pingora;
 use crate::limits::Limits;
@@ -21,7 +21,7 @@ use crate::listener::{Command, Sockets};
 use crate::metrics::Metrics;
 use crate::shared::Shared;
 use crate::table::Table;
-use crate::table::writer::TableWriter;
+use crate::table::writer::{Names, TableWriter};
 use crate::tls;
 
 /// How a replica runs.
@@ -127,12 +127,13 @@ impl Proxy {
         let shared = Arc::new(Shared {
             table: ArcSwap::from_pointee(Table::empty()),
             limits,
-            trusted_proxies,
+            trusted_proxies: trusted_proxies.into(),
             metrics: Metrics::new(workers),
             access_log,
             fallback_certificate: tls::fallback_certificate().map_err(StartError::Tls)?,
             connections: AtomicUsize::new(0),
             leaving: watch::Sender::new(false),
+            is_leaving: AtomicBool::new(false),
             stopping: watch::Sender::new(false),
             started: Instant::now(),
         });
@@ -147,10 +148,12 @@ impl Proxy {
         if are_ready.iter().count() < workers.len() {
             return Err(StartError::Engine);
         }
-        let named = watch::Sender::new(Arc::new(AllNamed::new()));
+        let named = watch::Sender::new(AllNamed::new());
+        let (answers, known) = watch::channel(Answers::new());
         let (resolver, stop_resolver) =
-            start_resolver(named.subscribe()).map_err(StartError::Worker)?;
-        let writer = TableWriter::new(shared.clone(), Sockets::new(commands), named);
+            start_resolver(named.subscribe(), answers).map_err(StartError::Worker)?;
+        let names = Names { named, answers: known };
+        let writer = TableWriter::new(shared.clone(), Sockets::new(commands), names);
         Ok((Self { shared, workers, resolver, stop_resolver }, writer))
     }
 
@@ -164,7 +167,7 @@ impl Proxy {
     ///
     /// The first step of leaving, while a balancer in front learns that we are not ready.
     pub fn leave(&self) {
-        self.shared.leaving.send_replace(true);
+        self.shared.leave();
     }
 
     /// Stops taking connections, closes those that wait, waits for those that work, at most for the
@@ -172,7 +175,7 @@ impl Proxy {
     pub async fn drain(self) -> Drained {
         let Self { shared, workers, resolver, stop_resolver } = self;
         let open = shared.connections.load(Ordering::Relaxed);
-        shared.leaving.send_replace(true);
+        shared.leave();
         shared.stopping.send_replace(true);
         let mut cut = 0;
         let mut threads = vec![resolver];
@@ -226,14 +229,15 @@ fn start_worker(
 }
 
 fn start_resolver(
-    named: watch::Receiver<Arc<AllNamed>>,
+    named: watch::Receiver<AllNamed>,
+    answers: watch::Sender<Answers>,
 ) -> io::Result<(JoinHandle<()>, oneshot::Sender<()>)> {
     let (stop, stopped) = oneshot::channel::<()>();
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let thread = std::thread::Builder::new().name("proxy-names".to_owned()).spawn(move || {
         runtime.block_on(async {
             tokio::select! {
-                () = resolve::run(named) => {}
+                () = resolve::run(named, answers) => {}
                 // Whether it was told or dropped, the replica ends.
                 _ = stopped => {}
             }

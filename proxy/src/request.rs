@@ -65,6 +65,8 @@ pub(crate) struct RequestContext {
     pub(crate) form: Form,
     /// Whether the client asks to leave HTTP behind.
     pub(crate) is_upgrade: bool,
+    /// The authority as the client wrote it; absent only on HTTP/1.0.
+    pub(crate) authority: Option<HeaderValue>,
     /// The host that was asked for, in the form in which it is matched.
     pub(crate) host: Option<Hostname>,
     /// The path that is forwarded, where it is not the one that came.

@@ -1,7 +1,7 @@
 //! What all workers of a replica share.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
@@ -19,7 +19,7 @@ pub(crate) struct Shared {
     pub(crate) table: ArcSwap<Table>,
     pub(crate) limits: Limits,
     /// Proxies whose word about clients counts.
-    pub(crate) trusted_proxies: Vec<IpNet>,
+    pub(crate) trusted_proxies: Arc<[IpNet]>,
     pub(crate) metrics: Metrics,
     pub(crate) access_log: AccessLog,
     /// Presented where no other certificate fits.
@@ -28,6 +28,8 @@ pub(crate) struct Shared {
     pub(crate) connections: AtomicUsize,
     /// True once answers must say that the connection ends.
     pub(crate) leaving: watch::Sender<bool>,
+    /// The same for whoever asks at each answer: it has no lock.
+    pub(crate) is_leaving: AtomicBool,
     /// True once connections that wait for a request must end.
     pub(crate) stopping: watch::Sender<bool>,
     /// What times of ejection are counted from.
@@ -35,10 +37,16 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// From here on answers say that the connection ends.
+    pub(crate) fn leave(&self) {
+        self.is_leaving.store(true, Ordering::Relaxed);
+        self.leaving.send_replace(true);
+    }
+
     /// All metrics in the text format of Prometheus.
     pub(crate) fn render_metrics(&self) -> String {
         self.metrics.render(Gauges {
-            connections: self.connections.load(std::sync::atomic::Ordering::Relaxed),
+            connections: self.connections.load(Ordering::Relaxed),
             table_age_seconds: self.table.load().made.elapsed().as_secs(),
             access_records_dropped: self.access_log.dropped(),
         })

@@ -10,7 +10,7 @@ use kubeng_controller::control::Answer;
 use kubeng_controller::distribution::publisher::Publisher;
 use kubeng_controller::distribution::{FromReplica, ToReplica};
 use kubeng_controller::metrics::Metrics;
-use kubeng_proxy::{TableWriter, Unbound};
+use kubeng_proxy::{TableWriter, Unbound, Unresolved};
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -85,6 +85,7 @@ impl Link {
         if !known.unbound.is_empty() {
             known.unbound = self.writer.retry_ports().iter().map(unbound).collect();
         }
+        known.unresolved = self.writer.unresolved().iter().map(unresolved).collect();
         if known.all() != before {
             self.tell(None, known).await;
         }
@@ -101,11 +102,12 @@ impl Link {
 struct Known {
     unbound: Vec<Problem>,
     rejected: Option<Problem>,
+    unresolved: Vec<Problem>,
 }
 
 impl Known {
     fn all(&self) -> Vec<Problem> {
-        self.unbound.iter().chain(&self.rejected).cloned().collect()
+        self.unbound.iter().chain(&self.rejected).chain(&self.unresolved).cloned().collect()
     }
 }
 
@@ -127,6 +129,17 @@ fn unbound(port: &Unbound) -> Problem {
         code: problem::PORT_NOT_BOUND,
         message: format!("{} cannot be opened: {}", port.address, port.error),
         remedy: "end the program that holds it, or choose another port; it is tried again".into(),
+        provenance: None,
+    }
+}
+
+fn unresolved(name: &Unresolved) -> Problem {
+    Problem {
+        subject: Subject::Object(name.backend.object.clone()),
+        field: String::new(),
+        code: problem::NAME_NOT_RESOLVED,
+        message: format!("{:?} gives no address: {}", name.name, name.reason),
+        remedy: "mend the name, or name an address; it is asked for again".into(),
         provenance: None,
     }
 }

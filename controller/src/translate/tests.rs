@@ -201,7 +201,7 @@ fn dump_backends(out: &mut String, snapshot: &Snapshot, book: &EndpointBook) {
     out.push_str("backends:\n");
     for (id, part) in snapshot.backends().sorted() {
         writeln!(out, "- id: {id}").unwrap();
-        writeln!(out, "  part: {}", String::from_utf8_lossy(part.bytes())).unwrap();
+        writeln!(out, "  part: {}", String::from_utf8_lossy(&part.bytes())).unwrap();
         if let EndpointSource::Discovered = part.value().endpoints {
             let set = book.get(id);
             let all = set.as_slice().iter().map(|endpoint| endpoint.address.to_string());

@@ -10,9 +10,9 @@ use kubeng_config::address::AddressRule;
 use kubeng_config::backend::{Backend, EndpointSource, HostOrIp, WrittenEndpoint};
 use kubeng_config::endpoint::{Endpoint, EndpointSet};
 use kubeng_config::name::{BackendId, Hostname};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use super::BackendState;
 
@@ -24,11 +24,32 @@ pub(crate) struct Named {
     pub(crate) state: Weak<BackendState>,
 }
 
-/// All Backends with names, as the writer of Tables tells them.
+/// All Backends with names, as the writer of Tables tells them. While their lock is held, what is
+/// written and what is stored belong together.
 pub(crate) type AllNamed = BTreeMap<BackendId, Named>;
 
-/// The addresses that a name was last known to have.
-type Answers = BTreeMap<Hostname, BTreeSet<IpAddr>>;
+/// What is known of each name.
+pub(crate) type Answers = BTreeMap<Hostname, Answer>;
+
+/// What is known of a name.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Answer {
+    /// The addresses that it was last known to have.
+    pub(crate) addresses: BTreeSet<IpAddr>,
+    /// Why it could not be resolved the last time.
+    pub(crate) error: Option<String>,
+}
+
+/// A name of a Backend that leads nowhere, or cannot be resolved any more.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Unresolved {
+    /// The Backend that names it.
+    pub backend: BackendId,
+    /// The name.
+    pub name: String,
+    /// What is wrong with it, for people.
+    pub reason: String,
+}
 
 /// The addresses that a person wrote as such; None when all Endpoints are discovered.
 pub(crate) fn written(spec: &Backend) -> Option<&[WrittenEndpoint]> {
@@ -49,13 +70,15 @@ pub(crate) fn has_names(endpoints: &[WrittenEndpoint]) -> bool {
 pub(crate) fn endpoints(
     endpoints: &[WrittenEndpoint],
     rule: AddressRule,
-    answer: impl Fn(&Hostname) -> Vec<IpAddr>,
+    answers: &Answers,
 ) -> EndpointSet {
     let mut all = Vec::new();
     for WrittenEndpoint { address, port, weight } in endpoints {
         let addresses = match address {
             HostOrIp::Ip(address) => vec![*address],
-            HostOrIp::Name(name) => answer(name),
+            HostOrIp::Name(name) => {
+                answers.get(name).into_iter().flat_map(|known| &known.addresses).copied().collect()
+            }
         };
         let allowed = addresses.into_iter().filter(|&address| rule.forbids(address).is_none());
         all.extend(allowed.map(|address| Endpoint {
@@ -67,65 +90,195 @@ pub(crate) fn endpoints(
     EndpointSet::new(all)
 }
 
-/// Resolves all names at once when they change, and again every 30 s. Ends with the writer.
-pub(crate) async fn run(mut named: watch::Receiver<Arc<AllNamed>>) {
-    let mut answers = Answers::new();
+/// Whether one of `endpoints` is a name that was never asked.
+pub(crate) fn has_unasked(endpoints: &[WrittenEndpoint], answers: &Answers) -> bool {
+    names_of(endpoints).any(|name| !answers.contains_key(name))
+}
+
+/// The names that lead nowhere, or cannot be resolved any more. Those never asked are not told.
+pub(crate) fn unresolved(named: &AllNamed, answers: &Answers) -> Vec<Unresolved> {
+    let mut all = Vec::new();
+    for (backend, Named { spec, state: _ }) in named {
+        let names: BTreeSet<_> = names_of(written(spec).unwrap_or_default()).collect();
+        for name in names {
+            let Some(answer) = answers.get(name) else { continue };
+            if let Some(reason) = fault(answer, spec.addresses) {
+                all.push(Unresolved { backend: backend.clone(), name: name.to_string(), reason });
+            }
+        }
+    }
+    all
+}
+
+fn fault(answer: &Answer, rule: AddressRule) -> Option<String> {
+    let Answer { addresses, error } = answer;
+    if let Some(error) = error {
+        return Some(error.clone());
+    }
+    let mut reasons = Vec::new();
+    for &address in addresses {
+        // One address that may be used is enough.
+        reasons.push(format!("{address}: {}", rule.forbids(address)?));
+    }
+    let is_empty = reasons.is_empty();
+    Some(if is_empty { "it has no address".to_owned() } else { reasons.join(", ") })
+}
+
+/// Resolves each name when it comes, and all again every 30 s. Ends with the writer.
+pub(crate) async fn run(mut named: watch::Receiver<AllNamed>, answers: watch::Sender<Answers>) {
+    let mut questions = Questions::default();
+    let mut again = interval(PERIOD);
+    again.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let backends = named.borrow_and_update().clone();
-        answers = resolve_all(&backends, answers).await;
-        for Named { spec, state } in backends.values() {
-            let Some(state) = state.upgrade() else { continue };
-            let known = |name: &Hostname| {
-                answers.get(name).map_or_else(Vec::new, |known| known.iter().copied().collect())
-            };
-            let set = endpoints(written(spec).unwrap_or_default(), spec.addresses, known);
-            state.store(&Arc::new(set));
-        }
         tokio::select! {
-            changed = named.changed() => if changed.is_err() { return },
-            () = sleep(PERIOD), if !backends.is_empty() => {}
+            changed = named.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let names = all_names(&named.borrow_and_update());
+                answers.send_modify(|answers| answers.retain(|name, _| names.contains(name)));
+                // An answer may have come while the writer worked without it.
+                store(&named, &answers, |_| true);
+                let unknown = names.into_iter().filter(|name| !answers.borrow().contains_key(name));
+                questions.ask(unknown.collect::<Vec<_>>());
+            }
+            _ = again.tick() => {
+                let names = all_names(&named.borrow());
+                questions.ask(names);
+            }
+            Some((name, found)) = questions.next() => {
+                if note(&answers, &name, found) {
+                    store(&named, &answers, |other| *other == name);
+                }
+            }
         }
     }
 }
 
-/// The answers for the names of `backends`; a name that cannot be resolved keeps its last answer.
-async fn resolve_all(backends: &AllNamed, before: Answers) -> Answers {
-    let names: BTreeSet<Hostname> = backends
-        .values()
-        .flat_map(|named| written(&named.spec).unwrap_or_default())
-        .filter_map(|endpoint| match &endpoint.address {
-            HostOrIp::Name(name) => Some(name.clone()),
-            HostOrIp::Ip(_) => None,
-        })
-        .collect();
-    let mut before = before;
-    let mut questions = JoinSet::new();
-    for name in &names {
-        let name = name.clone();
-        questions.spawn(async move { (resolve(&name).await, name) });
-    }
-    before.retain(|name, _| names.contains(name));
-    while let Some(answered) = questions.join_next().await {
-        if let Ok((Some(addresses), name)) = answered {
-            before.insert(name, addresses);
-        }
-    }
-    before
+fn all_names(named: &AllNamed) -> BTreeSet<Hostname> {
+    let written = named.values().map(|named| written(&named.spec).unwrap_or_default());
+    written.flat_map(names_of).cloned().collect()
 }
 
-async fn resolve(name: &Hostname) -> Option<BTreeSet<IpAddr>> {
+fn names_of(endpoints: &[WrittenEndpoint]) -> impl Iterator<Item = &Hostname> {
+    endpoints.iter().filter_map(|endpoint| match &endpoint.address {
+        HostOrIp::Name(name) => Some(name),
+        HostOrIp::Ip(_) => None,
+    })
+}
+
+/// Puts the Endpoints of those Backends in place that have such a name.
+fn store(
+    named: &watch::Receiver<AllNamed>,
+    answers: &watch::Sender<Answers>,
+    is_such: impl Fn(&Hostname) -> bool,
+) {
+    // Held while storing: under the same lock the writer changes what is written together with the
+    // Endpoints, so the result of an older configuration never replaces that of a newer one.
+    let named = named.borrow();
+    let answers = answers.borrow();
+    for Named { spec, state } in named.values() {
+        let written = written(spec).unwrap_or_default();
+        if names_of(written).any(&is_such)
+            && let Some(state) = state.upgrade()
+        {
+            state.store(&Arc::new(current(written, spec.addresses, &answers, &state)));
+        }
+    }
+}
+
+/// The Endpoints that a Backend has at this moment.
+///
+/// While nothing is known yet, what served goes on as far as the rule allows.
+pub(crate) fn current(
+    written: &[WrittenEndpoint],
+    rule: AddressRule,
+    answers: &Answers,
+    state: &BackendState,
+) -> EndpointSet {
+    let set = endpoints(written, rule, answers);
+    if !set.as_slice().is_empty() || !has_unasked(written, answers) {
+        return set;
+    }
+    let before = state.endpoints();
+    let allowed = before.as_slice().iter().filter(|one| rule.forbids(one.address.ip()).is_none());
+    EndpointSet::new(allowed.cloned().collect())
+}
+
+/// Remembers an answer; gives whether it is another than before.
+fn note(
+    answers: &watch::Sender<Answers>,
+    name: &Hostname,
+    found: io::Result<BTreeSet<IpAddr>>,
+) -> bool {
+    answers.send_if_modified(|answers| {
+        let before = answers.get(name);
+        let answer = match found {
+            Ok(addresses) => Answer { addresses, error: None },
+            // The last addresses stay.
+            Err(error) => Answer {
+                addresses: before.map(|before| before.addresses.clone()).unwrap_or_default(),
+                error: Some(error.to_string()),
+            },
+        };
+        if before == Some(&answer) {
+            return false;
+        }
+        match &answer.error {
+            Some(error) => tracing::warn!(%name, error, "name of a backend cannot be resolved"),
+            None => {
+                tracing::info!(%name, addresses = ?answer.addresses, "name of a backend resolved");
+            }
+        }
+        answers.insert(name.clone(), answer);
+        true
+    })
+}
+
+/// Look-ups in progress: one at a time for each name, and only so many at once.
+struct Questions {
+    asked: BTreeSet<Hostname>,
+    running: JoinSet<(Hostname, io::Result<BTreeSet<IpAddr>>)>,
+    turns: Arc<Semaphore>,
+}
+
+impl Default for Questions {
+    fn default() -> Self {
+        let turns = Arc::new(Semaphore::new(QUESTIONS_MAX));
+        Self { asked: BTreeSet::new(), running: JoinSet::new(), turns }
+    }
+}
+
+impl Questions {
+    fn ask(&mut self, names: impl IntoIterator<Item = Hostname>) {
+        for name in names {
+            if self.asked.insert(name.clone()) {
+                let turns = self.turns.clone();
+                self.running.spawn(async move {
+                    // Never closed, so an error cannot come; it would only lift the bound.
+                    let _turn = turns.acquire().await;
+                    (name.clone(), resolve(&name).await)
+                });
+            }
+        }
+    }
+
+    /// The next answer; None when no question is open.
+    async fn next(&mut self) -> Option<(Hostname, io::Result<BTreeSet<IpAddr>>)> {
+        let answered = self.running.join_next().await?;
+        // `resolve` does not panic, and nobody aborts it.
+        let (name, found) = answered.ok()?;
+        self.asked.remove(&name);
+        Some((name, found))
+    }
+}
+
+async fn resolve(name: &Hostname) -> io::Result<BTreeSet<IpAddr>> {
     // With the dot first: search lists, which a neighbour may be part of, stay out where they can.
     // Without it second: the file of hosts knows only names without.
-    let mut found = look_up(format!("{name}.")).await;
-    if found.is_err() {
-        found = look_up(name.to_string()).await;
-    }
-    match found {
-        Ok(addresses) => Some(addresses),
-        Err(error) => {
-            tracing::warn!(%name, %error, "name of a backend cannot be resolved");
-            None
-        }
+    match look_up(format!("{name}.")).await {
+        Ok(addresses) => Ok(addresses),
+        Err(_) => look_up(name.to_string()).await,
     }
 }
 
@@ -136,6 +289,8 @@ async fn look_up(name: String) -> io::Result<BTreeSet<IpAddr>> {
 }
 
 const PERIOD: Duration = Duration::from_secs(30);
+/// Look-ups at once; each may hold a thread.
+const QUESTIONS_MAX: usize = 16;
 const ANSWER: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
@@ -148,13 +303,15 @@ mod tests {
             WrittenEndpoint { address: "erp.example".parse().unwrap(), port: 80, weight: 1 },
             WrittenEndpoint { address: "10.0.0.1".parse().unwrap(), port: 81, weight: 2 },
         ];
-        let answer = |_: &Hostname| vec!["169.254.169.254".parse().unwrap(), [10, 0, 0, 2].into()];
-        let tenant = endpoints(&written, AddressRule::Tenant, answer);
+        let addresses = ["169.254.169.254".parse().unwrap(), [10, 0, 0, 2].into()].into();
+        let answers =
+            Answers::from([("erp.example".parse().unwrap(), Answer { addresses, error: None })]);
+        let tenant = endpoints(&written, AddressRule::Tenant, &answers);
         let addresses = |set: &EndpointSet| -> Vec<String> {
             set.as_slice().iter().map(|endpoint| endpoint.address.to_string()).collect()
         };
         assert_eq!(addresses(&tenant), ["10.0.0.1:81", "10.0.0.2:80"]);
-        let operator = endpoints(&written, AddressRule::Operator, answer);
+        let operator = endpoints(&written, AddressRule::Operator, &answers);
         assert_eq!(operator.as_slice().len(), 3);
     }
 
@@ -162,5 +319,65 @@ mod tests {
     async fn a_name_that_only_the_file_of_hosts_knows_is_found() {
         let found = resolve(&"localhost".parse().unwrap()).await.unwrap();
         assert!(found.iter().all(IpAddr::is_loopback) && !found.is_empty(), "{found:?}");
+    }
+
+    fn named(names: &[&str], addresses: AddressRule, state: &Arc<BackendState>) -> AllNamed {
+        let endpoints = names.iter().map(|name| WrittenEndpoint {
+            address: name.parse().unwrap(),
+            port: 80,
+            weight: 1,
+        });
+        let spec = Backend {
+            protocol: kubeng_config::backend::BackendProtocol::Http1,
+            tls: None,
+            balance: kubeng_config::backend::balance::Balance::RoundRobin,
+            endpoints: EndpointSource::Written(endpoints.collect()),
+            addresses,
+        };
+        let named = Named { spec: Arc::new(spec), state: Arc::downgrade(state) };
+        AllNamed::from([("Service/test/web:80".parse().unwrap(), named)])
+    }
+
+    #[test]
+    fn an_answer_serves_what_is_written_when_it_comes() {
+        let state = Arc::new(BackendState::default());
+        let (writer, reader) =
+            watch::channel(named(&["a.example", "b.example"], AddressRule::Tenant, &state));
+        let answers = watch::Sender::new(Answers::new());
+        let name = "a.example".parse().unwrap();
+        // The configuration changed while the question was open.
+        writer.send_replace(named(&["a.example", "10.0.0.9"], AddressRule::Tenant, &state));
+        assert!(note(&answers, &name, Ok([[10, 0, 0, 1].into()].into())));
+        store(&reader, &answers, |other| *other == name);
+        let stored = state.endpoints();
+        let ports: Vec<_> = stored.as_slice().iter().map(|one| one.address.to_string()).collect();
+        assert_eq!(ports, ["10.0.0.1:80", "10.0.0.9:80"]);
+        assert!(!note(&answers, &name, Ok([[10, 0, 0, 1].into()].into())), "nothing is different");
+    }
+
+    #[test]
+    fn names_that_lead_nowhere_are_told() {
+        let state = Arc::new(BackendState::default());
+        let named = named(&["a.example", "b.example", "c.example"], AddressRule::Tenant, &state);
+        let answers = watch::Sender::new(Answers::new());
+        let told = || -> Vec<_> {
+            let all = unresolved(&named, &answers.borrow());
+            all.into_iter().map(|one| format!("{} {}", one.name, one.reason)).collect()
+        };
+        assert!(told().is_empty(), "never asked");
+        let good = || Ok([[10, 0, 0, 1].into()].into());
+        note(&answers, &"a.example".parse().unwrap(), good());
+        note(&answers, &"b.example".parse().unwrap(), Err(io::Error::other("no such name")));
+        note(&answers, &"c.example".parse().unwrap(), Ok([[127, 0, 0, 1].into()].into()));
+        let all = told();
+        assert_eq!(all.len(), 2, "{all:?}");
+        assert_eq!(all[0], "b.example no such name");
+        assert!(all[1].starts_with("c.example 127.0.0.1: "), "{all:?}");
+        // One that is lost keeps its addresses, and is told.
+        note(&answers, &"a.example".parse().unwrap(), Err(io::Error::other("gone")));
+        assert_eq!(told()[0], "a.example gone");
+        assert_eq!(answers.borrow()[&"a.example".parse().unwrap()].addresses.len(), 1);
+        note(&answers, &"b.example".parse().unwrap(), good());
+        assert_eq!(told().len(), 2);
     }
 }

@@ -18,7 +18,8 @@ fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
 #[track_caller]
 fn check(facts: &ConnFacts, before: &[(&'static str, &str)], after: &[(&'static str, &str)]) {
     let mut map = headers(before);
-    forwarding_headers(facts, &mut map);
+    let host = map.get("host").cloned();
+    forwarding_headers(facts, host.as_ref(), &mut map);
     assert_eq!(map, headers(after));
 }
 
@@ -37,6 +38,8 @@ fn what_a_stranger_says_about_itself_is_overwritten() {
             ("x-forwarded-proto", "https"),
             ("x-forwarded-host", "evil"),
             ("x-forwarded-port", "443"),
+            ("x-forwarded-prefix", "/evil"),
+            ("x-forwarded_user", "root"),
             ("proxy", "http://evil"),
             ("x_other", "stays"),
         ],
@@ -53,15 +56,64 @@ fn what_a_stranger_says_about_itself_is_overwritten() {
     );
 }
 
+fn trusted() -> ConnFacts {
+    let nets = ["192.0.2.0/24".parse().unwrap()];
+    ConnFacts { trusted_proxies: Some(nets.into()), ..ConnFacts::for_tests(80) }
+}
+
+#[test]
+fn the_real_client_is_the_nearest_that_is_no_proxy_of_ours() {
+    let check = |lines: &[&str], expected: &str| {
+        let mut map = HeaderMap::new();
+        for line in lines {
+            map.append(X_FORWARDED_FOR, line.parse().unwrap());
+        }
+        map.insert(X_REAL_IP, HeaderValue::from_static("10.9.9.9"));
+        forwarding_headers(&trusted(), None, &mut map);
+        assert_eq!(map[X_REAL_IP], expected, "{lines:?}");
+    };
+    check(&[], "192.0.2.7");
+    check(&["10.9.9.9, 10.0.0.1,192.0.2.8"], "10.0.0.1");
+    check(&["10.9.9.9", "10.0.0.1:4711", "192.0.2.8"], "10.0.0.1");
+    check(&["192.0.2.9"], "192.0.2.7");
+    check(&["10.0.0.1, unknown"], "192.0.2.7");
+    check(&["::ffff:192.0.2.9, [2001:db8::1]:80"], "2001:db8::1");
+}
+
+#[test]
+fn a_request_without_a_host_claims_none() {
+    let check = |facts: &ConnFacts, expected: Option<&str>| {
+        let mut map = headers(&[("x-forwarded-host", "evil")]);
+        forwarding_headers(facts, None, &mut map);
+        let host = map.get(X_FORWARDED_HOST).map(|host| host.to_str().unwrap());
+        assert_eq!(host, expected);
+    };
+    check(&ConnFacts::for_tests(80), None);
+    check(&trusted(), Some("evil"));
+}
+
+#[test]
+fn want_on_this_side_ejects_nobody() {
+    let mut ctx = context(&[1, 2]);
+    let first = next_port(&mut ctx).unwrap();
+    assert_eq!(failed(&mut ctx, Failure::Local, Duration::ZERO), Next::Retry);
+    assert_ne!(next_port(&mut ctx).unwrap(), first, "another is tried");
+    assert_eq!(failed(&mut ctx, Failure::Local, Duration::ZERO), Next::Retry);
+    assert_eq!(next_port(&mut ctx), Err(503));
+    ctx.tries.failed.clear();
+    let ports = [next_port(&mut ctx).unwrap(), next_port(&mut ctx).unwrap()];
+    assert_ne!(ports[0], ports[1], "both are in rotation");
+}
+
 #[test]
 fn what_a_trusted_proxy_says_is_extended() {
     check(
-        &ConnFacts { is_client_trusted: true, ..ConnFacts::for_tests(80) },
+        &trusted(),
         &[
             ("host", "a"),
             ("x-forwarded-for", "10.0.0.1"),
             ("forwarded", "for=10.0.0.1"),
-            ("x-real-ip", "10.0.0.1"),
+            ("x-real-ip", "10.9.9.9"),
             ("x-forwarded-proto", "https"),
         ],
         &[

@@ -9,12 +9,13 @@ use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use http::HeaderValue;
+use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -29,8 +30,8 @@ pub(crate) struct ConnFacts {
     pub(crate) client: SocketAddr,
     /// The address of `client` as text, for headers.
     pub(crate) client_text: HeaderValue,
-    /// Whether `client` is a proxy whose word about other clients counts.
-    pub(crate) is_client_trusted: bool,
+    /// The proxies whose word about other clients counts; present when `client` is one of them.
+    pub(crate) trusted_proxies: Option<Arc<[IpNet]>>,
     /// The port that was connected to.
     pub(crate) local_port: u16,
     /// `local_port` as text, for headers.
@@ -39,6 +40,9 @@ pub(crate) struct ConnFacts {
     pub(crate) tls: Option<TlsFacts>,
     /// Set by the engine when the connection has become a tunnel.
     pub(crate) is_tunnel: AtomicBool,
+    /// Set by the engine while a Backend decides whether it becomes a tunnel: how long that may take,
+    /// in milliseconds; 0 at all other times.
+    pub(crate) switch_millis: AtomicU64,
 }
 
 #[cfg(test)]
@@ -49,11 +53,12 @@ impl ConnFacts {
             socket: SocketAddr::from(([127, 0, 0, 1], 80)),
             client: SocketAddr::from(([192, 0, 2, 7], 5000)),
             client_text: HeaderValue::from_static("192.0.2.7"),
-            is_client_trusted: false,
+            trusted_proxies: None,
             local_port,
             port_text: HeaderValue::from(local_port),
             tls: None,
             is_tunnel: AtomicBool::new(false),
+            switch_millis: AtomicU64::new(0),
         }
     }
 }
@@ -84,7 +89,7 @@ pub(crate) struct Conn {
     transport: Transport,
     /// Writes not yet sent; empty and unallocated while parked.
     out: BytesMut,
-    /// Bytes of the next request that came early.
+    /// Bytes that were read before their turn: of the next request, or the preface of HTTP/2.
     held: BytesMut,
     left: Left,
     is_h2: bool,
@@ -92,6 +97,8 @@ pub(crate) struct Conn {
     is_put_off: bool,
     /// Runs while a write makes no progress.
     stall: Option<Pin<Box<Sleep>>>,
+    /// Runs while a Backend decides whether this becomes a tunnel.
+    switch: Option<Pin<Box<Sleep>>>,
     write_stall: Duration,
     /// Requests that were begun.
     requests: u32,
@@ -108,6 +115,7 @@ impl Conn {
             is_h2: false,
             is_put_off: false,
             stall: None,
+            switch: None,
             write_stall,
             requests: 0,
             facts,
@@ -129,7 +137,7 @@ impl Conn {
 
     /// From here on it carries HTTP/2; `before` was read already.
     pub(crate) fn become_h2(&mut self, before: BytesMut) {
-        self.transport.unread(before);
+        self.held = before;
         self.is_h2 = true;
         self.left = Left::Open;
     }
@@ -138,6 +146,7 @@ impl Conn {
     pub(crate) fn park(&mut self) {
         self.out = BytesMut::new();
         self.stall = None;
+        self.switch = None;
         self.left = Left::Open;
     }
 
@@ -192,6 +201,15 @@ impl Conn {
 
     /// Reads what comes while nothing may: only the end of the stream is news.
     fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // The engine's limit of silence from a Backend is that of the tunnel already.
+        let within = self.facts.switch_millis.load(Ordering::Relaxed);
+        if within != 0 {
+            let end = Instant::now() + Duration::from_millis(within);
+            let switch = self.switch.get_or_insert_with(|| Box::pin(sleep_until(end)));
+            if switch.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+        }
         loop {
             if self.held.len() >= HELD_BYTES_MAX {
                 return Poll::Pending;
@@ -223,9 +241,12 @@ impl AsyncRead for Conn {
         }
         match this.left {
             Left::Open => {
-                if !this.held.is_empty() && !this.is_h2 {
+                if !this.held.is_empty() {
                     let count = this.held.len().min(out.remaining());
                     out.put_slice(&this.held.split_to(count));
+                    if this.held.is_empty() {
+                        this.held = BytesMut::new();
+                    }
                     return Poll::Ready(Ok(()));
                 }
                 this.transport.poll_read(cx, out)

@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::connection::{Conn, Left};
 use super::refusal::Rule;
 use crate::limits::Limits;
+use crate::reply::Asked;
 use judge::{Verdict, is_token_byte, judge};
 
 /// A request head that may go on, with what is known about its body.
@@ -32,8 +33,8 @@ pub(crate) enum NoHead {
     Silent,
     /// The client speaks HTTP/2; these are its first bytes.
     Http2(BytesMut),
-    /// A rule was broken: answer, then close.
-    Refuse(Rule),
+    /// A rule was broken: answer as it was asked, then close.
+    Refuse(Rule, Asked),
 }
 
 /// Where a head stands on its connection.
@@ -59,7 +60,7 @@ pub(crate) async fn read_head(
         }
     }
     let mut search = Search::default();
-    if let Some(end) = search.go_on(&mut bytes, limits).map_err(NoHead::Refuse)? {
+    if let Some(end) = search.go_on(&mut bytes, limits).map_err(|rule| refuse(rule, &bytes))? {
         return finish(bytes, end, turn, limits);
     }
     let deadline = Instant::now() + limits.head;
@@ -70,12 +71,16 @@ pub(crate) async fn read_head(
         match timeout_at(deadline, conn.fill(&mut bytes)).await {
             Ok(Ok(1..)) => {}
             Ok(_) => return Err(NoHead::Closed),
-            Err(_) => return Err(NoHead::Refuse(Rule::SlowHead)),
+            Err(_) => return Err(refuse(Rule::SlowHead, &bytes)),
         }
-        if let Some(end) = search.go_on(&mut bytes, limits).map_err(NoHead::Refuse)? {
+        if let Some(end) = search.go_on(&mut bytes, limits).map_err(|rule| refuse(rule, &bytes))? {
             return finish(bytes, end, turn, limits);
         }
     }
+}
+
+fn refuse(rule: Rule, head: &[u8]) -> NoHead {
+    NoHead::Refuse(rule, Asked::of_head(head))
 }
 
 /// The search for the end of a head; it goes on where it stopped, so dribbling stays linear.
@@ -139,7 +144,7 @@ fn finish(mut bytes: BytesMut, end: usize, turn: Turn, limits: &Limits) -> Resul
     if head.first().is_some_and(|&first| !is_token_byte(first)) {
         return Err(NoHead::Silent);
     }
-    let Verdict { body, rewritten } = judge(head, limits).map_err(NoHead::Refuse)?;
+    let Verdict { body, rewritten } = judge(head, limits).map_err(|rule| refuse(rule, head))?;
     let mut head_bytes = end;
     if let Some(rewritten) = rewritten {
         let rest = bytes.split_off(end);

@@ -2,14 +2,15 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
 use http::HeaderValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::SocketSpec;
@@ -17,10 +18,10 @@ use super::accept::{Admitted, Worker};
 use super::connection::{Conn, ConnFacts, TlsFacts};
 use super::head::{NoHead, Turn, read_head};
 use super::refusal::Rule;
-use super::transport::{Prefixed, Transport};
+use super::transport::Transport;
 use crate::engine::Engine;
 use crate::forward::is_trusted;
-use crate::reply;
+use crate::reply::{self, Asked};
 
 /// Serves a connection to its end.
 ///
@@ -35,27 +36,29 @@ pub(crate) async fn connection<E: Engine>(
     // Dropped at the end, however it comes about.
     let _admitted = admitted;
     let Some(mut conn) = Box::pin(set_up(&worker, tcp, from, &spec)).await else { return };
-    if conn.is_h2() {
-        return worker.engine.serve_h2(conn).await;
-    }
     let mut stopping = worker.shared.stopping.subscribe();
+    if conn.is_h2() {
+        return serve_h2(&worker, conn, BytesMut::new(), &mut stopping).await;
+    }
     loop {
         conn.park();
         let early = conn.take_held();
-        let turn = if conn.requests() == 0 { Turn::First } else { Turn::Later };
+        let is_first = conn.requests() == 0;
+        // Over TLS it is the handshake that chooses HTTP/2 (RFC 9113 section 3.2).
+        let turn = if is_first && conn.facts.tls.is_none() { Turn::First } else { Turn::Later };
         let head = tokio::select! {
             biased;
             head = read_head(&mut conn, early, turn, &worker.shared.limits) => head,
-            // A new connection still gets its first answer.
-            _ = stopping.wait_for(|stopping| *stopping), if turn == Turn::Later => Err(NoHead::Closed),
+            () = has_to_end(&mut stopping, is_first) => Err(NoHead::Closed),
         };
         let head = match head {
             Ok(head) => head,
             Err(NoHead::Http2(before)) => {
-                conn.become_h2(before);
-                return worker.engine.serve_h2(conn).await;
+                return serve_h2(&worker, conn, before, &mut stopping).await;
             }
-            Err(NoHead::Refuse(rule)) => return Box::pin(refuse(&worker, conn, rule)).await,
+            Err(NoHead::Refuse(rule, asked)) => {
+                return Box::pin(refuse(&worker, conn, rule, asked)).await;
+            }
             Err(NoHead::Silent) => return worker.metrics.refused(Rule::NotHttp),
             Err(NoHead::Closed) => {
                 // Over TLS this tells the client that nothing was cut off.
@@ -69,6 +72,56 @@ pub(crate) async fn connection<E: Engine>(
     }
 }
 
+/// Ends when a connection that waits for a request has to.
+async fn has_to_end(stopping: &mut watch::Receiver<bool>, is_first: bool) {
+    // An error means that nobody can tell any more: the replica is gone.
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+    if is_first {
+        // What the client sent before it could know is still on its way, or in the kernel.
+        sleep(FIRST_BYTES).await;
+    }
+}
+
+/// Reads the preface of HTTP/2, of which `before` has arrived, and hands the connection on.
+///
+/// The engine has no deadline for it, so a connection is the engine's only behind it.
+async fn serve_h2<E: Engine>(
+    worker: &Worker<E>,
+    mut conn: Box<Conn>,
+    before: BytesMut,
+    stopping: &mut watch::Receiver<bool>,
+) {
+    let preface = timeout(worker.shared.limits.head, read_preface(&mut conn, before));
+    let read = tokio::select! {
+        biased;
+        read = preface => read,
+        () = has_to_end(stopping, true) => return,
+    };
+    match read {
+        Ok(Ok(preface)) => {
+            conn.become_h2(preface);
+            worker.engine.serve_h2(conn).await;
+        }
+        Ok(Err(rule)) => worker.metrics.refused(rule),
+        Err(_) => worker.metrics.refused(Rule::SlowHead),
+    }
+}
+
+async fn read_preface(conn: &mut Conn, mut bytes: BytesMut) -> Result<BytesMut, Rule> {
+    loop {
+        let known = bytes.len().min(PREFACE.len());
+        if bytes.get(..known) != PREFACE.get(..known) {
+            return Err(Rule::NotHttp);
+        }
+        if known == PREFACE.len() {
+            return Ok(bytes);
+        }
+        if !matches!(conn.fill(&mut bytes).await, Ok(1..)) {
+            return Err(Rule::NotHttp);
+        }
+    }
+}
+
 /// What comes before HTTP: facts about the peer, and TLS.
 async fn set_up<E: Engine>(
     worker: &Worker<E>,
@@ -79,13 +132,12 @@ async fn set_up<E: Engine>(
     tcp.set_nodelay(true).ok()?;
     let local = tcp.local_addr().ok()?;
     let limits = &worker.shared.limits;
-    let raw = Prefixed::new(tcp);
     let (transport, tls, is_h2) = match &spec.tls {
-        None => (Transport::Plain(raw), None, false),
+        None => (Transport::Plain(tcp), None, false),
         Some(config) => {
             let _turn = Handshaking::begin(worker)?;
             let acceptor = TlsAcceptor::from(config.clone());
-            let Ok(Ok(stream)) = timeout(limits.handshake, acceptor.accept(raw)).await else {
+            let Ok(Ok(stream)) = timeout(limits.handshake, acceptor.accept(tcp)).await else {
                 worker.metrics.handshakes_failed.add(1);
                 return None;
             };
@@ -102,11 +154,13 @@ async fn set_up<E: Engine>(
         client,
         client_text: HeaderValue::from_str(&client.ip().to_string())
             .expect("an address is visible ASCII"),
-        is_client_trusted: is_trusted(client.ip(), &worker.shared.trusted_proxies),
+        trusted_proxies: is_trusted(client.ip(), &worker.shared.trusted_proxies)
+            .then(|| worker.shared.trusted_proxies.clone()),
         local_port: local.port(),
         port_text: HeaderValue::from(local.port()),
         tls,
         is_tunnel: AtomicBool::new(false),
+        switch_millis: AtomicU64::new(0),
     });
     let mut conn = Box::new(Conn::new(transport, facts, limits.write_stall));
     if is_h2 {
@@ -138,9 +192,9 @@ impl<E: Engine> Drop for Handshaking<'_, E> {
 }
 
 /// Answers a request that broke `rule`, and closes so that the client can read the answer.
-async fn refuse<E: Engine>(worker: &Worker<E>, mut conn: Box<Conn>, rule: Rule) {
+async fn refuse<E: Engine>(worker: &Worker<E>, mut conn: Box<Conn>, rule: Rule, asked: Asked) {
     worker.metrics.refused(rule);
-    let answer = reply::raw(rule.status());
+    let answer = reply::raw(rule.status(), asked);
     let sent = async {
         conn.write_all(&answer).await?;
         conn.shutdown().await?;
@@ -159,6 +213,10 @@ async fn refuse<E: Engine>(worker: &Worker<E>, mut conn: Box<Conn>, rule: Rule) 
     let _ = timeout(LINGER, sent).await;
 }
 
+/// The bytes with which a client begins HTTP/2 (RFC 9113 section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// How long a connection without any request is kept when the replica stops.
+const FIRST_BYTES: Duration = Duration::from_secs(1);
 /// How long a client that was refused may take to read why.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_BYTES_MAX: usize = 256 * 1024;

@@ -10,74 +10,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-/// A TCP stream whose first bytes may have been read already: they are served first.
-#[derive(Debug)]
-pub(crate) struct Prefixed {
-    pub(crate) before: BytesMut,
-    pub(crate) tcp: TcpStream,
-}
-
-impl Prefixed {
-    pub(crate) fn new(tcp: TcpStream) -> Self {
-        Self { before: BytesMut::new(), tcp }
-    }
-}
-
-impl AsyncRead for Prefixed {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        out: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.before.is_empty() {
-            return Pin::new(&mut self.tcp).poll_read(cx, out);
-        }
-        let count = self.before.len().min(out.remaining());
-        out.put_slice(&self.before.split_to(count));
-        if self.before.is_empty() {
-            self.before = BytesMut::new();
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Prefixed {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write_vectored(cx, bytes)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.tcp).poll_shutdown(cx)
-    }
-}
-
 /// What a connection is made of below HTTP.
 #[derive(Debug)]
 pub(crate) enum Transport {
     /// As it comes from the socket.
-    Plain(Prefixed),
+    Plain(TcpStream),
     /// Decrypted.
-    Tls(Box<TlsStream<Prefixed>>),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
 /// Does the same to either kind.
@@ -100,17 +39,8 @@ impl Transport {
     /// The descriptor of the socket: unique among open connections.
     pub(crate) fn raw_fd(&self) -> RawFd {
         match self {
-            Self::Plain(stream) => stream.tcp.as_raw_fd(),
-            Self::Tls(stream) => stream.get_ref().0.tcp.as_raw_fd(),
-        }
-    }
-
-    /// Puts bytes that were read back in front of what comes.
-    pub(crate) fn unread(&mut self, bytes: BytesMut) {
-        match self {
-            Self::Plain(stream) => stream.before = bytes,
-            // Only the preface of HTTP/2 is put back, and over TLS nobody looks for it.
-            Self::Tls(_) => debug_assert!(bytes.is_empty(), "nothing is put back under TLS"),
+            Self::Plain(stream) => stream.as_raw_fd(),
+            Self::Tls(stream) => stream.get_ref().0.as_raw_fd(),
         }
     }
 

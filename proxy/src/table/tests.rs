@@ -17,6 +17,7 @@ use kubeng_config::route::{Action, Attachment, Rank, Target, TargetAction};
 use proptest::prelude::*;
 
 use super::*;
+use crate::backend::resolve::Answers;
 use crate::compile::{Compiler, KeyCache};
 use crate::metrics::Metrics;
 
@@ -100,7 +101,8 @@ fn snapshot(routes: &BTreeMap<u8, Wanted>) -> Snapshot {
 
 fn compile(before: &Table, newer: &Snapshot, keys: &mut KeyCache, metrics: &Metrics) -> Table {
     let secrets = std::collections::HashMap::<SecretId, Secret>::new();
-    let mut compiler = Compiler { secrets: &secrets, keys, metrics };
+    let answers = Answers::new();
+    let mut compiler = Compiler { secrets: &secrets, keys, answers: &answers, metrics };
     compiler.compile(before, &before.snapshot.delta_to(newer)).unwrap().table
 }
 

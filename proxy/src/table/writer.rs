@@ -1,19 +1,20 @@
 //! The one writer of Tables.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use kubeng_config::canonical::Digest;
 use kubeng_config::certificate::Secret;
-use kubeng_config::delta::{Delta, PartKey};
+use kubeng_config::delta::{AnyPart, Delta, PartKey};
 use kubeng_config::endpoint::EndpointSet;
 use kubeng_config::listener::Protocol;
 use kubeng_config::name::{BackendId, SecretId};
 use kubeng_config::snapshot::Snapshot;
 use tokio::sync::watch;
 
-use crate::backend::resolve::{self, AllNamed, Named};
+use crate::backend::BackendState;
+use crate::backend::resolve::{self, AllNamed, Answers, Named, Unresolved};
 use crate::compile::{Compiled, Compiler, KeyCache, Rejection};
 use crate::listener::{Sockets, Unbound};
 use crate::shared::Shared;
@@ -26,7 +27,13 @@ pub struct TableWriter {
     secrets: HashMap<SecretId, Secret>,
     keys: KeyCache,
     sockets: Sockets,
-    named: watch::Sender<Arc<AllNamed>>,
+    names: Names,
+}
+
+/// What is exchanged with the resolver of names.
+pub(crate) struct Names {
+    pub(crate) named: watch::Sender<AllNamed>,
+    pub(crate) answers: watch::Receiver<Answers>,
 }
 
 /// A Delta is served.
@@ -39,12 +46,8 @@ pub struct Applied {
 }
 
 impl TableWriter {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        sockets: Sockets,
-        named: watch::Sender<Arc<AllNamed>>,
-    ) -> Self {
-        Self { shared, secrets: HashMap::new(), keys: KeyCache::default(), sockets, named }
+    pub(crate) fn new(shared: Arc<Shared>, sockets: Sockets, names: Names) -> Self {
+        Self { shared, secrets: HashMap::new(), keys: KeyCache::default(), sockets, names }
     }
 
     /// Serves what `delta` leads to: compiles what it touches, puts the Endpoints of its Backends in
@@ -54,31 +57,29 @@ impl TableWriter {
     /// When it does not fit, or a part of it cannot be served. Nothing has changed then.
     pub fn apply(&mut self, delta: &Delta) -> Result<Applied, Rejection> {
         let before = self.shared.table.load_full();
-        let with_new = (!delta.secrets.is_empty()).then(|| {
-            let mut secrets = self.secrets.clone();
-            secrets.extend(delta.secrets.iter().cloned());
-            secrets
-        });
+        let replaced = self.put_secrets(delta);
+        let answers = self.names.answers.borrow();
         let mut compiler = Compiler {
-            secrets: with_new.as_ref().unwrap_or(&self.secrets),
+            secrets: &self.secrets,
             keys: &mut self.keys,
+            answers: &answers,
             metrics: &self.shared.metrics,
         };
-        let Compiled { table, endpoints } = compiler.compile(&before, delta)?;
-        for (state, set) in endpoints {
-            state.store(&set);
-        }
+        let compiled = compiler.compile(&before, delta);
+        // The resolver waits for it.
+        drop(answers);
+        let Compiled { table, endpoints } = match compiled {
+            Ok(compiled) => compiled,
+            Err(rejection) => {
+                self.take_back(replaced);
+                return Err(rejection);
+            }
+        };
+        let touched: Vec<_> = touched_backends(delta).collect();
+        self.put_endpoints(&touched, &before, &table, &endpoints);
         let table = Arc::new(table);
         self.shared.table.store(table.clone());
-        if let Some(secrets) = with_new {
-            self.secrets = secrets;
-        }
-        if touches(delta, |key| matches!(key, PartKey::Certificate(_))) {
-            keep_used(&mut self.secrets, &table.snapshot);
-        }
-        if touches(delta, |key| matches!(key, PartKey::Backend(_))) {
-            self.tell_names(&table);
-        }
+        self.forget_unused(delta, &before.snapshot, &table.snapshot);
         // `Snapshot::with` has checked that the Delta led where it says.
         Ok(Applied { digest: delta.target, unbound: self.become_like(&table) })
     }
@@ -111,6 +112,15 @@ impl TableWriter {
         self.shared.table.load().backends.get(id).map(|backend| backend.state.endpoints())
     }
 
+    /// The names of Backends that lead nowhere, or cannot be resolved any more, at this moment.
+    ///
+    /// Cheap to ask every few seconds: nothing is resolved for it.
+    #[must_use]
+    pub fn unresolved(&self) -> Vec<Unresolved> {
+        let Names { named, answers } = &self.names;
+        resolve::unresolved(&named.borrow(), &answers.borrow())
+    }
+
     /// Where connections are taken: the address that a Listener was given, and the real one, which
     /// differs where port 0 was asked for.
     #[must_use]
@@ -129,38 +139,98 @@ impl TableWriter {
         self.sockets.become_like(&wanted, &self.shared)
     }
 
-    /// Tells the resolver which names there are.
-    fn tell_names(&self, table: &Table) {
-        let mut all = AllNamed::new();
-        for backend in table.backends.values() {
-            if resolve::written(&backend.spec).is_some_and(resolve::has_names) {
-                let state = Arc::downgrade(&backend.state);
-                all.insert(backend.id.clone(), Named { spec: backend.spec.clone(), state });
+    /// Puts Endpoints in place, and tells the resolver which names there are.
+    fn put_endpoints(
+        &self,
+        touched: &[BackendId],
+        before: &Table,
+        after: &Table,
+        endpoints: &[(Arc<BackendState>, Arc<EndpointSet>)],
+    ) {
+        let store = || endpoints.iter().for_each(|(state, set)| state.store(set));
+        let has_names = |table: &Table, id: &BackendId| {
+            let backend = table.backends.get(id);
+            backend.is_some_and(|backend| {
+                resolve::written(&backend.spec).is_some_and(resolve::has_names)
+            })
+        };
+        let touched: Vec<_> =
+            touched.iter().filter(|id| has_names(before, id) || has_names(after, id)).collect();
+        if touched.is_empty() {
+            return store();
+        }
+        self.names.named.send_modify(|named| {
+            // In the same breath: the resolver stores under this lock as well.
+            store();
+            for &id in &touched {
+                match after.backends.get(id).filter(|_| has_names(after, id)) {
+                    Some(backend) => {
+                        let state = Arc::downgrade(&backend.state);
+                        named.insert(id.clone(), Named { spec: backend.spec.clone(), state });
+                    }
+                    None => drop(named.remove(id)),
+                }
+            }
+        });
+    }
+
+    /// Puts the keys of `delta` in; gives what they replace.
+    fn put_secrets(&mut self, delta: &Delta) -> Vec<(SecretId, Option<Secret>)> {
+        let put = delta.secrets.iter().cloned();
+        put.map(|(id, secret)| (id.clone(), self.secrets.insert(id, secret))).collect()
+    }
+
+    fn take_back(&mut self, replaced: Vec<(SecretId, Option<Secret>)>) {
+        // Backwards, for a key may have come twice.
+        for (id, before) in replaced.into_iter().rev() {
+            match before {
+                Some(secret) => drop(self.secrets.insert(id, secret)),
+                None => drop(self.secrets.remove(&id)),
             }
         }
-        self.named.send_if_modified(|now| {
-            let is_same = now.len() == all.len()
-                && now.iter().zip(&all).all(|((id, one), (other_id, other))| {
-                    id == other_id
-                        && Arc::ptr_eq(&one.spec, &other.spec)
-                        && one.state.ptr_eq(&other.state)
-                });
-            if !is_same {
-                *now = Arc::new(all);
+    }
+
+    /// Forgets keys of `delta` and of what it removed that no certificate uses; they are wiped when
+    /// freed.
+    fn forget_unused(&mut self, delta: &Delta, before: &Snapshot, after: &Snapshot) {
+        let old_key = |id| before.certificates().get(id).map(|part| part.value().key.clone());
+        let mut doubtful: HashSet<SecretId> =
+            delta.secrets.iter().map(|(id, _)| id.clone()).collect();
+        doubtful.extend(delta.removed.iter().filter_map(|key| match key {
+            PartKey::Certificate(id) => old_key(id),
+            PartKey::Listener(_)
+            | PartKey::Policy(_)
+            | PartKey::Backend(_)
+            | PartKey::ServerName(_)
+            | PartKey::Route(_) => None,
+        }));
+        for part in &delta.upserts {
+            if let AnyPart::Certificate(id, part) = part {
+                doubtful.extend(old_key(id));
+                doubtful.remove(&part.value().key);
             }
-            !is_same
-        });
+        }
+        if doubtful.is_empty() {
+            return;
+        }
+        for (_, part) in after.certificates().iter() {
+            doubtful.remove(&part.value().key);
+        }
+        for id in &doubtful {
+            self.secrets.remove(id);
+        }
     }
 }
 
-/// Whether a Part with such a key is put in or taken out.
-fn touches(delta: &Delta, is_such: impl Fn(&PartKey) -> bool) -> bool {
-    delta.removed.iter().any(&is_such) || delta.upserts.iter().any(|part| is_such(&part.key()))
-}
-
-/// Forgets keys that no certificate uses; they are wiped when freed.
-fn keep_used(secrets: &mut HashMap<SecretId, Secret>, snapshot: &Snapshot) {
-    let used: std::collections::HashSet<&SecretId> =
-        snapshot.certificates().iter().map(|(_, part)| &part.value().key).collect();
-    secrets.retain(|id, _| used.contains(id));
+/// The Backends that are put in or taken out.
+fn touched_backends(delta: &Delta) -> impl Iterator<Item = BackendId> {
+    let put = delta.upserts.iter().map(AnyPart::key);
+    put.chain(delta.removed.iter().cloned()).filter_map(|key| match key {
+        PartKey::Backend(id) => Some(id),
+        PartKey::Listener(_)
+        | PartKey::Policy(_)
+        | PartKey::Certificate(_)
+        | PartKey::ServerName(_)
+        | PartKey::Route(_) => None,
+    })
 }

@@ -3,9 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use kubeng_config::delta::PartKey;
+use kubeng_config::address::AddressRule;
+use kubeng_config::backend::balance::Balance;
+use kubeng_config::backend::{Backend, BackendProtocol, EndpointSource, WrittenEndpoint};
+use kubeng_config::delta::{AnyPart, PartKey};
 use kubeng_config::listener::Protocol;
 use kubeng_config::matching::HostMatch;
+use kubeng_config::part::Part;
 use kubeng_config::route::Action;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -99,4 +103,41 @@ async fn a_port_that_is_taken_is_told_and_tried_again() {
     drop(taken);
     assert!(replica.writer.retry_ports().is_empty());
     assert_eq!(get(port, "a", "/").await.status, 404);
+}
+
+/// A Backend with an address and a name that only this machine answers for.
+fn written(address: &str, addresses: AddressRule) -> AnyPart {
+    let endpoint =
+        |text: &str| WrittenEndpoint { address: text.parse().unwrap(), port: 80, weight: 1 };
+    let value = Backend {
+        protocol: BackendProtocol::Http1,
+        tls: None,
+        balance: Balance::RoundRobin,
+        endpoints: EndpointSource::Written(vec![endpoint(address), endpoint("localhost")]),
+        addresses,
+    };
+    AnyPart::Backend(backend_id("web"), Part::new(value))
+}
+
+#[tokio::test]
+async fn what_is_written_beside_a_name_takes_effect_at_once() {
+    let mut replica = Replica::start();
+    let addresses = |replica: &Replica| -> Vec<String> {
+        let set = replica.writer.endpoints(&backend_id("web")).unwrap();
+        set.as_slice().iter().map(|one| one.address.to_string()).collect()
+    };
+    replica.change([written("10.9.0.1", AddressRule::Operator)]);
+    let started = std::time::Instant::now();
+    while !addresses(&replica).contains(&"127.0.0.1:80".to_owned()) {
+        assert!(started.elapsed() < std::time::Duration::from_secs(20), "the name is resolved");
+        tokio::task::yield_now().await;
+    }
+    assert!(replica.writer.unresolved().is_empty());
+    replica.change([written("10.9.0.2", AddressRule::Tenant)]);
+    assert!(addresses(&replica).iter().all(|address| address == "10.9.0.2:80"));
+    let told = replica.writer.unresolved();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!((&told[0].backend, told[0].name.as_str()), (&backend_id("web"), "localhost"));
+    replica.remove([PartKey::Backend(backend_id("web"))]);
+    assert!(replica.writer.unresolved().is_empty());
 }

@@ -143,3 +143,19 @@ async fn a_connection_that_was_completed_before_the_drain_is_served() {
     }
     assert_eq!(drained.cut, 0);
 }
+
+#[tokio::test]
+async fn a_connection_that_never_asked_does_not_hold_a_drain_up() {
+    let replica = Replica::start();
+    let (mut plain, mut h2) = (
+        TcpStream::connect(replica.http).await.unwrap(),
+        TcpStream::connect(replica.http).await.unwrap(),
+    );
+    h2.write_all(b"PRI * HTTP/2.0\r\n\r\n").await.unwrap();
+    let started = Instant::now();
+    let drained = replica.proxy.drain().await;
+    assert_eq!(drained.cut, 0);
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    assert_eq!(plain.read(&mut [0; 16]).await.unwrap_or(0), 0);
+    assert_eq!(h2.read(&mut [0; 16]).await.unwrap_or(0), 0);
+}

@@ -117,3 +117,26 @@ async fn a_chunked_body_that_breaks_ends_the_connection() {
     let answer = talk(replica.http, text.as_bytes()).await;
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 4"), "{answer}");
 }
+
+#[tokio::test]
+async fn a_preface_that_stops_is_cut() {
+    let replica = Replica::start();
+    let started = Instant::now();
+    for bytes in
+        ["PRI * HTTP/2.0\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n", "PRI * HTTP/2.0\r\n\r\nGET"]
+    {
+        // The time of a head, 500 ms in this test; a preface that is none ends at once.
+        assert_eq!(talk(replica.http, bytes.as_bytes()).await, "", "{bytes:?}");
+    }
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_refusal_is_written_in_the_form_that_was_asked_for() {
+    let replica = Replica::start();
+    let json = "GET /%00 HTTP/9.9\r\nHost: a\r\nAccept: application/json\r\n\r\n";
+    let answer = Answer::read(&talk(replica.http, json.as_bytes()).await);
+    assert!(answer.head.contains("content-type: application/problem+json"), "{answer:?}");
+    let answer = Answer::read(&talk(replica.http, b"HEAD / HTTP/1.1\r\n\r\n").await);
+    assert_eq!((answer.status, answer.body.as_str()), (400, ""));
+}

@@ -113,3 +113,40 @@ async fn grpc_keeps_its_trailers_and_errors_of_ours_are_its_own() {
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.headers().get("grpc-status").unwrap(), "14");
 }
+
+#[tokio::test]
+async fn a_client_that_grants_no_window_is_cut() {
+    let mut given = settings();
+    given.limits.write_stall = std::time::Duration::from_millis(200);
+    let mut replica = Replica::with(given);
+    replica.serve(&[serve_text("more than nothing").await]);
+    let tcp = TcpStream::connect(replica.http).await.unwrap();
+    let (client, connection) =
+        h2::client::Builder::new().initial_window_size(0).handshake::<_, Bytes>(tcp).await.unwrap();
+    spawn(async move { drop(connection.await) });
+    let mut client = client.ready().await.unwrap();
+    let request = Request::get("http://a/").body(()).unwrap();
+    let (answer, _) = client.send_request(request, true).unwrap();
+    let mut body = answer.await.unwrap().into_body();
+    let end = tokio::time::timeout(std::time::Duration::from_secs(10), body.data());
+    assert!(end.await.expect("the stream ends").is_none_or(|data| data.is_err()));
+}
+
+#[tokio::test]
+async fn a_client_of_http2_cannot_claim_another_host() {
+    let mut replica = Replica::start();
+    let echo = serve_echo().await;
+    for protocol in [BackendProtocol::Http1, BackendProtocol::Http2] {
+        replica.serve_as(&[echo], protocol, vec![]);
+        let mut client = h2c(&replica).await;
+        let mut lie = request("http://a.example/");
+        for name in ["x-forwarded-host", "x-forwarded-prefix", "x_forwarded_host", "x-real-ip"] {
+            lie.headers_mut().insert(name, "evil".parse().unwrap());
+        }
+        let answer = client.send_request(lie).await.unwrap();
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        let body = String::from_utf8(body.to_vec()).unwrap();
+        assert!(body.contains("\nx-forwarded-host: a.example\n"), "{body}");
+        assert!(!body.contains("evil"), "{body}");
+    }
+}

@@ -188,3 +188,23 @@ async fn a_backend_whose_certificate_nobody_vouches_for_is_not_spoken_to() {
     replica.change([AnyPart::Backend(id, Part::new(spec))]);
     assert_eq!(get(replica.http, "a", "/").await.status, 502);
 }
+
+#[tokio::test]
+async fn http2_over_tls_is_what_the_handshake_chose_and_has_a_deadline() {
+    let replica = Replica::start();
+    let rest = async |alpn: &[u8], bytes: &[u8]| {
+        let (mut stream, _) = connect(&replica, "a.example", alpn).await;
+        stream.write_all(bytes).await.unwrap();
+        let mut text = Vec::new();
+        let end = stream.read_to_end(&mut text);
+        let end = tokio::time::timeout(std::time::Duration::from_secs(10), end);
+        // How it ends does not matter.
+        let _ = end.await.expect("the connection ends");
+        String::from_utf8_lossy(&text).into_owned()
+    };
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let answer = rest(b"http/1.1", preface).await;
+    assert!(answer.starts_with("HTTP/1.1 400 "), "{answer:?}");
+    assert_eq!(rest(b"h2", b"").await, "");
+    assert_eq!(rest(b"h2", &preface[..20]).await, "");
+}

@@ -1,5 +1,6 @@
 //! WebSocket through the proxy.
 
+use kubeng_config::policy::Policy;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -103,4 +104,38 @@ async fn a_backend_that_switches_unasked_is_502() {
     });
     replica.serve(&[address]);
     assert_eq!(get(replica.http, "a", "/").await.status, 502);
+}
+
+#[tokio::test]
+async fn what_only_looks_like_a_websocket_is_an_ordinary_request() {
+    let mut replica = Replica::start();
+    replica.serve(&[serve_echo().await]);
+    let whole = [
+        "Connection: close, Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version: 13",
+    ];
+    for (missing, _) in whole.iter().enumerate() {
+        let mut lines = whole;
+        lines[missing] = if missing == 0 { "Connection: close" } else { "X: y" };
+        let text = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n\r\n", lines.join("\r\n"));
+        let answer = Answer::read(&talk(replica.http, text.as_bytes()).await);
+        assert_eq!(answer.status, 200, "{text}");
+        assert!(!answer.body.contains("upgrade:"), "{text}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_backend_that_never_decides_is_504() {
+    let mut replica = Replica::start();
+    let mut value = Policy::default();
+    value.timeouts.read = std::time::Duration::from_millis(200);
+    replica.change([policy("default", value)]);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    replica.serve(&[listener.local_addr().unwrap()]);
+    let text = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+    let (answer, _held) = tokio::join!(talk(replica.http, text.as_bytes()), listener.accept());
+    assert_eq!(Answer::read(&answer).status, 504);
 }

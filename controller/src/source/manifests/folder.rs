@@ -24,7 +24,7 @@ pub(crate) struct Folder {
     /// The files that fade or are open; few, while there may be many files.
     waiting: BTreeSet<Arc<Path>>,
     /// Every definition of an Object, the one that is served first.
-    definitions: BTreeMap<ObjectKey, BTreeMap<Place, Arc<Object>>>,
+    definitions: BTreeMap<ObjectKey, Definitions>,
     /// Objects whose definitions have changed since the last telling.
     touched: BTreeSet<ObjectKey>,
     told: BTreeMap<ObjectKey, Arc<Object>>,
@@ -44,6 +44,9 @@ pub(crate) struct Folder {
 
 /// Where a definition stands. Files that fade come last.
 type Place = (bool, Arc<Path>, usize);
+
+/// All definitions of one Object, in order of their places: nearly always one.
+type Definitions = Vec<(Place, Arc<Object>)>;
 
 /// One file, and what was read from it.
 #[derive(Debug, Default)]
@@ -287,14 +290,16 @@ impl Folder {
 
     /// Changes a file, and what it defines with it.
     fn update(&mut self, path: &Path, change: impl FnOnce(&mut File)) {
-        let path: Arc<Path> = path.into();
+        let known = self.files.get_key_value(path).map(|(known, _)| Arc::clone(known));
+        let path: Arc<Path> = known.unwrap_or_else(|| path.into());
         let file = self.files.entry(Arc::clone(&path)).or_default();
         let is_fading = file.fading.is_some();
         let had_problems = file.has_problems();
         for (index, object) in file.objects().enumerate() {
             self.touched.insert(object.key.clone());
             if let Some(places) = self.definitions.get_mut(&object.key) {
-                places.remove(&(is_fading, Arc::clone(&path), index));
+                let gone: Place = (is_fading, Arc::clone(&path), index);
+                places.retain(|(place, _)| *place != gone);
             }
         }
         change(file);
@@ -308,7 +313,10 @@ impl Folder {
         for (index, object) in file.objects().enumerate() {
             self.touched.insert(object.key.clone());
             let places = self.definitions.entry(object.key.clone()).or_default();
-            places.insert((is_fading, Arc::clone(&path), index), Arc::clone(object));
+            let place: Place = (is_fading, Arc::clone(&path), index);
+            let at = places.partition_point(|(other, _)| *other < place);
+            places.reserve_exact(1);
+            places.insert(at, (place, Arc::clone(object)));
         }
     }
 
@@ -351,7 +359,7 @@ impl Folder {
     fn settle(&mut self, key: ObjectKey, events: &mut Vec<Event>) {
         self.may_problems_differ |= self.doubles.remove(&key).is_some();
         let places = self.definitions.get(&key);
-        let Some(first) = places.and_then(|places| places.values().next()) else {
+        let Some(first) = places.and_then(|places| places.first().map(|(_, first)| first)) else {
             self.definitions.remove(&key);
             if self.told.remove(&key).is_some() {
                 events.push(Event::Remove(key));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use async_trait::async_trait;
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{HeaderMap, Method, StatusCode, Uri, Version};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
@@ -160,8 +160,22 @@ impl ProxyHttp for App {
         };
         let now = (Instant::now(), SystemTime::now());
         let begin = pipeline::begin(&self.shared.table.load(), &incoming, &facts, now, ctx);
+        if request.version == Version::HTTP_2 {
+            // On HTTP/1 the connection has it; here a stream without a window would wait for ever.
+            session.set_write_timeout(Some(self.shared.limits.write_stall));
+        } else if !ctx.is_upgrade && request.headers.contains_key(header::UPGRADE) {
+            // Any upgrade makes the engine expect one.
+            session.req_header_mut().remove_header(&header::UPGRADE);
+        }
         match begin {
-            Begin::Forward => Ok(false),
+            Begin::Forward => {
+                if let (true, Some(policy)) = (ctx.is_upgrade, &ctx.policy) {
+                    let within = policy.timeouts.read.as_millis();
+                    let within = u64::try_from(within).unwrap_or(u64::MAX).min(SWITCH_MILLIS_MAX);
+                    facts.switch_millis.store(within, Ordering::Relaxed);
+                }
+                Ok(false)
+            }
             Begin::Reply(reply) => {
                 self.reply(session, ctx, &reply).await?;
                 Ok(true)
@@ -227,7 +241,7 @@ impl ProxyHttp for App {
         response: &mut ResponseHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
-        if *self.shared.leaving.borrow() {
+        if self.shared.is_leaving.load(Ordering::Relaxed) {
             session.set_keepalive(None);
         }
         if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS
@@ -238,6 +252,9 @@ impl ProxyHttp for App {
             return Err(Error::new(ErrorType::HTTPStatus(StatusCode::BAD_GATEWAY.as_u16())));
         }
         ctx.answered = Some(response.status);
+        if let (true, Some(facts)) = (ctx.is_upgrade, &ctx.facts) {
+            facts.switch_millis.store(0, Ordering::Relaxed);
+        }
         if response.status == StatusCode::SWITCHING_PROTOCOLS
             && let (Some(facts), Some(policy)) = (&ctx.facts, &ctx.policy)
         {
@@ -381,5 +398,7 @@ macro_rules! fields {
 fields!(RequestFields, RequestHeader);
 fields!(ResponseFields, ResponseHeader);
 
+/// The longest that a Backend may take to answer a request for a tunnel: an hour.
+const SWITCH_MILLIS_MAX: u64 = 3_600_000;
 /// Streams that share one connection to an Endpoint.
 const BACKEND_STREAMS_MAX: usize = 100;

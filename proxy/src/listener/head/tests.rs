@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::listener::connection::ConnFacts;
-use crate::listener::transport::{Prefixed, Transport};
+use crate::listener::transport::Transport;
 
 fn limits() -> Limits {
     Limits { head: Duration::from_millis(200), idle: Duration::from_secs(5), ..Limits::default() }
@@ -12,7 +12,7 @@ fn limits() -> Limits {
 fn gate(bytes: &[u8]) -> Result<Head, NoHead> {
     let limits = limits();
     let mut bytes = BytesMut::from(bytes);
-    match Search::default().go_on(&mut bytes, &limits).map_err(NoHead::Refuse)? {
+    match Search::default().go_on(&mut bytes, &limits).map_err(|rule| refuse(rule, b""))? {
         Some(end) => finish(bytes, end, Turn::Later, &limits),
         None => Err(NoHead::Closed),
     }
@@ -21,7 +21,7 @@ fn gate(bytes: &[u8]) -> Result<Head, NoHead> {
 #[track_caller]
 fn refused(bytes: &str, rule: Rule) {
     match gate(bytes.as_bytes()) {
-        Err(NoHead::Refuse(found)) => assert_eq!(found, rule, "{bytes:?}"),
+        Err(NoHead::Refuse(found, _)) => assert_eq!(found, rule, "{bytes:?}"),
         Err(other) => panic!("{bytes:?}: {other:?}"),
         Ok(head) => panic!("{bytes:?} passed as {:?}", head.bytes),
     }
@@ -236,7 +236,7 @@ async fn pair() -> (tokio::net::TcpStream, Conn) {
     let client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (tcp, _) = listener.accept().await.unwrap();
     let facts = ConnFacts::for_tests(80).into();
-    let transport = Transport::Plain(Prefixed::new(tcp));
+    let transport = Transport::Plain(tcp);
     (client, Conn::new(transport, facts, Duration::from_secs(5)))
 }
 
@@ -247,7 +247,7 @@ async fn a_head_that_dribbles_is_cut_at_its_deadline() {
     client.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
     let started = Instant::now();
     let gate = read_head(&mut conn, BytesMut::new(), Turn::First, &limits()).await;
-    assert!(matches!(gate, Err(NoHead::Refuse(Rule::SlowHead))));
+    assert!(matches!(gate, Err(NoHead::Refuse(Rule::SlowHead, _))));
     assert!(started.elapsed() >= Duration::from_millis(200));
 }
 
@@ -276,7 +276,7 @@ async fn http2_is_recognised_on_the_first_request_only() {
         client.write_all(preface).await.unwrap();
         match (turn, read_head(&mut conn, BytesMut::new(), turn, &limits()).await) {
             (Turn::First, Err(NoHead::Http2(bytes))) => assert!(preface.starts_with(&bytes)),
-            (Turn::Later, Err(NoHead::Refuse(Rule::RequestLine))) => {}
+            (Turn::Later, Err(NoHead::Refuse(Rule::RequestLine, _))) => {}
             (turn, other) => panic!("{turn:?}: {:?}", other.map(|head| head.bytes)),
         }
     }
