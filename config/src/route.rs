@@ -11,7 +11,7 @@ use crate::problem::Code;
 
 /// What one Rule became. It points up: to its Listeners, its Policy, its Object.
 ///
-/// Which Object it comes from is in its [`RouteId`](crate::name::RouteId).
+/// Which Object it comes from is in its [`RouteId`].
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Route {

@@ -18,7 +18,7 @@ use super::{Finding, Output};
 /// Show in what two configurations differ.
 ///
 /// Each side is a folder or file of manifests, a file that `kubeng export` wrote,
-/// or the address of an admin listener, such as http://127.0.0.1:9180.
+/// or the address of an admin listener, such as `http://127.0.0.1:9180`.
 #[derive(Debug, Args)]
 #[command(after_help = "Exit code: 0 no difference, 1 they differ, 2 wrong usage.")]
 pub(super) struct Diff {

@@ -20,7 +20,8 @@ pub(super) struct Explain {
     /// File or folder; may be repeated
     #[arg(long, required = true, value_name = "DIR")]
     manifests: Vec<PathBuf>,
-    /// The request, for instance 'GET https://shop.example.com/cart'
+    /// The request
+    #[arg(help = "The request, for instance 'GET https://shop.example.com/cart'")]
     request: String,
     /// Header of the request; may be repeated
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]

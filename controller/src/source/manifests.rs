@@ -3,7 +3,7 @@
 //! A change is read the moment it is reported; there is no timer on its way.
 //! Where a save has several steps, the last one counts: a file is read when it
 //! is closed or renamed into place. Three states that are half-way for most
-//! tools are believed only after [`folder::GRACE`]: a file that became empty, a
+//! tools are believed only after a second: a file that became empty, a
 //! file that was renamed away, and a file that is written to and not closed.
 //! A document that cannot be read leaves what was last read from its file.
 
