@@ -5,7 +5,7 @@
 
 # Builds and starts the demo: sample services, sample manifests, what to try.
 run: prepare
-	cargo run --release --locked -- demo
+	cargo run --release --locked --package kubeng -- demo
 
 # Every test, with the real API server where Go is there.
 test: prepare kubebox
