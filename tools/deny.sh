@@ -10,6 +10,8 @@ if [ ! -x "$tools/bin/cargo-deny" ]; then
         exit 1
     }
 fi
+# It reads the sources of all dependencies, which a fresh machine does not have yet.
+cargo fetch --quiet --locked
 "$tools/bin/cargo-deny" --offline check bans licenses sources
 
 # The advisory database is a public git repository; a dated copy may be named.
