@@ -1,7 +1,6 @@
 //! Starting: nothing is served before all is known, and what is missing is named.
 
 use kubeng_harness::backend::Backend;
-use kubeng_harness::process::Launch;
 
 use crate::support::{SOON, ingress, launch, save, service, until};
 
@@ -28,15 +27,6 @@ async fn a_port_that_is_taken_is_a_problem_and_opened_when_it_is_free() {
     let folder = tempfile::tempdir().unwrap();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    let mut kubeng = Launch::new(env!("CARGO_BIN_EXE_kubeng"))
-        .manifests(folder.path())
-        .variable("KUBENG_WORKERS", "1")
-        .arg("--publish-address=192.0.2.1")
-        .start()
-        .unwrap();
-    kubeng.wait_until_ready(SOON).await.unwrap();
-    drop(kubeng);
-    // The same with the port taken: flags that come later win.
     let config = folder.path().join("kubeng.toml");
     std::fs::write(&config, format!("manifests = [{:?}]\nhttp = \"{address}\"\n", folder.path()))
         .unwrap();
