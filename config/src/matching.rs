@@ -1,5 +1,6 @@
 //! What a Route asks of a request.
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
@@ -241,6 +242,13 @@ impl PathPrefix {
     pub fn accepts(&self, path: &str) -> bool {
         path.strip_prefix(self.as_str())
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+}
+
+/// By its text, so the root is the empty one.
+impl Borrow<str> for PathPrefix {
+    fn borrow(&self) -> &str {
+        &self.0
     }
 }
 

@@ -1,6 +1,8 @@
 //! Names: parsed once, valid ever after.
 
+use std::borrow::Borrow;
 use std::fmt;
+use std::ops::Deref;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -96,6 +98,12 @@ fn check_label(text: &str, label: &str) -> Result<(), NameError> {
     Ok(())
 }
 
+impl Borrow<str> for Hostname {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
 impl FromStr for Hostname {
     type Err = NameError;
 
@@ -183,9 +191,14 @@ impl FromStr for ObjectKind {
 /// Identifies one Object: kind, namespace and name.
 ///
 /// Written `Ingress/shop/web`, or `IngressClass/kubeng` where there is no
-/// namespace. Ordered by kind, namespace, name.
+/// namespace. Ordered by kind, namespace, name. A clone is a pointer, for every
+/// map and every Part of an Object names it.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct ObjectKey {
+pub struct ObjectKey(Arc<KeyParts>);
+
+/// What an [`ObjectKey`] consists of.
+#[derive(Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct KeyParts {
     /// The kind.
     pub kind: ObjectKind,
     /// The namespace; empty for a cluster-scoped kind.
@@ -194,12 +207,27 @@ pub struct ObjectKey {
     pub name: Arc<str>,
 }
 
+impl Deref for ObjectKey {
+    type Target = KeyParts;
+
+    fn deref(&self) -> &KeyParts {
+        &self.0
+    }
+}
+
 impl ObjectKey {
     /// Names an Object. `namespace` is dropped for a cluster-scoped kind.
     #[must_use]
     pub fn new(kind: ObjectKind, namespace: &str, name: &str) -> Self {
         let namespace = if kind.is_namespaced() { namespace } else { "" };
-        Self { kind, namespace: namespace.into(), name: name.into() }
+        Self(Arc::new(KeyParts { kind, namespace: namespace.into(), name: name.into() }))
+    }
+
+    /// Names another Object of the same namespace.
+    #[must_use]
+    pub fn beside(&self, kind: ObjectKind, name: &str) -> Self {
+        let namespace = if kind.is_namespaced() { Arc::clone(&self.namespace) } else { "".into() };
+        Self(Arc::new(KeyParts { kind, namespace, name: name.into() }))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The canonical form of a request path, shared by matching, policy and forwarding.
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 use std::fmt;
 use std::sync::Arc;
 
@@ -107,6 +107,12 @@ impl CanonicalPath {
     /// The path as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Borrow<str> for CanonicalPath {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

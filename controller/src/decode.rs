@@ -68,8 +68,8 @@ pub fn decode(value: Value, provenance: Provenance, author: Author) -> Decoded {
             provenance,
             author,
             body: contents.body,
-            status_addresses: contents.status_addresses,
-            problems: notes.into_problems(),
+            status_addresses: contents.status_addresses.into(),
+            problems: notes.into_problems().into(),
         })),
         Err(problem) => Decoded::Undecodable(Some(key), *problem),
     }

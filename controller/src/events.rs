@@ -181,7 +181,7 @@ fn is_told_already(written: &Result<(), AskError>) -> bool {
 
 /// Whether the status says that an earlier leader has accepted it.
 fn was_accepted_before(ingress: &Judged<'_>, addresses: Option<&[String]>) -> bool {
-    addresses.is_some_and(|addresses| ingress.object.status_addresses == addresses)
+    addresses.is_some_and(|addresses| *ingress.object.status_addresses == *addresses)
 }
 
 impl Reporter {

@@ -24,9 +24,9 @@ pub struct Object {
     /// The contents.
     pub body: Body,
     /// Addresses in the status of an Ingress, so that it is written only when it differs.
-    pub status_addresses: Vec<String>,
+    pub status_addresses: Box<[String]>,
     /// What is wrong with it although it could be read: unknown fields, wrong types.
-    pub problems: Vec<Problem>,
+    pub problems: Box<[Problem]>,
 }
 
 impl Object {

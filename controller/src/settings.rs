@@ -1,7 +1,7 @@
 //! What translation is told by whoever runs it: pure values, fixed for the life of a World.
 
 use kubeng_config::listener::{Listener, Protocol};
-use kubeng_config::name::{FleetName, ListenerId, ObjectKey};
+use kubeng_config::name::{FleetName, ListenerId, ObjectKey, PolicyId};
 
 use crate::kind::ingress::PortName;
 
@@ -34,13 +34,16 @@ pub struct TranslateSettings {
     pub default_certificate: Option<ObjectKey>,
     /// Whether Services of type ExternalName lead anywhere.
     pub external_names: ExternalNames,
+    policy: PolicyId,
 }
 
 impl TranslateSettings {
     /// The defaults: every class of ours, every namespace, nothing that opens a hole.
     #[must_use]
     pub fn new(fleet: FleetName, listeners: Vec<(ListenerId, Listener)>) -> Self {
+        let policy = format!("fleet/{fleet}").parse();
         Self {
+            policy: policy.expect("it begins with a text that is not empty"),
             fleet,
             listeners,
             controller: CONTROLLER.to_owned(),
@@ -52,6 +55,12 @@ impl TranslateSettings {
             default_certificate: None,
             external_names: ExternalNames::Refuse,
         }
+    }
+
+    /// The Policy of every Route that sets nothing itself.
+    #[must_use]
+    pub fn policy(&self) -> &PolicyId {
+        &self.policy
     }
 
     /// Whether any Listener presents certificates.

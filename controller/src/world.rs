@@ -373,7 +373,7 @@ fn supply(memo: &Memo, settings: &TranslateSettings, key: &PartKey) -> Option<An
     let query = match key {
         PartKey::Backend(id) => Query::Backend(id.clone()),
         PartKey::Certificate(id) => Query::Certificate(id.as_str().parse().ok()?),
-        PartKey::Policy(id) if *id == crate::translate::fleet::policy_id(settings) => Query::Fleet,
+        PartKey::Policy(id) if id == settings.policy() => Query::Fleet,
         PartKey::Policy(_) | PartKey::Listener(_) | PartKey::ServerName(_) | PartKey::Route(_) => {
             return None;
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::path::Paths;
 use crate::matching::HostMatch;
+use crate::name::Hostname;
 
 /// The hosts of one Listener. Exact names first, then wildcards, then the rest.
 #[derive(Clone, Debug)]
@@ -15,7 +16,7 @@ pub(super) struct Hosts<T> {
 }
 
 type HostMap<T> = imbl::GenericHashMap<
-    Arc<str>,
+    Hostname,
     Arc<Paths<T>>,
     foldhash::fast::RandomState,
     imbl::shared_ptr::DefaultSharedPtr,
@@ -40,25 +41,31 @@ impl<T: Clone> Hosts<T> {
             && self.any.is_none()
     }
 
-    /// Changes the paths of `host`; a host without paths is forgotten.
-    pub(super) fn update(&mut self, host: &HostMatch, change: impl FnOnce(&mut Paths<T>)) {
+    /// Takes the paths of exactly `host` out.
+    pub(super) fn take(&mut self, host: &HostMatch) -> Option<Arc<Paths<T>>> {
+        match host {
+            HostMatch::Any => self.any.take(),
+            HostMatch::Exact(name) => self.exact.remove(name),
+            HostMatch::OneLabelBelow(name) => self.one_label_below.remove(name),
+            HostMatch::AnyLabelsBelow(name) => self.any_labels_below.remove(name),
+        }
+    }
+
+    /// Puts paths of `host` in, unless there are none.
+    pub(super) fn put(&mut self, host: &HostMatch, paths: &Arc<Paths<T>>) {
+        if paths.is_empty() {
+            return;
+        }
         let (map, name) = match host {
             HostMatch::Any => {
-                let mut paths = self.any.take().unwrap_or_default();
-                change(Arc::make_mut(&mut paths));
-                self.any = (!paths.is_empty()).then_some(paths);
+                self.any = Some(Arc::clone(paths));
                 return;
             }
             HostMatch::Exact(name) => (&mut self.exact, name),
             HostMatch::OneLabelBelow(name) => (&mut self.one_label_below, name),
             HostMatch::AnyLabelsBelow(name) => (&mut self.any_labels_below, name),
         };
-        // Taken out, so that only what an older Index still shares is copied.
-        let mut paths = map.remove(name.as_str()).unwrap_or_default();
-        change(Arc::make_mut(&mut paths));
-        if !paths.is_empty() {
-            map.insert(name.as_str().into(), paths);
-        }
+        map.insert(name.clone(), Arc::clone(paths));
     }
 
     /// The paths of the most special host that accepts `host`.

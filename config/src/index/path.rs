@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Found;
-use crate::matching::{Match, PathMatch};
+use crate::matching::{Match, PathMatch, PathPrefix, Pattern};
 use crate::name::RouteId;
+use crate::path::CanonicalPath;
 use crate::request::RequestHead;
 use crate::route::{Route, precedence};
 
-type Map<V> = HashMap<Arc<str>, V, foldhash::fast::RandomState>;
+type Map<K, T> = HashMap<K, Entries<T>, foldhash::fast::RandomState>;
 
 /// The paths of one host.
 ///
@@ -18,14 +19,13 @@ type Map<V> = HashMap<Arc<str>, V, foldhash::fast::RandomState>;
 /// one pointer for each path.
 #[derive(Clone, Debug)]
 pub(super) struct Paths<T> {
-    exact: Map<Arc<Entries<T>>>,
+    exact: Map<CanonicalPath, T>,
     /// The longest text first.
-    regexes: Vec<(crate::matching::Pattern, Arc<Entries<T>>)>,
-    /// By prefix without closing slash.
-    prefixes: Map<Arc<Entries<T>>>,
+    regexes: Vec<(Pattern, Entries<T>)>,
+    prefixes: Map<PathPrefix, T>,
     /// The length of the longest prefix; what of a path is longer is not looked up.
     prefix_bytes_max: usize,
-    otherwise: Arc<Entries<T>>,
+    otherwise: Option<Entries<T>>,
 }
 
 impl<T> Default for Paths<T> {
@@ -35,20 +35,13 @@ impl<T> Default for Paths<T> {
             regexes: Vec::new(),
             prefixes: Map::default(),
             prefix_bytes_max: 0,
-            otherwise: Arc::default(),
+            otherwise: None,
         }
     }
 }
 
-/// All Matches that ask for one path, best first.
-#[derive(Clone, Debug)]
-struct Entries<T>(Vec<Entry<T>>);
-
-impl<T> Default for Entries<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
+/// All Matches that ask for one path, best first; nearly always one.
+type Entries<T> = Arc<[Entry<T>]>;
 
 #[derive(Clone, Debug)]
 struct Entry<T> {
@@ -77,36 +70,36 @@ impl<T: Clone> Paths<T> {
         self.exact.is_empty()
             && self.regexes.is_empty()
             && self.prefixes.is_empty()
-            && self.otherwise.0.is_empty()
+            && self.otherwise.is_none()
     }
 
     pub(super) fn insert(&mut self, id: &RouteId, route: &Arc<Route>, value: &T) {
         for (at, wanted) in route.matches.iter().enumerate() {
             let entry =
                 Entry { id: id.clone(), route: Arc::clone(route), at, value: value.clone() };
-            let entries = self.entries_of(&wanted.path);
-            let place = entries.0.partition_point(|there| there.comes_before(&entry));
-            // Nearly always there is one: room for four would be most of the Index.
-            if entries.0.is_empty() {
-                entries.0.reserve_exact(1);
-            }
-            entries.0.insert(place, entry);
+            let there = self.entries(&wanted.path);
+            let place = there.partition_point(|there| there.comes_before(&entry));
+            let (before, after) = there.split_at(place);
+            let entries = before.iter().cloned().chain([entry]).chain(after.iter().cloned());
+            let entries = entries.collect();
+            self.set_entries(&wanted.path, entries);
         }
     }
 
     /// Takes the Matches of a Route out; paths that nobody asks for any more are forgotten.
     pub(super) fn remove(&mut self, id: &RouteId, route: &Route) {
         for wanted in &route.matches {
-            let entries = self.entries_of(&wanted.path);
-            entries.0.retain(|entry| entry.id != *id);
-            if !entries.0.is_empty() {
+            let there = self.entries(&wanted.path);
+            let left: Entries<T> = there.iter().filter(|entry| entry.id != *id).cloned().collect();
+            if !left.is_empty() {
+                self.set_entries(&wanted.path, left);
                 continue;
             }
             match &wanted.path {
-                PathMatch::Exact(path) => drop(self.exact.remove(path.as_str())),
+                PathMatch::Exact(path) => drop(self.exact.remove(path)),
                 PathMatch::Prefix(prefix) => self.forget_prefix(prefix.as_str()),
                 PathMatch::Regex(pattern) => self.regexes.retain(|(there, _)| there != pattern),
-                PathMatch::Otherwise => {}
+                PathMatch::Otherwise => self.otherwise = None,
             }
         }
     }
@@ -114,45 +107,57 @@ impl<T: Clone> Paths<T> {
     fn forget_prefix(&mut self, prefix: &str) {
         self.prefixes.remove(prefix);
         if prefix.len() == self.prefix_bytes_max {
-            self.prefix_bytes_max = self.prefixes.keys().map(|key| key.len()).max().unwrap_or(0);
+            self.prefix_bytes_max =
+                self.prefixes.keys().map(|key| key.as_str().len()).max().unwrap_or(0);
         }
     }
 
-    fn entries_of(&mut self, path: &PathMatch) -> &mut Entries<T> {
+    fn entries(&self, path: &PathMatch) -> &[Entry<T>] {
         let entries = match path {
-            PathMatch::Exact(path) => self.exact.entry(path.as_str().into()).or_default(),
+            PathMatch::Exact(path) => self.exact.get(path),
+            PathMatch::Prefix(prefix) => self.prefixes.get(prefix),
+            PathMatch::Regex(pattern) => {
+                self.regexes.iter().find(|(there, _)| there == pattern).map(|(_, entries)| entries)
+            }
+            PathMatch::Otherwise => self.otherwise.as_ref(),
+        };
+        entries.map_or(&[], |entries| entries)
+    }
+
+    fn set_entries(&mut self, path: &PathMatch, entries: Entries<T>) {
+        match path {
+            PathMatch::Exact(path) => drop(self.exact.insert(path.clone(), entries)),
             PathMatch::Prefix(prefix) => {
                 self.prefix_bytes_max = self.prefix_bytes_max.max(prefix.as_str().len());
-                self.prefixes.entry(prefix.as_str().into()).or_default()
+                self.prefixes.insert(prefix.clone(), entries);
             }
-            PathMatch::Otherwise => &mut self.otherwise,
+            PathMatch::Otherwise => self.otherwise = Some(entries),
             PathMatch::Regex(pattern) => {
-                let key = |pattern: &crate::matching::Pattern| {
+                let key = |pattern: &Pattern| {
                     (std::cmp::Reverse(pattern.as_str().len()), pattern.as_str().to_owned())
                 };
                 let wanted = key(pattern);
                 let place = self.regexes.partition_point(|(there, _)| key(there) < wanted);
-                if self.regexes.get(place).is_none_or(|(there, _)| there != pattern) {
-                    self.regexes.insert(place, (pattern.clone(), Arc::default()));
+                match self.regexes.get_mut(place).filter(|(there, _)| there == pattern) {
+                    Some((_, there)) => *there = entries,
+                    None => self.regexes.insert(place, (pattern.clone(), entries)),
                 }
-                &mut self.regexes[place].1
             }
-        };
-        Arc::make_mut(entries)
+        }
     }
 
     /// Tries exact paths, regular expressions, prefixes from long to short, then the rest.
     pub(super) fn find(&self, request: &RequestHead<'_>) -> Option<Found<'_, T>> {
-        let exact = self.exact.get(request.path).and_then(|entries| entries.find(request));
+        let exact = self.exact.get(request.path).and_then(|entries| first_of(entries, request));
         exact
             .or_else(|| {
                 self.regexes
                     .iter()
                     .filter(|(pattern, _)| pattern.accepts(request.path))
-                    .find_map(|(_, entries)| entries.find(request))
+                    .find_map(|(_, entries)| first_of(entries, request))
             })
             .or_else(|| self.find_prefix(request))
-            .or_else(|| self.otherwise.find(request))
+            .or_else(|| first_of(self.otherwise.as_deref()?, request))
     }
 
     fn find_prefix(&self, request: &RequestHead<'_>) -> Option<Found<'_, T>> {
@@ -161,8 +166,8 @@ impl<T: Clone> Paths<T> {
         }
         let mut prefix = self.longest(request.path)?;
         loop {
-            if let Some(found) = self.prefixes.get(prefix).and_then(|entries| entries.find(request))
-            {
+            let entries = self.prefixes.get(prefix);
+            if let Some(found) = entries.and_then(|entries| first_of(entries, request)) {
                 return Some(found);
             }
             prefix = &prefix[..prefix.rfind('/')?];
@@ -179,13 +184,9 @@ impl<T> Paths<T> {
     }
 }
 
-impl<T> Entries<T> {
-    fn find(&self, request: &RequestHead<'_>) -> Option<Found<'_, T>> {
-        self.0
-            .iter()
-            .find(|entry| request.fits(entry.wanted()))
-            .map(|entry| Found { value: &entry.value, by: entry.wanted() })
-    }
+fn first_of<'a, T>(entries: &'a [Entry<T>], request: &RequestHead<'_>) -> Option<Found<'a, T>> {
+    let entry = entries.iter().find(|entry| request.fits(entry.wanted()))?;
+    Some(Found { value: &entry.value, by: entry.wanted() })
 }
 
 #[cfg(test)]
@@ -196,7 +197,7 @@ mod tests {
     fn check(prefixes: &[&str], path: &str, expected: Option<&str>) {
         let mut paths = Paths::<()>::default();
         for prefix in prefixes {
-            paths.entries_of(&PathMatch::Prefix(prefix.parse().unwrap()));
+            paths.set_entries(&PathMatch::Prefix(prefix.parse().unwrap()), Arc::default());
         }
         assert_eq!(paths.longest(path), expected, "{path:?} among {prefixes:?}");
     }
@@ -215,7 +216,7 @@ mod tests {
     fn the_longest_prefix_is_known_after_it_has_gone() {
         let mut paths = Paths::<()>::default();
         for prefix in ["/a", "/a/b/c"] {
-            paths.entries_of(&PathMatch::Prefix(prefix.parse().unwrap()));
+            paths.set_entries(&PathMatch::Prefix(prefix.parse().unwrap()), Arc::default());
         }
         paths.forget_prefix("/a/b/c");
         assert_eq!(paths.prefix_bytes_max, 2);

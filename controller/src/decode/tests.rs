@@ -125,7 +125,7 @@ fn metadata_is_kept_as_far_as_it_is_used() {
     let object = object(value);
     assert_eq!(object.created, 1_767_225_600);
     assert_eq!(object.uid.as_deref(), Some("u-1"));
-    assert_eq!(object.status_addresses, ["192.0.2.1", "lb"]);
+    assert_eq!(*object.status_addresses, ["192.0.2.1", "lb"]);
     assert!(object.problems.is_empty(), "{:?}", object.problems);
 }
 
@@ -181,7 +181,7 @@ fn check_backend(backend: Value, expected: Result<IngressBackend, &str>) {
     let Body::Ingress(Ingress { default_backend: Some(found), .. }) = object.body else {
         panic!("{object:?}");
     };
-    match (found, expected) {
+    match (*found, expected) {
         (IngressBackend::Unusable { why }, Err(part)) => assert!(why.contains(part), "{why}"),
         (found, expected) => assert_eq!(Ok(found), expected),
     }

@@ -19,8 +19,8 @@ fn object(key: ObjectKey, body: Body) -> Change {
         provenance: Provenance::Product,
         author: Author::Tenant,
         body,
-        status_addresses: Vec::new(),
-        problems: Vec::new(),
+        status_addresses: Box::default(),
+        problems: Box::default(),
     }))
 }
 

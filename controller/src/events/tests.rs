@@ -86,8 +86,8 @@ fn object(name: &str) -> Arc<Object> {
         provenance: Provenance::Cluster { version: "1".into() },
         author: Author::Tenant,
         body: Body::Ingress(Ingress::default()),
-        status_addresses: Vec::new(),
-        problems: Vec::new(),
+        status_addresses: Box::default(),
+        problems: Box::default(),
     })
 }
 

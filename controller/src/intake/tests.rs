@@ -23,8 +23,8 @@ fn object(key: ObjectKey, says: u8) -> Arc<Object> {
         author: Author::Tenant,
         // The body need not fit the kind: nothing here looks into it.
         body: Body::IngressClass(IngressClass { controller: says.to_string(), is_default: false }),
-        status_addresses: Vec::new(),
-        problems: Vec::new(),
+        status_addresses: Box::default(),
+        problems: Box::default(),
     })
 }
 

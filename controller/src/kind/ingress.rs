@@ -8,11 +8,11 @@ use k8s_openapi::api::networking::v1 as foreign;
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Ingress {
     /// `spec.ingressClassName`.
-    pub class: Option<String>,
+    pub class: Option<Box<str>>,
     /// The deprecated annotation `kubernetes.io/ingress.class`; it counts only without a class.
-    pub class_annotation: Option<String>,
+    pub class_annotation: Option<Box<str>>,
     /// `spec.defaultBackend`.
-    pub default_backend: Option<IngressBackend>,
+    pub default_backend: Option<Box<IngressBackend>>,
     /// `spec.tls`.
     pub tls: Vec<IngressTls>,
     /// `spec.rules`.
@@ -101,9 +101,11 @@ impl Ingress {
         annotations.retain(|name, _| FAMILIES.iter().any(|family| name.starts_with(family)));
         let spec = object.spec.unwrap_or_default();
         Self {
-            class: spec.ingress_class_name,
-            class_annotation,
-            default_backend: spec.default_backend.map(IngressBackend::decode),
+            class: spec.ingress_class_name.map(Into::into),
+            class_annotation: class_annotation.map(Into::into),
+            default_backend: spec
+                .default_backend
+                .map(|backend| Box::new(IngressBackend::decode(backend))),
             tls: spec
                 .tls
                 .unwrap_or_default()

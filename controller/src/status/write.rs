@@ -52,7 +52,7 @@ impl Writer {
         wish: &Wish,
     ) -> Result<Vec<String>, AskError> {
         let body = match wish {
-            Wish::Leave => return Ok(ingress.object.status_addresses.clone()),
+            Wish::Leave => return Ok(ingress.object.status_addresses.to_vec()),
             Wish::Show(addresses) => body(&ingress.key.name, ingress.version, addresses),
             Wish::Clear => body(&ingress.key.name, ingress.version, &[]),
         };

@@ -20,6 +20,8 @@ use crate::world::view::View;
 pub(crate) enum Target {
     /// A Backend.
     Usable {
+        /// Its name.
+        id: BackendId,
         /// The Part.
         part: AnyPart,
         /// What is wrong with it although it can be used.
@@ -36,7 +38,8 @@ pub(crate) enum Target {
 
 impl Target {
     pub(crate) fn usable(id: &BackendId, backend: Backend, problems: Vec<Problem>) -> Self {
-        Self::Usable { part: AnyPart::Backend(id.clone(), Part::new(backend)), problems }
+        let part = AnyPart::Backend(id.clone(), Part::new(backend));
+        Self::Usable { id: id.clone(), part, problems }
     }
 
     /// Refused for a reason that is told to those who lead there only.

@@ -3,7 +3,7 @@
 use kubeng_config::delta::AnyPart;
 use kubeng_config::listener::{Listener, Protocol};
 use kubeng_config::matching::{HostMatch, PathMatch};
-use kubeng_config::name::{ObjectKey, ObjectKind, PolicyId, RouteId};
+use kubeng_config::name::{ObjectKey, ObjectKind, RouteId};
 use kubeng_config::part::Part;
 use kubeng_config::policy::Policy;
 use kubeng_config::problem::{Problem, Subject};
@@ -12,7 +12,7 @@ use kubeng_config::route::{Action, Rank};
 
 use super::fragment::{LAST, forward, route};
 use super::refusal::Refused;
-use crate::settings::{DefaultBackend, TranslateSettings};
+use crate::settings::DefaultBackend;
 use crate::world::view::View;
 
 /// The Parts that belong to the fleet.
@@ -41,13 +41,8 @@ pub(crate) fn parts(view: &mut View<'_>) -> FleetParts {
         let rank = Rank { created: LAST, rule: u32::MAX };
         parts.extend(route(settings, id, rank, &[HostMatch::Any], PathMatch::Otherwise, action));
     }
-    let policy = AnyPart::Policy(policy_id(settings), Part::new(Policy::default()));
+    let policy = AnyPart::Policy(settings.policy().clone(), Part::new(Policy::default()));
     FleetParts { parts, policy, problems }
-}
-
-/// The Policy of every Route that sets nothing itself.
-pub(crate) fn policy_id(settings: &TranslateSettings) -> PolicyId {
-    format!("fleet/{}", settings.fleet).parse().expect("it begins with a text that is not empty")
 }
 
 /// The Service of the default backend.

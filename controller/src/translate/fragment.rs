@@ -7,7 +7,6 @@ use kubeng_config::part::Part;
 use kubeng_config::problem::Problem;
 use kubeng_config::route::{Action, Attachment, Rank, Route, Target, TargetAction};
 
-use super::fleet;
 use crate::settings::TranslateSettings;
 use crate::world::query::Claim;
 
@@ -53,7 +52,7 @@ pub(crate) fn route(
         attached,
         matches: vec![Match::of_path(path)],
         filters: Vec::new(),
-        policy: fleet::policy_id(settings),
+        policy: settings.policy().clone(),
         action,
     };
     Some(AnyPart::Route(id, Part::new(route)))

@@ -36,7 +36,7 @@ pub(crate) fn fragment(view: &mut View<'_>, object: &Object, ingress: &Ingress) 
         object,
         ingress,
         routes: Vec::new(),
-        problems: object.problems.clone(),
+        problems: object.problems.to_vec(),
         known: HashSet::new(),
         ordinal: 0,
     };
@@ -283,11 +283,7 @@ fn lead(
     ingress: &ObjectKey,
     backend: &IngressBackend,
 ) -> Result<BackendId, Arc<Refused>> {
-    let key = |kind, name: &str| ObjectKey {
-        kind,
-        namespace: Arc::clone(&ingress.namespace),
-        name: name.into(),
-    };
+    let key = |kind, name: &str| ingress.beside(kind, name);
     match backend {
         IngressBackend::Service { name, port } => {
             view.service_port(&key(ObjectKind::Service, name), port)

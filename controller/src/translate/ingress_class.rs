@@ -31,18 +31,21 @@ pub(crate) fn claim(view: &mut View<'_>, object: &Object, ingress: &Ingress) -> 
     if !allows(&settings.namespaces, &object.key.namespace) {
         return Claim::Foreign.into();
     }
-    let filled = |text: &'_ Option<String>| text.clone().filter(|text| !text.is_empty());
-    if let Some(name) = filled(&ingress.class) {
-        by_name(view, &name)
-    } else if let Some(name) = filled(&ingress.class_annotation) {
+    if let Some(name) = filled(ingress.class.as_deref()) {
+        by_name(view, name)
+    } else if let Some(name) = filled(ingress.class_annotation.as_deref()) {
         // Controllers are chosen by annotation without any IngressClass, so a missing one is no mistake.
-        Claimed { problem: None, ..by_name(view, &name) }
+        Claimed { problem: None, ..by_name(view, name) }
     } else {
         match settings.without_class {
             WithoutClass::Serve => Claim::Ours.into(),
             WithoutClass::Ignore => view.classless().into(),
         }
     }
+}
+
+fn filled(text: Option<&str>) -> Option<&str> {
+    text.filter(|text| !text.is_empty())
 }
 
 fn by_name(view: &mut View<'_>, name: &str) -> Claimed {

@@ -14,9 +14,10 @@ use crate::translate;
 /// Remembered answers with their reads. A clone is a few pointers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Memo {
-    answers: imbl::OrdMap<Query, Remembered>,
-    /// Who has read what, by the mark of the read.
-    readers: imbl::OrdSet<(u64, Query)>,
+    answers: imbl::OrdMap<Arc<Query>, Remembered>,
+    /// Who has read what, by the mark of the read. Shares its queries with the answers, for there
+    /// are several entries for every Object.
+    readers: imbl::OrdSet<(u64, Arc<Query>)>,
     /// Every query whose answer is not the one before the round, or that lost a reader.
     touched: BTreeSet<Query>,
 }
@@ -35,13 +36,14 @@ impl Memo {
 
     /// All remembered answers from `first` on, by query.
     pub(crate) fn from(&self, first: Query) -> impl Iterator<Item = (&Query, &Answer)> {
-        self.answers.range(first..).map(|(query, remembered)| (query, &remembered.answer))
+        self.answers.range(first..).map(|(query, remembered)| (&**query, &remembered.answer))
     }
 
     /// Everything that is remembered: the queries, and who has read what.
     #[cfg(test)]
     pub(crate) fn contents(&self) -> (Vec<Query>, Vec<(u64, Query)>) {
-        (self.answers.keys().cloned().collect(), self.readers.iter().cloned().collect())
+        let readers = self.readers.iter().map(|(mark, query)| (*mark, (**query).clone()));
+        (self.answers.keys().map(|query| (**query).clone()).collect(), readers.collect())
     }
 
     /// The answer to `query`: the remembered one, or one made at once.
@@ -65,12 +67,8 @@ impl Memo {
     /// and an Ingress asks whether it is alone with each of its claims.
     pub(crate) fn readers_of(&self, read: &Read, objects: &Objects) -> Vec<Query> {
         let mark = read.mark();
-        let mut readers: Vec<Query> = self
-            .readers
-            .range((mark, Query::Classless)..)
-            .take_while(|(other, _)| *other == mark)
-            .map(|(_, query)| query.clone())
-            .collect();
+        let mut readers: Vec<Query> =
+            self.readers_by(mark).map(|query| (**query).clone()).collect();
         match read {
             Read::Object(key) => readers.extend(self.about(key)),
             Read::Contest(claim) => {
@@ -94,7 +92,7 @@ impl Memo {
         };
         let from = |first: Query| {
             let queries = self.answers.range(first..).map(|(query, _)| query);
-            queries.take_while(|query| query.is_about(key)).cloned()
+            queries.take_while(|query| query.is_about(key)).map(|query| (**query).clone())
         };
         firsts.into_iter().flat_map(from).collect()
     }
@@ -135,15 +133,17 @@ impl Memo {
         self.touched.insert(query.clone());
         let old =
             self.answers.get(query).map(|before| Arc::clone(&before.noted)).unwrap_or_default();
+        let known = self.answers.get_key_value(query).map(|(known, _)| Arc::clone(known));
+        let query = known.unwrap_or_else(|| Arc::new(query.clone()));
         for mark in old.marks.iter().filter(|mark| !noted.marks.contains(mark)) {
-            self.readers.remove(&(*mark, query.clone()));
+            self.readers.remove(&(*mark, Arc::clone(&query)));
         }
         for mark in noted.marks.iter().filter(|mark| !old.marks.contains(mark)) {
-            self.readers.insert((*mark, query.clone()));
+            self.readers.insert((*mark, Arc::clone(&query)));
         }
         self.touched.extend(old.asked.iter().filter(|asked| !noted.asked.contains(asked)).cloned());
         let noted = if *old == noted { old } else { Arc::new(noted) };
-        self.answers.insert(query.clone(), Remembered { answer, noted });
+        self.answers.insert(query, Remembered { answer, noted });
     }
 
     /// Forgets what nobody needs: highest level first, so that one pass is enough.
@@ -154,8 +154,9 @@ impl Memo {
                 continue;
             }
             let Some(gone) = self.answers.remove(&query) else { continue };
+            let query = Arc::new(query);
             for mark in &gone.noted.marks {
-                self.readers.remove(&(*mark, query.clone()));
+                self.readers.remove(&(*mark, Arc::clone(&query)));
             }
             candidates.extend(gone.noted.asked.iter().cloned());
             self.touched.extend(gone.noted.asked.iter().cloned());
@@ -163,8 +164,14 @@ impl Memo {
     }
 
     fn is_read(&self, query: &Query) -> bool {
-        let mark = Read::Query(query.clone()).mark();
-        self.readers.range((mark, Query::Classless)..).next().is_some_and(|(m, _)| *m == mark)
+        self.readers_by(Read::Query(query.clone()).mark()).next().is_some()
+    }
+
+    fn readers_by(&self, mark: u64) -> impl Iterator<Item = &Arc<Query>> {
+        // The smallest query.
+        let first = (mark, Arc::new(Query::Classless));
+        let from = self.readers.range(first..);
+        from.take_while(move |(other, _)| *other == mark).map(|(_, query)| query)
     }
 }
 

@@ -102,9 +102,9 @@ fn ingress() -> impl Strategy<Value = Body> {
             let class_annotation = None;
             let annotations = Default::default();
             Body::Ingress(Ingress {
-                class,
+                class: class.map(Into::into),
                 class_annotation,
-                default_backend,
+                default_backend: default_backend.map(Box::new),
                 tls,
                 rules,
                 annotations,
@@ -201,8 +201,8 @@ fn object_of(key: ObjectKey, body: Body, created: i64, author: Author, line: u32
         provenance: Provenance::File { path: "all.yaml".into(), line },
         author,
         body,
-        status_addresses: Vec::new(),
-        problems: Vec::new(),
+        status_addresses: Box::default(),
+        problems: Box::default(),
     }
 }
 
@@ -301,7 +301,7 @@ proptest! {
         let before = World::new(settings).step(&changes).world;
         let rules = hosts.into_iter().map(|host| IngressRule { host, paths: bad.clone() });
         let body = Body::Ingress(Ingress {
-            class: Some("kubeng".to_owned()),
+            class: Some("kubeng".into()),
             rules: rules.filter(|rule| rule.paths.iter().all(|path| path.path.is_some())).collect(),
             ..Ingress::default()
         });

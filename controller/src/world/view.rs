@@ -34,16 +34,17 @@ pub(crate) struct View<'a> {
     settings: &'a TranslateSettings,
     objects: &'a Objects,
     memo: &'a mut Memo,
-    noted: Noted,
+    marks: Vec<u64>,
+    asked: Vec<Query>,
 }
 
 /// What a query has read.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Noted {
     /// The marks of all reads.
-    pub(crate) marks: Vec<u64>,
+    pub(crate) marks: Box<[u64]>,
     /// The queries among them, so that those that nobody reads any more can go.
-    pub(crate) asked: Vec<Query>,
+    pub(crate) asked: Box<[Query]>,
 }
 
 impl<'a> View<'a> {
@@ -53,18 +54,17 @@ impl<'a> View<'a> {
         objects: &'a Objects,
         memo: &'a mut Memo,
     ) -> Self {
-        Self { asker, settings, objects, memo, noted: Noted::default() }
+        Self { asker, settings, objects, memo, marks: Vec::new(), asked: Vec::new() }
     }
 
     /// What was read, each once.
-    pub(crate) fn into_noted(mut self) -> Noted {
-        self.noted.marks.sort_unstable();
-        self.noted.marks.dedup();
-        self.noted.asked.sort_unstable();
-        self.noted.asked.dedup();
-        self.noted.marks.shrink_to_fit();
-        self.noted.asked.shrink_to_fit();
-        self.noted
+    pub(crate) fn into_noted(self) -> Noted {
+        let Self { mut marks, mut asked, .. } = self;
+        marks.sort_unstable();
+        marks.dedup();
+        asked.sort_unstable();
+        asked.dedup();
+        Noted { marks: marks.into(), asked: asked.into() }
     }
 
     /// The settings never change, so reading them is not noted.
@@ -158,9 +158,10 @@ impl<'a> View<'a> {
 
     /// The Backend itself if it can be used, or why it cannot.
     pub(crate) fn backend(&mut self, id: BackendId) -> Result<BackendId, Arc<Refused>> {
-        let target = answer!(Backend, self.ask(Query::Backend(id.clone())));
+        let target = answer!(Backend, self.ask(Query::Backend(id)));
         match &*target {
-            Target::Usable { .. } => Ok(id),
+            // Its own name, so that all who lead there share one.
+            Target::Usable { id, .. } => Ok(id.clone()),
             Target::Refused { because, .. } => Err(Arc::clone(because)),
         }
     }
@@ -187,11 +188,11 @@ impl<'a> View<'a> {
             self.asker
         );
         self.note(&Read::Query(query.clone()));
-        self.noted.asked.push(query.clone());
+        self.asked.push(query.clone());
         self.memo.answer(&query, self.settings, self.objects)
     }
 
     fn note(&mut self, read: &Read) {
-        self.noted.marks.push(read.mark());
+        self.marks.push(read.mark());
     }
 }

@@ -376,7 +376,7 @@ mod tests {
         // One that is lost keeps its addresses, and is told.
         note(&answers, &"a.example".parse().unwrap(), Err(io::Error::other("gone")));
         assert_eq!(told()[0], "a.example gone");
-        assert_eq!(answers.borrow()[&"a.example".parse().unwrap()].addresses.len(), 1);
+        assert_eq!(answers.borrow()["a.example"].addresses.len(), 1);
         note(&answers, &"b.example".parse().unwrap(), good());
         assert_eq!(told().len(), 2);
     }

@@ -171,6 +171,8 @@ impl Reading<'_> {
                 stretch.problems.push(self.fault(&fault));
             }
         }
+        // It is kept as long as the file stays as it is.
+        stretch.objects.shrink_to_fit();
         stretch
     }
 

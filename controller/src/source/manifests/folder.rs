@@ -56,7 +56,7 @@ struct File {
     stretches: Vec<Stretch>,
     /// Objects of an earlier reading that a broken document may hold.
     kept: Vec<Arc<Object>>,
-    problem: Option<Problem>,
+    problem: Option<Box<Problem>>,
     /// Since when it has been gone or empty, while its Objects still count.
     fading: Option<Instant>,
     /// Since when it has been open for writing.
@@ -276,7 +276,7 @@ impl Folder {
     fn note_unreadable(&mut self, path: &Path, message: String) {
         let problem = tree::problem(path, message);
         self.update(path, |file| {
-            file.problem = Some(problem);
+            file.problem = Some(Box::new(problem));
             file.fingerprint = None;
             file.open = None;
             file.fading = None;
@@ -380,7 +380,10 @@ impl Folder {
 
     fn problems(&self) -> Vec<Problem> {
         let of_files = self.files.values().flat_map(|file| {
-            file.stretches.iter().flat_map(|stretch| &stretch.problems).chain(&file.problem)
+            file.stretches
+                .iter()
+                .flat_map(|stretch| &stretch.problems)
+                .chain(file.problem.as_deref())
         });
         let mut problems: Vec<Problem> = self
             .unreachable
