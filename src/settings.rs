@@ -100,11 +100,12 @@ pub(crate) struct Given {
     #[arg(long, value_name = "DIR", env = "KUBENG_DATA")]
     pub(crate) data: Option<PathBuf>,
 
-    /// Longest time for requests in flight to end when the process is told to stop [default: 25]
+    /// Longest time from being told to stop to the end; what still runs then is cut [default: 25]
     #[arg(long, value_name = "SECONDS", env = "KUBENG_DRAIN")]
     pub(crate) drain: Option<u64>,
 
-    /// Time between readiness going off and the listeners closing, for balancers to notice [default: 0]
+    /// How much of it passes between readiness going off and the ports closing, for balancers to
+    /// notice [default: 0]
     #[arg(long, value_name = "SECONDS", env = "KUBENG_DRAIN_DELAY")]
     pub(crate) drain_delay: Option<u64>,
 
@@ -277,6 +278,7 @@ impl Given {
             Some(workers) => workers,
             None => std::thread::available_parallelism().map_or(1, Into::into),
         };
+        let (drain, drain_delay) = drain(self.drain, self.drain_delay)?;
         Ok(Settings {
             manifests: self.manifests,
             kubernetes: kubernetes.transpose()?,
@@ -290,8 +292,8 @@ impl Given {
             https: self.https,
             admin,
             data: self.data,
-            drain: Duration::from_secs(self.drain.unwrap_or(25)),
-            drain_delay: Duration::from_secs(self.drain_delay.unwrap_or(0)),
+            drain,
+            drain_delay,
             workers,
             trusted_proxies: self.trusted_proxies,
             log_format: match self.log_format.as_deref() {
@@ -302,6 +304,18 @@ impl Given {
             access_log: self.access_log.unwrap_or(false),
         })
     }
+}
+
+/// The time of the whole stop, and of the delay in it.
+fn drain(drain: Option<u64>, delay: Option<u64>) -> anyhow::Result<(Duration, Duration)> {
+    let (drain, delay) = (drain.unwrap_or(25), delay.unwrap_or(0));
+    if delay > 0 && delay >= drain {
+        bail!(
+            "drain-delay is {delay} s and drain {drain} s, so no request in flight could end; \
+             make drain the longer one, for it bounds the whole stop"
+        );
+    }
+    Ok((Duration::from_secs(drain), Duration::from_secs(delay)))
 }
 
 fn parse<T>(
@@ -357,6 +371,7 @@ mod tests {
             ("default-backend = \"shop/web\"", "--default-backend"),
             ("default-certificate = \"web\"", "--default-certificate"),
             ("log-format = \"xml\"", "text or json"),
+            ("drain = 3\ndrain-delay = 3", "bounds the whole stop"),
         ] {
             let error = settle(file).unwrap_err();
             assert!(format!("{error:#}").contains(word), "{file}: {error:#}");

@@ -25,6 +25,7 @@ use kubeng_controller::world::World;
 use kubeng_proxy::{Proxy, ProxyFacts, ProxySettings};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -38,8 +39,8 @@ const FLEET: &str = "default";
 /// Answers of the replica that wait for the loop; it reads them between rounds.
 const ANSWERS_MAX: usize = 16;
 
-/// How long tasks may take to end when all is drained.
-const FAREWELL_MAX: Duration = Duration::from_secs(2);
+/// How long tasks may take to end although no time is left.
+const FAREWELL: Duration = Duration::from_millis(200);
 
 /// Serves until the process is told to stop, and then ends well.
 ///
@@ -56,7 +57,7 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
     let (proxy, writer) = Proxy::start(ProxySettings {
         workers: settings.workers,
         trusted_proxies: settings.trusted_proxies.clone(),
-        drain: settings.drain,
+        drain: settings.drain - settings.drain_delay,
         access_log: settings.access_log.then(|| Box::new(std::io::stdout()) as _),
         ..ProxySettings::default()
     })?;
@@ -91,6 +92,7 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
     }
 
     // Readiness off first; requests go on while balancers notice.
+    let deadline = Instant::now() + settings.drain;
     is_leaving.store(true, Ordering::Release);
     proxy.leave();
     tokio::time::sleep(settings.drain_delay).await;
@@ -98,14 +100,15 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
     if let Some(writer) = linked.join_next().await {
         drop(writer.context("the link to the replica panicked")?);
     }
-    let drained = proxy.drain().await;
-    info!(finished = drained.finished, cut = drained.cut, "drained");
+    // Beside the requests that end; whoever leads gives the Lease back.
     stop.cancel();
-    stop_admin.cancel();
-    // Whoever leads gives the Lease back; what does not end by itself is ended.
     let ended = async { while tasks.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(FAREWELL_MAX, ended).await;
+    let farewell = tokio::time::timeout_at(deadline.max(Instant::now() + FAREWELL), ended);
+    let (drained, _) = tokio::join!(proxy.drain(), farewell);
+    info!(finished = drained.finished, cut = drained.cut, "drained");
+    // What does not end by itself is ended.
     tasks.shutdown().await;
+    stop_admin.cancel();
     while admins.join_next().await.is_some() {}
     Ok(())
 }

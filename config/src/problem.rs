@@ -229,6 +229,12 @@ codes! {
     BAD_CERTIFICATE = 1303 Error, "Certificate or key cannot be used",
         "A Secret holds no usable chain and key. Its hosts get the default certificate, also when the Secret could be used before: the same objects are always served in the same way.",
         "Store a PEM chain in tls.crt and its private key in tls.key.";
+    CERTIFICATE_ENDED = 1304 Error, "Certificate has ended",
+        "A certificate is past its end. It is served all the same, and browsers refuse it.",
+        "Store a newer chain and its key in the Secret.";
+    CERTIFICATE_ENDS = 1305 Warning, "Certificate ends soon",
+        "A certificate ends within 14 days.",
+        "Store a newer chain and its key in the Secret.";
     ADDRESS_FORBIDDEN = 1501 Error, "Address not allowed",
         "An address leads to something that only the inside may reach. Nothing is ever sent to it.",
         "Name an address of the service itself. Loopback addresses can be named in manifest folders only.";

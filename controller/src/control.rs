@@ -53,6 +53,7 @@ pub struct ControlState {
     pub(crate) endpoint_problems: Vec<Problem>,
     pub(crate) source_problems: Vec<Problem>,
     pub(crate) replica_problems: Vec<Problem>,
+    pub(crate) expiry_problems: Vec<Problem>,
     pub(crate) problems_version: u64,
     pub(crate) sources: Vec<SourceState>,
     pub(crate) is_open: bool,
@@ -95,6 +96,7 @@ impl ControlState {
             endpoint_problems: Vec::new(),
             source_problems: Vec::new(),
             replica_problems: Vec::new(),
+            expiry_problems: Vec::new(),
             problems_version: 0,
             sources: Vec::new(),
             is_open: false,
@@ -159,6 +161,7 @@ impl ControlState {
         all.extend(self.source_problems.iter().cloned());
         all.extend(self.endpoint_problems.iter().cloned());
         all.extend(self.replica_problems.iter().cloned());
+        all.extend(self.expiry_problems.iter().cloned());
         all.sort_by_cached_key(|problem| (problem.severity(), problem.clone()));
         all.dedup();
         all

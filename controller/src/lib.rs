@@ -11,6 +11,7 @@ pub mod decode;
 pub mod distribution;
 pub mod endpoints;
 mod events;
+pub mod expiry;
 pub mod intake;
 mod judged;
 pub mod kind;

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use crate::control::{Answer, ControlState, SourceState};
 use crate::distribution::publisher::{PendingEndpoints, Published};
 use crate::endpoints::EndpointBook;
+use crate::expiry;
 use crate::intake::Intake;
 use crate::object::{Change, Event, SourceName};
 use crate::world::World;
@@ -69,6 +70,9 @@ pub struct Reconciler {
     problems_version: u64,
     source_problems: Vec<Problem>,
     endpoint_problems: Vec<Problem>,
+    expiry_problems: Vec<Problem>,
+    /// The Certificates of which those tell.
+    certificates: Option<Digest>,
     /// When the oldest event had been read whose effect is not served yet.
     waiting_since: Option<Instant>,
 }
@@ -95,6 +99,8 @@ impl Reconciler {
             problems_version: 0,
             source_problems: Vec::new(),
             endpoint_problems: Vec::new(),
+            expiry_problems: Vec::new(),
+            certificates: None,
             waiting_since: None,
         }
     }
@@ -103,6 +109,8 @@ impl Reconciler {
     pub async fn run(mut self, mut channels: Channels) {
         let mut round = Vec::with_capacity(EVENTS_PER_ROUND_MAX);
         self.tell(&channels);
+        // Beside the path of a change: certificates end without one.
+        let mut clock = tokio::time::interval(expiry::LOOKED_AT_EVERY);
         loop {
             tokio::select! {
                 biased;
@@ -113,6 +121,10 @@ impl Reconciler {
                         return;
                     }
                     self.round(round.drain(..), &channels);
+                }
+                _ = clock.tick() => {
+                    self.certificates = None;
+                    self.tell(&channels);
                 }
             }
         }
@@ -241,9 +253,14 @@ impl Reconciler {
     fn tell(&mut self, channels: &Channels) {
         let source_problems = self.intake.problems();
         let endpoint_problems: Vec<Problem> = self.book.problems().cloned().collect();
-        if source_problems != self.source_problems || endpoint_problems != self.endpoint_problems {
+        let expiry_problems = self.expiry_problems();
+        if source_problems != self.source_problems
+            || endpoint_problems != self.endpoint_problems
+            || expiry_problems != self.expiry_problems
+        {
             self.problems_version += 1;
         }
+        self.expiry_problems = expiry_problems;
         self.source_problems = source_problems;
         self.endpoint_problems = endpoint_problems;
         let state = ControlState {
@@ -253,12 +270,24 @@ impl Reconciler {
             endpoint_problems: self.endpoint_problems.clone(),
             source_problems: self.source_problems.clone(),
             replica_problems: self.replica_problems.clone(),
+            expiry_problems: self.expiry_problems.clone(),
             problems_version: self.problems_version,
             sources: self.source_states(),
             is_open: self.is_open,
             serving: self.serving,
         };
         channels.state.send_replace(Arc::new(state));
+    }
+
+    /// Looked for anew only when the Certificates differ, or after the clock has asked for it.
+    fn expiry_problems(&mut self) -> Vec<Problem> {
+        let snapshot = self.world.snapshot(&self.fleet);
+        let digest = snapshot.map(|snapshot| snapshot.certificates().digest());
+        if digest == self.certificates {
+            return self.expiry_problems.clone();
+        }
+        self.certificates = digest;
+        expiry::problems(&self.world, jiff::Timestamp::now().as_second())
     }
 
     fn source_states(&self) -> Vec<SourceState> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -14,6 +14,7 @@ use kubeng_config::provenance::Provenance;
 use kubeng_config::snapshot::Snapshot;
 use kubeng_controller::control::ControlState;
 use kubeng_controller::endpoints::EndpointBook;
+use kubeng_controller::expiry;
 use kubeng_controller::intake::Intake;
 use kubeng_controller::object::{Event, SourceName};
 use kubeng_controller::settings::TranslateSettings;
@@ -119,6 +120,7 @@ fn translate_with(paths: &[PathBuf], translate: TranslateSettings) -> anyhow::Re
         book.take(change);
     }
     let world = World::new(translate).step(&changes).world;
+    problems.extend(expiry::problems(&world, unix_now()));
     let state = ControlState::new(fleet, world);
     problems.extend(state.problems());
     problems.extend(intake.problems());
@@ -126,6 +128,12 @@ fn translate_with(paths: &[PathBuf], translate: TranslateSettings) -> anyhow::Re
     problems.sort_by_cached_key(|problem| (problem.provenance.clone(), problem.clone()));
     problems.dedup();
     Ok(Loaded { state, problems })
+}
+
+/// In seconds since 1970.
+fn unix_now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn settings(reading: &Reading) -> anyhow::Result<Settings> {

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use crate::support::{ingress, secret};
+use crate::support::{ingress, secret, secret_until};
 
 fn kubeng(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_kubeng")).args(arguments).env_clear().output().unwrap()
@@ -42,6 +42,18 @@ fn good() -> tempfile::TempDir {
         ("a.yaml", SERVICE.to_owned() + &ingress("web", "shop.example.com", &rules)),
         ("b.yaml", tls + &secret("cert", "tls.example.com")),
     ])
+}
+
+#[test]
+fn validate_tells_a_certificate_that_has_ended() {
+    let tls = ingress("tls", "tls.example.com", &[("/", "Prefix", "web")])
+        .replace("  rules:", "  tls:\n  - {hosts: [tls.example.com], secretName: cert}\n  rules:");
+    let ended = folder(&[
+        ("a.yaml", SERVICE.to_owned() + &tls),
+        ("b.yaml", secret_until("cert", "tls.example.com", 2020)),
+    ]);
+    let words = ["KNG-1304", "Secret/shop/cert", "2020-01-01", "b.yaml:"];
+    check(&["validate", ended.path().to_str().unwrap()], 1, &words);
 }
 
 #[test]

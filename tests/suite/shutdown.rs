@@ -57,6 +57,31 @@ async fn a_request_that_never_ends_is_cut_after_the_drain() {
 }
 
 #[tokio::test]
+async fn the_drain_bounds_the_whole_stop_with_its_delay() {
+    let web = Backend::start("web").await.unwrap();
+    let files = [
+        ("a.yaml", service("web", &[&web])),
+        ("b.yaml", ingress("web", "web.example.com", &[("/", "Prefix", "web")])),
+    ];
+    let launch = || launch().arg("--drain-delay").arg("4").arg("--drain").arg("5");
+    let (mut kubeng, _folder) = serve_with(launch, &files).await;
+    let http = kubeng.http;
+    let slow = tokio::task::JoinSet::from_iter([async move {
+        Client::plain(http).get("web.example.com", "/?after=20000").await
+    }]);
+    let began = Instant::now();
+    while web.requests() == 0 {
+        assert!(began.elapsed() < SOON);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let told = Instant::now();
+    kubeng.terminate().unwrap();
+    assert!(kubeng.wait_for_end(SOON).await.unwrap().success());
+    assert!(told.elapsed() < Duration::from_secs(8), "delay and drain were added up");
+    assert!(slow.join_all().await.pop().unwrap().is_err(), "it was cut");
+}
+
+#[tokio::test]
 async fn readiness_goes_off_while_requests_are_still_served() {
     let web = Backend::start("web").await.unwrap();
     let files = [

@@ -82,13 +82,21 @@ pub(crate) fn ingress(name: &str, host: &str, paths: &[PathRule<'_>]) -> String 
 
 /// A Secret with a self-signed certificate for `host`.
 pub(crate) fn secret(name: &str, host: &str) -> String {
-    let made = rcgen::generate_simple_self_signed(vec![host.to_owned()]).unwrap();
+    secret_until(name, host, 2099)
+}
+
+/// The same with a certificate that ends with the beginning of `year`.
+pub(crate) fn secret_until(name: &str, host: &str, year: i32) -> String {
+    let mut params = rcgen::CertificateParams::new([host.to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(year, 1, 1);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let cert = params.self_signed(&key).unwrap();
     let indented = |pem: String| pem.trim_end().replace('\n', "\n    ");
     format!(
         "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: shop}}\n\
          type: kubernetes.io/tls\nstringData:\n  tls.crt: |\n    {}\n  tls.key: |\n    {}\n---\n",
-        indented(made.cert.pem()),
-        indented(made.signing_key.serialize_pem())
+        indented(cert.pem()),
+        indented(key.serialize_pem())
     )
 }
 
