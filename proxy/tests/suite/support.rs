@@ -138,6 +138,8 @@ pub(crate) fn backend(name: &str, protocol: BackendProtocol) -> AnyPart {
         protocol,
         tls: None,
         balance: Balance::RoundRobin,
+        affinity: None,
+        resilience: None,
         endpoints: EndpointSource::Discovered,
         addresses: AddressRule::Operator,
     };
