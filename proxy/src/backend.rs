@@ -44,6 +44,8 @@ pub(crate) struct CompiledBackend {
 pub(crate) struct BackendState {
     live: ArcSwap<Live>,
     turn: Turn,
+    /// Beside the turns, which a draw must not move.
+    chance: Turn,
     /// Requests in flight; counted only where they are bounded.
     requests: AtomicU32,
     /// Retries in flight.
@@ -117,7 +119,7 @@ impl BackendState {
 
     /// A number that looks random.
     pub(crate) fn scatter(&self) -> u64 {
-        self.turn.scattered()
+        self.chance.scattered()
     }
 
     /// Endpoints taken out so far because of what they answered.
@@ -168,7 +170,9 @@ impl CompiledBackend {
 
 /// A request that was admitted, for as long as it lives.
 #[derive(Debug)]
-pub(crate) struct Admitted(#[expect(dead_code, reason = "it counts until it is dropped")] Option<Held>);
+pub(crate) struct Admitted(
+    #[expect(dead_code, reason = "it counts until it is dropped")] Option<Held>,
+);
 
 /// A retry that was admitted, for as long as it lives.
 #[derive(Debug)]

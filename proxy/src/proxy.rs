@@ -126,15 +126,8 @@ impl Proxy {
     /// # Errors
     /// See [`StartError`].
     pub fn start(settings: ProxySettings) -> Result<(Self, TableWriter), StartError> {
-        let ProxySettings {
-            workers,
-            trusted_proxies,
-            limits,
-            drain,
-            access_log,
-            zone,
-            sticky_key,
-        } = settings;
+        let ProxySettings { workers, trusted_proxies, limits, drain, access_log, zone, sticky_key } =
+            settings;
         let workers = workers.max(1);
         // The engine's TLS towards Backends uses the provider of the process.
         // An error says that there is one already, which is as good.

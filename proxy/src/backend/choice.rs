@@ -85,8 +85,12 @@ impl<'a> Chooser<'a> {
             return Ok(stuck);
         }
         let schedule = self.schedule();
-        let turn = &self.backend.state.turn;
+        let super::BackendState { turn, chance, .. } = &*self.backend.state;
         match &self.backend.spec.balance {
+            // A retry takes nobody's turn.
+            Balance::RoundRobin if !self.tried.is_empty() => {
+                self.settle(schedule, chance.scattered())
+            }
             Balance::RoundRobin => self.settle(schedule, turn.next()),
             Balance::LeastRequests => self.two_choices(schedule, By::Load),
             Balance::PeakEwma => self.two_choices(schedule, By::Cost),
@@ -113,10 +117,10 @@ impl<'a> Chooser<'a> {
     }
 
     fn two_choices(&self, schedule: &Schedule, by: By) -> Result<&'a Arc<Member>, NoEndpoint> {
-        let turn = &self.backend.state.turn;
-        let one = self.settle(schedule, turn.scattered())?;
+        let chance = &self.backend.state.chance;
+        let one = self.settle(schedule, chance.scattered())?;
         // The other one is another one where there are two.
-        let mut others = schedule.from(turn.scattered()).take(OTHERS_MAX);
+        let mut others = schedule.from(chance.scattered()).take(OTHERS_MAX);
         let other = others.find_map(|at| {
             let member = self.live.members.get(at)?;
             (!Arc::ptr_eq(member, one) && self.grade(member) == Grade::Good).then_some(member)
@@ -157,7 +161,7 @@ impl<'a> Chooser<'a> {
         }
         // From another place for each request, so that its neighbour does not get all of its share.
         let (mut warming, mut poor, mut is_full) = (None, None, false);
-        for at in schedule.from(self.backend.state.turn.scattered()) {
+        for at in schedule.from(self.backend.state.chance.scattered()) {
             let Some(member) = members.get(at) else { continue };
             match self.grade_of(member) {
                 // Its draw was the one above, or is its own turn's.
@@ -219,7 +223,7 @@ impl<'a> Chooser<'a> {
     /// Whether a share that grows leaves room for this request.
     fn has_its_turn(&self, member: &Member) -> bool {
         let share = self.share(member);
-        share == FULL_SHARE || self.backend.state.turn.scattered() % FULL_SHARE < share
+        share == FULL_SHARE || self.backend.state.chance.scattered() % FULL_SHARE < share
     }
 
     fn share(&self, member: &Member) -> u64 {
@@ -235,11 +239,8 @@ impl<'a> Chooser<'a> {
             Some(resilience) => &resilience.circuit,
             None => &DEFAULT_CIRCUIT,
         };
-        let streams = if crate::forward::is_http2(self.backend.spec.protocol) {
-            STREAMS_EACH
-        } else {
-            1
-        };
+        let streams =
+            if crate::forward::is_http2(self.backend.spec.protocol) { STREAMS_EACH } else { 1 };
         member.load() >= circuit.connections_max.saturating_mul(streams)
             || member.waiting() >= circuit.pending_max
     }
@@ -279,9 +280,10 @@ impl super::BackendState {
         since_start: Duration,
     ) -> bool {
         let live = self.live.load();
-        let others = live.members.iter().filter(|other| {
-            other.is_ejected(since_start) && other.address != member.address
-        });
+        let others = live
+            .members
+            .iter()
+            .filter(|other| other.is_ejected(since_start) && other.address != member.address);
         let out = others.count() + 1;
         if out * 100 > live.members.len() * usize::from(rule.percent_max) {
             return false;

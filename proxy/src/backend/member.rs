@@ -227,7 +227,8 @@ mod tests {
 
     #[test]
     fn zero_failures_never_eject() {
-        let (member, rule) = (member(Joins::First), Ejection { failures: 0, ..Ejection::default() });
+        let (member, rule) =
+            (member(Joins::First), Ejection { failures: 0, ..Ejection::default() });
         assert!((0..100).all(|_| !member.fails(&rule)));
     }
 

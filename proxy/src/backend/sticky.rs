@@ -37,7 +37,12 @@ impl StickyKey {
     }
 
     /// Whether `token` stands for this Endpoint.
-    pub(crate) fn is_token_of(&self, token: Token, backend: &BackendId, address: SocketAddr) -> bool {
+    pub(crate) fn is_token_of(
+        &self,
+        token: Token,
+        backend: &BackendId,
+        address: SocketAddr,
+    ) -> bool {
         // Whoever guesses learns only what the next cookie would tell anyway.
         self.token(backend, address) == token
     }
@@ -162,7 +167,8 @@ mod tests {
 
     #[test]
     fn only_what_may_be_ours_is_read() {
-        for bad in ["", "00", "g0112233445566778899aabbccddeeff", "+0112233445566778899aabbccddeef"] {
+        for bad in ["", "00", "g0112233445566778899aabbccddeeff", "+0112233445566778899aabbccddeef"]
+        {
             assert_eq!(Token::read(bad.as_bytes()), None, "{bad}");
         }
     }

@@ -66,7 +66,10 @@ impl CompiledTls {
     }
 
     /// What the engine has made of it; `make` is called once.
-    pub(crate) fn made<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> T) -> Option<Arc<T>> {
+    pub(crate) fn made<T: Send + Sync + 'static>(
+        &self,
+        make: impl FnOnce() -> T,
+    ) -> Option<Arc<T>> {
         self.made.get_or_init(|| Arc::new(make())).clone().downcast().ok()
     }
 }
@@ -155,11 +158,15 @@ mod tests {
     fn connections_are_shared_only_where_name_protocol_and_every_authority_agree() {
         let (one, other) = (der("ca.example"), der("ca.example"));
         // Of the same length, so that only their bytes tell them apart.
-        let other = if one.0.len() == other.0.len() { other } else { Der({
-            let mut bytes = one.0.to_vec();
-            bytes[40] ^= 1;
-            bytes.into()
-        }) };
+        let other = if one.0.len() == other.0.len() {
+            other
+        } else {
+            Der({
+                let mut bytes = one.0.to_vec();
+                bytes[40] ^= 1;
+                bytes.into()
+            })
+        };
         let bundle = |der: &Der| Roots::Bundle(vec![der.clone()]);
         let mut all = vec![
             backend("a.example", Roots::System),

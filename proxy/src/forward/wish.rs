@@ -25,9 +25,8 @@ pub(crate) fn of(backend: &Backend, headers: &HeaderMap, path: &str, facts: &Con
             HashKey::Path => Some(hash_of(path.as_bytes())),
         },
     };
-    let token = sticky_of(backend).and_then(|sticky| {
-        sticky::cookie(headers, sticky.cookie.as_str()).and_then(Token::read)
-    });
+    let token = sticky_of(backend)
+        .and_then(|sticky| sticky::cookie(headers, sticky.cookie.as_str()).and_then(Token::read));
     Wish { key, token }
 }
 

@@ -4,10 +4,12 @@
 
 mod support;
 
+mod bad_backends;
 mod changes;
 mod draining;
 mod hostile;
 mod http1;
 mod http2;
+mod scripted;
 mod tls;
 mod upgrade;

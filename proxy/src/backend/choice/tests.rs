@@ -12,8 +12,7 @@ fn address(port: u16) -> SocketAddr {
 }
 
 fn set(endpoints: impl IntoIterator<Item = (u16, u16)>) -> Arc<EndpointSet> {
-    let endpoint =
-        |(port, weight)| Endpoint { address: address(port), weight, zone: None };
+    let endpoint = |(port, weight)| Endpoint { address: address(port), weight, zone: None };
     Arc::new(EndpointSet::new(endpoints.into_iter().map(endpoint).collect()))
 }
 
@@ -305,8 +304,13 @@ fn a_cookie_keeps_a_client_at_its_endpoint_until_that_takes_nothing_new() {
     edit(&mut backend, |spec| spec.affinity = Some(Box::new(affinity)));
     let replica = Replica::default();
     let set_cookie = |port| {
-        let value =
-            crate::backend::sticky::set_cookie(&replica.key, &backend.id, address(port), &sticky, true);
+        let value = crate::backend::sticky::set_cookie(
+            &replica.key,
+            &backend.id,
+            address(port),
+            &sticky,
+            true,
+        );
         let value = value.unwrap();
         let text = value.to_str().unwrap();
         Token::read(text.split([';', '=']).nth(1).unwrap().as_bytes())

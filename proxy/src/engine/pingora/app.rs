@@ -364,10 +364,14 @@ impl ProxyHttp for App {
         if *error.esource() != ErrorSource::Downstream {
             self.metrics.backend_errors.add(1);
         }
-        if let (Some(status), None) = (status, session.response_written()) {
+        if let (Some(status), false) = (status, is_begun(session)) {
             session.set_keepalive(None);
             // When this fails the client is gone.
             let _ = self.reply(session, ctx, &Reply::of(status)).await;
+        } else if is_begun(session) && session.req_header().version == Version::HTTP_11 {
+            // What was written leaves before the end: a connection that ends without a byte looks as
+            // if the request could be sent again. The framing tells that the answer is cut off.
+            session.as_downstream_mut().shutdown().await;
         }
         let error_code = status.map_or(0, |status| status.as_u16());
         FailToProxy { error_code, can_reuse_downstream: false }
@@ -436,9 +440,16 @@ impl App {
     }
 }
 
+/// Whether the client has a part of an answer, interim ones left aside.
+fn is_begun(session: &Session) -> bool {
+    session.response_written().is_some_and(|head| {
+        !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS
+    })
+}
+
 /// Whether the request can be sent once more, as things stand.
 fn replay_of(session: &Session) -> Replay {
-    if session.as_ref().retry_buffer_truncated() || session.response_written().is_some() {
+    if session.as_ref().retry_buffer_truncated() || is_begun(session) {
         return Replay::Impossible;
     }
     Replay::of(&session.req_header().method)

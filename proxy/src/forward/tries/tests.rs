@@ -145,7 +145,8 @@ fn listed_statuses_are_repeated_and_the_last_one_is_passed_on() {
     next_port(&mut ctx).unwrap();
     assert_eq!(answers(&mut ctx, 503, Replay::Harmless), Next::GiveUp);
     assert!(ctx.tries.is_answered && ctx.reason.is_none());
-    for (status, replay) in [(503, Replay::Harmful), (500, Replay::Harmless), (200, Replay::Harmless)]
+    for (status, replay) in
+        [(503, Replay::Harmful), (500, Replay::Harmless), (200, Replay::Harmless)]
     {
         let mut ctx = with_policy(&[1, 2, 3], wanted);
         next_port(&mut ctx).unwrap();
@@ -156,9 +157,8 @@ fn listed_statuses_are_repeated_and_the_last_one_is_passed_on() {
 #[test]
 fn retries_have_a_budget_that_all_requests_of_a_backend_share() {
     let first = context(&[1, 2]);
-    let mut all: Vec<_> = (0..5)
-        .map(|_| RequestContext { backend: first.backend.clone(), ..context(&[]) })
-        .collect();
+    let mut all: Vec<_> =
+        (0..5).map(|_| RequestContext { backend: first.backend.clone(), ..context(&[]) }).collect();
     let next = all.iter_mut().map(|ctx| {
         next_port(ctx).unwrap();
         fails(ctx, Failure::Local, Replay::Harmless)
@@ -182,10 +182,14 @@ fn pauses_grow_to_their_bound_and_are_scattered() {
     assert_eq!(pauses(0), (None, None));
     assert_eq!(pauses(1), (None, None), "the first retry is for another endpoint");
     let millis = Duration::from_millis;
-    for (count, longest) in [(2, 25), (3, 50), (4, 100), (5, 200), (6, 250), (10, 250), (255, 250)] {
+    for (count, longest) in [(2, 25), (3, 50), (4, 100), (5, 200), (6, 250), (10, 250), (255, 250)]
+    {
         let (least, most) = pauses(count);
         let (least, most) = (least.unwrap(), most.unwrap());
-        assert!(least >= millis(longest) / 2 && most <= millis(longest), "{count}: {least:?} {most:?}");
+        assert!(
+            least >= millis(longest) / 2 && most <= millis(longest),
+            "{count}: {least:?} {most:?}"
+        );
         assert!(most - least > millis(longest) / 8, "{count}: {least:?} {most:?}");
     }
 }
