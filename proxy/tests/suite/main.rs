@@ -10,6 +10,8 @@ mod draining;
 mod hostile;
 mod http1;
 mod http2;
+mod protection;
 mod scripted;
+mod sticky;
 mod tls;
 mod upgrade;
