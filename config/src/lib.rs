@@ -43,6 +43,7 @@ pub mod filter;
 pub mod index;
 pub mod listener;
 pub mod matching;
+mod milliseconds;
 pub mod name;
 pub mod part;
 pub mod path;

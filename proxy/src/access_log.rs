@@ -23,6 +23,8 @@ pub(crate) struct AccessRecord {
     pub(crate) backend: Option<BackendId>,
     pub(crate) endpoint: Option<std::net::SocketAddr>,
     pub(crate) tries: u8,
+    /// Why it was not served, or not to its end.
+    pub(crate) reason: Option<&'static str>,
 }
 
 /// Where records go.
@@ -91,6 +93,7 @@ fn line(record: &AccessRecord) -> serde_json::Value {
         backend,
         endpoint,
         tries,
+        reason,
     } = record;
     json!({
         "time": httpdate::fmt_http_date(*at),
@@ -104,6 +107,7 @@ fn line(record: &AccessRecord) -> serde_json::Value {
         "backend": backend.as_ref().map(ToString::to_string),
         "endpoint": endpoint,
         "tries": tries,
+        "reason": reason,
     })
 }
 

@@ -137,6 +137,7 @@ impl Compiler<'_> {
             id: id.clone(),
             spec: spec.clone(),
             connection_key: tls::connection_key(spec),
+            tls: tls::CompiledTls::of(id, spec),
             state,
         };
         to.table.backends.insert(id.clone(), Arc::new(backend));

@@ -16,6 +16,7 @@ mod listener;
 mod metrics;
 mod pipeline;
 mod proxy;
+mod reason;
 mod reply;
 mod request;
 mod shared;

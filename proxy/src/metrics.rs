@@ -12,6 +12,7 @@ use http::StatusCode;
 use kubeng_config::name::ListenerId;
 
 use crate::listener::refusal::Rule;
+use crate::reason::Reason;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -36,6 +37,7 @@ macro_rules! worker_counters {
         pub(crate) struct WorkerMetrics {
             $($(#[$doc])* pub(crate) $field: Counter,)*
             refusals: [Counter; Rule::ALL.len()],
+            failures: [Counter; Reason::ALL.len()],
         }
 
         fn render_workers(workers: &[Arc<WorkerMetrics>], out: &mut String) {
@@ -73,6 +75,13 @@ worker_counters! {
 }
 
 impl WorkerMetrics {
+    /// Counts a request that was not served, or not to its end.
+    pub(crate) fn failed(&self, reason: Reason) {
+        if let Some(counter) = self.failures.get(reason as usize) {
+            counter.add(1);
+        }
+    }
+
     /// Counts a request that broke `rule`.
     pub(crate) fn refused(&self, rule: Rule) {
         if let Some(counter) = self.refusals.get(rule as usize) {
@@ -154,6 +163,7 @@ impl Metrics {
         simple(&mut out, name, "counter", help, access_records_dropped);
         render_workers(&self.workers, &mut out);
         self.render_refusals(&mut out);
+        self.render_failures(&mut out);
         self.render_listeners(&mut out);
         out
     }
@@ -167,6 +177,18 @@ impl Metrics {
             };
             let sum: u64 = self.workers.iter().map(of_rule).sum();
             line(out, name, &format!("{{rule=\"{}\"}}", rule.name()), sum);
+        }
+    }
+
+    fn render_failures(&self, out: &mut String) {
+        let name = "kubeng_request_failures_total";
+        family(out, name, "counter", "Requests that were not served, or not to their end");
+        for &reason in Reason::ALL {
+            let of_reason = |worker: &Arc<WorkerMetrics>| {
+                worker.failures.get(reason as usize).map_or(0, Counter::read)
+            };
+            let sum: u64 = self.workers.iter().map(of_reason).sum();
+            line(out, name, &format!("{{reason=\"{}\"}}", reason.name()), sum);
         }
     }
 

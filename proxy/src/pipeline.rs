@@ -19,6 +19,7 @@ use crate::filter;
 use crate::forward;
 use crate::listener::connection::ConnFacts;
 use crate::listener::refusal::Rule;
+use crate::reason::Reason;
 use crate::reply::{Form, Reply, SERVER_NAME};
 use crate::request::{Fields, Incoming, RequestContext};
 use crate::table::{CompiledRoute, Table};
@@ -96,6 +97,10 @@ pub(crate) fn begin(
         Some(reply) => Begin::Reply(reply),
         None => target_of(table, &route, ctx),
     };
+    if let Some(backend) = &ctx.backend {
+        let path = ctx.path.as_deref().unwrap_or(incoming.uri.path());
+        ctx.wish = forward::wish::of(&backend.spec, incoming.headers, path, facts);
+    }
     ctx.host = authority.and_then(name);
     ctx.route = Some(route);
     begin
@@ -106,14 +111,20 @@ fn target_of(table: &Table, route: &CompiledRoute, ctx: &mut RequestContext) -> 
     let targets = match &route.route.action {
         Action::Forward(targets) => targets,
         Action::Answer => return StatusCode::INTERNAL_SERVER_ERROR.into(),
-        Action::Refuse { status, because: _ } => return status_of(*status).into(),
+        Action::Refuse { status, because: _ } => {
+            ctx.reason = Some(Reason::RouteRefused);
+            return status_of(*status).into();
+        }
     };
     let turn = if targets.len() == 1 { 0 } else { route.turn.next() };
     let chosen = route.schedule.from(turn).next().and_then(|at| targets.get(at));
     // No target has a share (Gateway API, `HTTPBackendRef.weight`).
     let Some(chosen) = chosen else { return StatusCode::INTERNAL_SERVER_ERROR.into() };
     match &chosen.to {
-        TargetAction::Refuse { status, because: _ } => status_of(*status).into(),
+        TargetAction::Refuse { status, because: _ } => {
+            ctx.reason = Some(Reason::RouteRefused);
+            status_of(*status).into()
+        }
         TargetAction::Backend(id) => {
             let backend = table.backends.get(id);
             let policy = table.policies.get(&route.route.policy);

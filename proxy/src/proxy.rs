@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::access_log::AccessLog;
 use crate::backend::resolve::{self, AllNamed, Answers};
+use crate::backend::sticky::StickyKey;
 use crate::drain::Drained;
 use crate::engine::pingora::Pingora;
 use crate::limits::Limits;
@@ -36,6 +37,11 @@ pub struct ProxySettings {
     pub drain: Duration,
     /// Where access records go, one line of JSON each; None writes none.
     pub access_log: Option<Box<dyn Write + Send>>,
+    /// The zone that the replica runs in, for Backends that prefer their own.
+    pub zone: Option<Arc<str>>,
+    /// The key of the cookies that keep clients at their Endpoints; replicas that share it read each
+    /// other's. None makes one of this process: then clients are spread anew when it ends.
+    pub sticky_key: Option<Vec<u8>>,
 }
 
 impl Default for ProxySettings {
@@ -46,6 +52,8 @@ impl Default for ProxySettings {
             limits: Limits::default(),
             drain: Duration::from_secs(20),
             access_log: None,
+            zone: None,
+            sticky_key: None,
         }
     }
 }
@@ -60,6 +68,9 @@ pub enum StartError {
     /// store of the system is damaged.
     #[error("the engine of a worker did not start")]
     Engine,
+    /// The system gave no random bytes for a key.
+    #[error("the system gives no random bytes")]
+    Random,
     /// There is no certificate of our own.
     #[error("cannot prepare TLS")]
     Tls(#[source] tls::FallbackError),
@@ -115,7 +126,8 @@ impl Proxy {
     /// # Errors
     /// See [`StartError`].
     pub fn start(settings: ProxySettings) -> Result<(Self, TableWriter), StartError> {
-        let ProxySettings { workers, trusted_proxies, limits, drain, access_log } = settings;
+        let ProxySettings { workers, trusted_proxies, limits, drain, access_log, zone, sticky_key } =
+            settings;
         let workers = workers.max(1);
         // The engine's TLS towards Backends uses the provider of the process.
         // An error says that there is one already, which is as good.
@@ -135,6 +147,8 @@ impl Proxy {
             leaving: watch::Sender::new(false),
             is_leaving: AtomicBool::new(false),
             stopping: watch::Sender::new(false),
+            zone,
+            sticky_key: StickyKey::new(sticky_key.as_deref()).map_err(|_| StartError::Random)?,
             started: Instant::now(),
         });
         let (ready, are_ready) = std::sync::mpsc::channel();

@@ -9,9 +9,11 @@ use http::{Method, StatusCode, Uri, Version};
 use kubeng_config::name::Hostname;
 use kubeng_config::policy::Policy;
 
-use crate::backend::{CompiledBackend, InFlight};
+use crate::backend::choice::Wish;
+use crate::backend::{Admitted, CompiledBackend, InFlight, Retrying};
 use crate::listener::connection::ConnFacts;
 use crate::metrics::ListenerMetrics;
+use crate::reason::Reason;
 use crate::reply::Form;
 use crate::table::CompiledRoute;
 
@@ -77,7 +79,11 @@ pub(crate) struct RequestContext {
     pub(crate) route: Option<Arc<CompiledRoute>>,
     pub(crate) policy: Option<Arc<Policy>>,
     pub(crate) backend: Option<Arc<CompiledBackend>>,
+    /// What the request says about the Endpoint that it wants.
+    pub(crate) wish: Wish,
     pub(crate) tries: Tries,
+    /// Why it was not served, or not to its end.
+    pub(crate) reason: Option<Reason>,
     /// The status that the client got.
     pub(crate) answered: Option<StatusCode>,
 }
@@ -88,8 +94,20 @@ pub(crate) struct Tries {
     pub(crate) count: u8,
     /// The Endpoint of the current one.
     pub(crate) current: Option<InFlight>,
-    /// Endpoints that could not be connected to.
+    /// Endpoints that are not tried again.
     pub(crate) failed: Vec<SocketAddr>,
-    /// What the client gets when nothing is left to try.
-    pub(crate) last_status: Option<StatusCode>,
+    /// When the current one began.
+    pub(crate) began: Option<Instant>,
+    /// When it must have ended, its answer included.
+    pub(crate) ends: Option<Instant>,
+    /// Whether its answer is passed on.
+    pub(crate) is_answered: bool,
+    /// Interim answers that came before.
+    pub(crate) interim: u8,
+    /// That it is to be repeated because of its answer.
+    pub(crate) is_repeated: bool,
+    /// Counts while the request lives.
+    pub(crate) admitted: Option<Admitted>,
+    /// Counts from the first retry on.
+    pub(crate) retrying: Option<Retrying>,
 }

@@ -172,6 +172,8 @@ mod tests {
             protocol: BackendProtocol::Http1,
             tls: None,
             balance: Default::default(),
+            affinity: None,
+            resilience: None,
             endpoints: EndpointSource::Discovered,
             addresses: AddressRule::Tenant,
         });

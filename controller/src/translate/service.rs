@@ -54,6 +54,8 @@ pub(crate) fn target(
         protocol,
         tls,
         balance: Balance::default(),
+        affinity: None,
+        resilience: None,
         endpoints: EndpointSource::Discovered,
         addresses: address_rule(object.author),
     };
@@ -102,6 +104,8 @@ fn external_name(
         protocol,
         tls,
         balance: Balance::default(),
+        affinity: None,
+        resilience: None,
         endpoints: EndpointSource::Written(vec![endpoint]),
         addresses: address_rule(object.author),
     };

@@ -331,6 +331,8 @@ mod tests {
             protocol: kubeng_config::backend::BackendProtocol::Http1,
             tls: None,
             balance: kubeng_config::backend::balance::Balance::RoundRobin,
+            affinity: None,
+            resilience: None,
             endpoints: EndpointSource::Written(endpoints.collect()),
             addresses,
         };

@@ -3,6 +3,7 @@
 mod app;
 mod failure;
 mod io;
+mod tls;
 
 use std::sync::Arc;
 

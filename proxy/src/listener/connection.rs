@@ -19,6 +19,7 @@ use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::alarm::Alarm;
 use super::transport::Transport;
 
 /// What is known about a connection from the moment it was taken.
@@ -43,6 +44,8 @@ pub(crate) struct ConnFacts {
     /// Set by the engine while a Backend decides whether it becomes a tunnel: how long that may take,
     /// in milliseconds; 0 at all other times.
     pub(crate) switch_millis: AtomicU64,
+    /// Set by the engine when the request in progress has a deadline; HTTP/1 only.
+    pub(crate) alarm: Alarm,
 }
 
 #[cfg(test)]
@@ -59,6 +62,7 @@ impl ConnFacts {
             tls: None,
             is_tunnel: AtomicBool::new(false),
             switch_millis: AtomicU64::new(0),
+            alarm: Alarm::default(),
         }
     }
 }
@@ -99,6 +103,8 @@ pub(crate) struct Conn {
     stall: Option<Pin<Box<Sleep>>>,
     /// Runs while a Backend decides whether this becomes a tunnel.
     switch: Option<Pin<Box<Sleep>>>,
+    /// Runs until the deadline of the request in progress, where it has one.
+    deadline: Option<Pin<Box<Sleep>>>,
     write_stall: Duration,
     /// Requests that were begun.
     requests: u32,
@@ -116,6 +122,7 @@ impl Conn {
             is_put_off: false,
             stall: None,
             switch: None,
+            deadline: None,
             write_stall,
             requests: 0,
             facts,
@@ -147,6 +154,7 @@ impl Conn {
         self.out = BytesMut::new();
         self.stall = None;
         self.switch = None;
+        self.deadline = None;
         self.left = Left::Open;
     }
 
@@ -199,6 +207,18 @@ impl Conn {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
+    /// Ready when the request in progress has reached its deadline.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(at) = self.facts.alarm.get().map(Instant::from_std) else {
+            return Poll::Pending;
+        };
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        if deadline.deadline() != at {
+            deadline.as_mut().reset(at);
+        }
+        deadline.as_mut().poll(cx)
+    }
+
     /// Reads what comes while nothing may: only the end of the stream is news.
     fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // The engine's limit of silence from a Backend is that of the tunnel already.
@@ -232,6 +252,9 @@ impl AsyncRead for Conn {
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.poll_deadline(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         if this.is_put_off {
             if let Poll::Ready(Err(error)) = this.poll_drain(cx) {
                 return Poll::Ready(Err(error));

@@ -161,6 +161,7 @@ async fn set_up<E: Engine>(
         tls,
         is_tunnel: AtomicBool::new(false),
         switch_millis: AtomicU64::new(0),
+        alarm: super::alarm::Alarm::default(),
     });
     let mut conn = Box::new(Conn::new(transport, facts, limits.write_stall));
     if is_h2 {

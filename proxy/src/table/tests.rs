@@ -68,6 +68,8 @@ fn parts(routes: &BTreeMap<u8, Wanted>) -> Vec<AnyPart> {
             protocol: BackendProtocol::Http1,
             tls: None,
             balance: Balance::RoundRobin,
+            affinity: None,
+            resilience: None,
             endpoints: EndpointSource::Discovered,
             addresses: AddressRule::Operator,
         };

@@ -113,6 +113,8 @@ fn written(address: &str, addresses: AddressRule) -> AnyPart {
         protocol: BackendProtocol::Http1,
         tls: None,
         balance: Balance::RoundRobin,
+        affinity: None,
+        resilience: None,
         endpoints: EndpointSource::Written(vec![endpoint(address), endpoint("localhost")]),
         addresses,
     };

@@ -4,10 +4,14 @@
 
 mod support;
 
+mod bad_backends;
 mod changes;
 mod draining;
 mod hostile;
 mod http1;
 mod http2;
+mod protection;
+mod scripted;
+mod sticky;
 mod tls;
 mod upgrade;

@@ -134,13 +134,20 @@ pub(crate) fn route_id(name: &str) -> RouteId {
 }
 
 pub(crate) fn backend(name: &str, protocol: BackendProtocol) -> AnyPart {
-    let value = Backend {
-        protocol,
+    backend_with(name, |backend| backend.protocol = protocol)
+}
+
+pub(crate) fn backend_with(name: &str, change: impl FnOnce(&mut Backend)) -> AnyPart {
+    let mut value = Backend {
+        protocol: BackendProtocol::Http1,
         tls: None,
         balance: Balance::RoundRobin,
+        affinity: None,
+        resilience: None,
         endpoints: EndpointSource::Discovered,
         addresses: AddressRule::Operator,
     };
+    change(&mut value);
     AnyPart::Backend(backend_id(name), Part::new(value))
 }
 

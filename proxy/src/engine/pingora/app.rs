@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, StatusCode, Uri, Version};
@@ -15,12 +16,14 @@ use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
-use super::failure;
+use super::{failure, tls};
 use crate::access_log::AccessRecord;
-use crate::forward::{self, Failure, Next, Try};
+use crate::forward::tries::{self, Failure, Next, Replay, Try};
+use crate::forward::{self, wish};
 use crate::listener::connection::ConnFacts;
 use crate::metrics::WorkerMetrics;
 use crate::pipeline::{self, Begin};
+use crate::reason::Reason;
 use crate::reply::{self, Form, Reply, SERVER_NAME};
 use crate::request::{Fields, Incoming, RequestContext};
 use crate::shared::Shared;
@@ -36,10 +39,6 @@ impl App {
     pub(super) fn new(shared: Arc<Shared>, worker: usize) -> Self {
         let metrics = shared.metrics.workers.get(worker).cloned().unwrap_or_default();
         Self { shared, worker, metrics }
-    }
-
-    fn since_start(&self) -> Duration {
-        self.shared.started.elapsed()
     }
 
     /// Sends an answer of ours.
@@ -85,6 +84,7 @@ impl App {
             server_name.unwrap_or_default().to_owned(),
         );
         peer.group_key = to.connection_key;
+        peer.options.ca = to.backend.tls.authorities().and_then(|_| tls::authorities(to));
         let options = &mut peer.options;
         options.connection_timeout = Some(to.connect);
         options.total_connection_timeout = Some(match server_name {
@@ -116,6 +116,7 @@ impl App {
             backend: ctx.backend.as_ref().map(|backend| backend.id.clone()),
             endpoint: ctx.tries.current.as_ref().map(|current| current.0.address),
             tries: ctx.tries.count,
+            reason: ctx.reason.map(Reason::name),
         });
     }
 }
@@ -194,15 +195,21 @@ impl ProxyHttp for App {
         _: &mut Session,
         ctx: &mut RequestContext,
     ) -> Result<Box<HttpPeer>> {
-        match forward::choose(ctx, Instant::now(), self.since_start()) {
+        if let Some(pause) = tries::pause(ctx) {
+            tokio::time::sleep(pause).await;
+        }
+        match tries::choose(ctx, Instant::now(), self.shared.setting()) {
             Ok(to) => Ok(Box::new(self.peer(&to))),
-            Err(status) => Err(Error::new(ErrorType::HTTPStatus(status.as_u16()))),
+            Err(reason) => {
+                ctx.reason = Some(reason);
+                Err(Error::new(ErrorType::HTTPStatus(reason.status().as_u16())))
+            }
         }
     }
 
     async fn connected_to_upstream(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         reused: bool,
         _: &HttpPeer,
         _: std::os::unix::io::RawFd,
@@ -214,8 +221,53 @@ impl ProxyHttp for App {
         } else {
             self.metrics.pool_misses.add(1);
         }
-        forward::answered(ctx);
+        tries::connected(ctx);
+        set_alarm(session, ctx, ctx.tries.ends);
         Ok(())
+    }
+
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        _: &mut Option<Bytes>,
+        is_end: bool,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        if is_end && !ctx.tries.is_answered {
+            set_alarm(session, ctx, tries::first_byte_by(ctx, Instant::now()));
+        }
+        Ok(())
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        let status = response.status;
+        if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
+            ctx.tries.interim = ctx.tries.interim.saturating_add(1);
+            let is_flood = ctx.tries.interim > INTERIM_MAX;
+            return if is_flood { Err(bad_answer()) } else { in_time(ctx) };
+        }
+        let replay = replay_of(session);
+        if tries::answered(ctx, status, replay, self.shared.setting()) == Next::Retry {
+            return Err(Error::new(ErrorType::HTTPStatus(status.as_u16())));
+        }
+        set_alarm(session, ctx, ctx.tries.ends);
+        Ok(())
+    }
+
+    fn upstream_response_body_filter(
+        &self,
+        _: &mut Session,
+        _: &mut Option<Bytes>,
+        _: bool,
+        ctx: &mut RequestContext,
+    ) -> Result<Option<Duration>> {
+        // What comes byte by byte is never silent for long.
+        in_time(ctx).map(|()| None)
     }
 
     async fn upstream_request_filter(
@@ -249,7 +301,7 @@ impl ProxyHttp for App {
             return Ok(());
         }
         if response.status == StatusCode::SWITCHING_PROTOCOLS && !ctx.is_upgrade {
-            return Err(Error::new(ErrorType::HTTPStatus(StatusCode::BAD_GATEWAY.as_u16())));
+            return Err(bad_answer());
         }
         ctx.answered = Some(response.status);
         if let (true, Some(facts)) = (ctx.is_upgrade, &ctx.facts) {
@@ -261,20 +313,22 @@ impl ProxyHttp for App {
             facts.is_tunnel.store(true, Ordering::Relaxed);
             session.set_read_timeout(Some(policy.timeouts.tunnel));
         }
-        pipeline::response_edits(ctx, &mut ResponseFields(response));
+        let mut fields = ResponseFields(response);
+        pipeline::response_edits(ctx, &mut fields);
+        wish::set_cookie(ctx, &self.shared.sticky_key, &mut fields);
         Ok(())
     }
 
     fn fail_to_connect(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         _: &HttpPeer,
         ctx: &mut RequestContext,
         mut error: Box<Error>,
     ) -> Box<Error> {
         self.metrics.connect_failures.add(1);
         let failure = failure::of_connect(&error);
-        let next = forward::failed(ctx, failure, self.since_start());
+        let next = tries::failed(ctx, failure, replay_of(session), self.shared.setting());
         self.set_next(&mut error, next);
         error
     }
@@ -289,11 +343,13 @@ impl ProxyHttp for App {
     ) -> Box<Error> {
         // Only what Pingora itself marks as a pooled connection that had gone away.
         error.retry.decide_reuse(reused);
-        let is_repeatable = forward::is_repeatable(&session.req_header().method)
-            && !session.as_ref().retry_buffer_truncated()
-            && session.response_written().is_none();
-        let failure = if error.retry() && is_repeatable { Failure::Stale } else { Failure::Other };
-        let next = forward::failed(ctx, failure, self.since_start());
+        let rings = ctx.facts.as_ref().is_some_and(|facts| facts.alarm.rings(Instant::now()));
+        set_alarm(session, ctx, None);
+        let next = if std::mem::take(&mut ctx.tries.is_repeated) {
+            Next::Retry
+        } else {
+            self.failed(session, &error, ctx, rings)
+        };
         self.set_next(&mut error, next);
         error
     }
@@ -308,16 +364,23 @@ impl ProxyHttp for App {
         if *error.esource() != ErrorSource::Downstream {
             self.metrics.backend_errors.add(1);
         }
-        if let (Some(status), None) = (status, session.response_written()) {
+        if let (Some(status), false) = (status, is_begun(session)) {
             session.set_keepalive(None);
             // When this fails the client is gone.
             let _ = self.reply(session, ctx, &Reply::of(status)).await;
+        } else if is_begun(session) && session.req_header().version == Version::HTTP_11 {
+            // What was written leaves before the end: a connection that ends without a byte looks as
+            // if the request could be sent again. The framing tells that the answer is cut off.
+            session.as_downstream_mut().shutdown().await;
         }
         let error_code = status.map_or(0, |status| status.as_u16());
         FailToProxy { error_code, can_reuse_downstream: false }
     }
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut RequestContext) {
+        if let Some(reason) = ctx.reason {
+            self.metrics.failed(reason);
+        }
         if let (Some(listener), Some(status)) = (&ctx.listener, ctx.answered) {
             listener.answered(self.worker, status);
         }
@@ -343,12 +406,75 @@ impl ProxyHttp for App {
 }
 
 impl App {
+    /// What becomes of a request whose exchange with an Endpoint broke off.
+    fn failed(
+        &self,
+        session: &Session,
+        error: &Error,
+        ctx: &mut RequestContext,
+        rings: bool,
+    ) -> Next {
+        let Some(failure) = failure::of_exchange(error, ctx, rings) else {
+            // Of a former try, if there was one; this one ended otherwise.
+            ctx.reason = match error.etype() {
+                kind if *kind == BAD_ANSWER => Some(Reason::BadAnswer),
+                _ => None,
+            };
+            return Next::GiveUp;
+        };
+        if ctx.tries.is_answered {
+            ctx.reason = Some(match failure {
+                Failure::Timeout => tries::timeout_of(ctx),
+                _ => Reason::AnswerCut,
+            });
+            return Next::GiveUp;
+        }
+        tries::failed(ctx, failure, replay_of(session), self.shared.setting())
+    }
+
     fn set_next(&self, error: &mut Error, next: Next) {
         if next == Next::Retry {
             self.metrics.retries.add(1);
         }
         error.set_retry(next == Next::Retry);
     }
+}
+
+/// Whether the client has a part of an answer, interim ones left aside.
+fn is_begun(session: &Session) -> bool {
+    session.response_written().is_some_and(|head| {
+        !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS
+    })
+}
+
+/// Whether the request can be sent once more, as things stand.
+fn replay_of(session: &Session) -> Replay {
+    if session.as_ref().retry_buffer_truncated() || is_begun(session) {
+        return Replay::Impossible;
+    }
+    Replay::of(&session.req_header().method)
+}
+
+/// Sets the deadline of the request on its connection. HTTP/2 carries many at a time, so there it is
+/// looked at when something comes, and the limits of silence bound the rest.
+fn set_alarm(session: &Session, ctx: &RequestContext, at: Option<Instant>) {
+    if let Some(facts) = &ctx.facts
+        && session.req_header().version != Version::HTTP_2
+    {
+        facts.alarm.set(at);
+    }
+}
+
+/// An error once the time of the current try is over.
+fn in_time(ctx: &RequestContext) -> Result<()> {
+    match ctx.tries.ends {
+        Some(ends) if ends <= Instant::now() => Err(Error::new_up(ErrorType::ReadTimedout)),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn bad_answer() -> Box<Error> {
+    Error::new(BAD_ANSWER)
 }
 
 /// On HTTP/2 the facts travel with the connection.
@@ -400,5 +526,9 @@ fields!(ResponseFields, ResponseHeader);
 
 /// The longest that a Backend may take to answer a request for a tunnel: an hour.
 const SWITCH_MILLIS_MAX: u64 = 3_600_000;
+/// An answer that may not be passed on.
+const BAD_ANSWER: ErrorType = ErrorType::new("BadAnswer");
+/// Interim answers in front of one answer; then 502.
+const INTERIM_MAX: u8 = 10;
 /// Streams that share one connection to an Endpoint.
 const BACKEND_STREAMS_MAX: usize = 100;
