@@ -23,6 +23,8 @@ pub(crate) struct AccessRecord {
     pub(crate) backend: Option<BackendId>,
     pub(crate) endpoint: Option<std::net::SocketAddr>,
     pub(crate) tries: u8,
+    /// The id that a Filter gave it.
+    pub(crate) request_id: Option<http::HeaderValue>,
 }
 
 /// Where records go.
@@ -91,8 +93,9 @@ fn line(record: &AccessRecord) -> serde_json::Value {
         backend,
         endpoint,
         tries,
+        request_id,
     } = record;
-    json!({
+    let mut line = json!({
         "time": httpdate::fmt_http_date(*at),
         "client": client,
         "method": method.as_str(),
@@ -104,7 +107,11 @@ fn line(record: &AccessRecord) -> serde_json::Value {
         "backend": backend.as_ref().map(ToString::to_string),
         "endpoint": endpoint,
         "tries": tries,
-    })
+    });
+    if let Some(id) = request_id.as_ref().and_then(|id| id.to_str().ok()) {
+        line["requestId"] = id.into();
+    }
+    line
 }
 
 const RECORDS_MAX: usize = 4096;

@@ -12,7 +12,7 @@ use kubeng_config::backend::BackendProtocol;
 use kubeng_config::policy::Policy;
 use kubeng_config::policy::timeouts::Timeouts;
 
-use crate::backend::CompiledBackend;
+use crate::backend::{CompiledBackend, Member};
 use crate::listener::connection::ConnFacts;
 use crate::request::{Fields, RequestContext, Tries};
 
@@ -83,7 +83,7 @@ pub(crate) fn choose(
     let chosen = Try {
         address: member.address,
         backend: backend.clone(),
-        connection_key: backend.connection_key ^ member.generation.wrapping_mul(GENERATION_SPREAD),
+        connection_key: connection_key(backend, member),
         connect: left.min(*connect),
         // A tunnel may be silent for as long as the Policy says.
         read: if ctx.is_upgrade { *tunnel } else { left.min(*read) },
@@ -91,6 +91,11 @@ pub(crate) fn choose(
     };
     *current = Some(in_flight);
     Ok(chosen)
+}
+
+/// Equal only for tries that may share a connection.
+pub(crate) fn connection_key(backend: &CompiledBackend, member: &Member) -> u64 {
+    backend.connection_key ^ member.generation.wrapping_mul(GENERATION_SPREAD)
 }
 
 /// Notes that the current try failed, and decides how the request goes on.
@@ -162,6 +167,7 @@ pub(crate) fn forwarding_headers(
     let client = &facts.client_text;
     let element = forwarded_element(facts, host, &proto);
     let real = trusted.and_then(|trusted| real_client(to.fields(), trusted));
+    let real = real.and_then(|address| HeaderValue::from_str(&address.to_string()).ok());
     to.set(&X_REAL_IP, real.unwrap_or_else(|| client.clone()));
     extend(to, &X_FORWARDED_FOR, client.clone(), is_trusted);
     extend(to, &header::FORWARDED, element, is_trusted);
@@ -176,7 +182,7 @@ pub(crate) fn forwarding_headers(
 
 /// The nearest client that is none of our proxies: the rightmost such address in
 /// `X-Forwarded-For`. None when all are, or when what stands there is no address.
-fn real_client(fields: &HeaderMap, trusted: &[IpNet]) -> Option<HeaderValue> {
+fn real_client(fields: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
     for line in fields.get_all(X_FORWARDED_FOR).iter().rev() {
         for element in line.to_str().ok()?.rsplit(',') {
             let text = element.trim_ascii();
@@ -184,11 +190,33 @@ fn real_client(fields: &HeaderMap, trusted: &[IpNet]) -> Option<HeaderValue> {
             let address = text.parse().or_else(|_| text.parse().map(|to: SocketAddr| to.ip()));
             let address = address.ok()?.to_canonical();
             if !is_trusted(address, trusted) {
-                return HeaderValue::from_str(&address.to_string()).ok();
+                return Some(address);
             }
         }
     }
     None
+}
+
+/// The client itself, also behind trusted proxies. None when such a proxy says what is no address.
+///
+/// A proxy that speaks of nobody, or only of other proxies of ours, is the client.
+pub(crate) fn client_address(facts: &ConnFacts, fields: &HeaderMap) -> Option<IpAddr> {
+    let Some(trusted) = facts.trusted_proxies.as_deref() else { return Some(facts.client.ip()) };
+    if let Some(real) = real_client(fields, trusted) {
+        return Some(real);
+    }
+    let are_addresses = fields.get_all(X_FORWARDED_FOR).iter().all(|line| {
+        let parse = |text: &str| -> bool {
+            text.parse::<IpAddr>().is_ok() || text.parse::<SocketAddr>().is_ok()
+        };
+        line.to_str().is_ok_and(|line| line.split(',').all(|text| parse(text.trim_ascii())))
+    });
+    are_addresses.then(|| facts.client.ip())
+}
+
+/// Whether a field concerns one connection only (RFC 9110 section 7.6.1), or what is asked of proxies.
+pub(crate) fn is_of_connection(name: &HeaderName) -> bool {
+    OF_CONNECTION.contains(name)
 }
 
 /// Sets a field, or appends to what a trusted proxy said.
@@ -269,6 +297,18 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const OF_CONNECTION: [HeaderName; 10] = [
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::EXPECT,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
 const PROXY: HeaderName = HeaderName::from_static("proxy");
 /// An odd number, so that every generation gives another key.
 const GENERATION_SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;

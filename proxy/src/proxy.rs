@@ -15,6 +15,7 @@ use crate::access_log::AccessLog;
 use crate::backend::resolve::{self, AllNamed, Answers};
 use crate::drain::Drained;
 use crate::engine::pingora::Pingora;
+use crate::filter::basic_auth::Passwords;
 use crate::limits::Limits;
 use crate::listener::accept::Worker;
 use crate::listener::{Command, Sockets};
@@ -135,6 +136,7 @@ impl Proxy {
             leaving: watch::Sender::new(false),
             is_leaving: AtomicBool::new(false),
             stopping: watch::Sender::new(false),
+            passwords: Passwords::new(workers),
             started: Instant::now(),
         });
         let (ready, are_ready) = std::sync::mpsc::channel();

@@ -10,6 +10,7 @@ use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 
 use crate::access_log::AccessLog;
+use crate::filter::basic_auth::Passwords;
 use crate::limits::Limits;
 use crate::metrics::{Gauges, Metrics};
 use crate::table::Table;
@@ -32,6 +33,8 @@ pub(crate) struct Shared {
     pub(crate) is_leaving: AtomicBool,
     /// True once connections that wait for a request must end.
     pub(crate) stopping: watch::Sender<bool>,
+    /// Where passwords are checked.
+    pub(crate) passwords: Passwords,
     /// What times of ejection are counted from.
     pub(crate) started: Instant,
 }

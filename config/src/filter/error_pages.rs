@@ -37,7 +37,7 @@ pub struct ErrorPage {
 
 /// Where a page comes from.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub enum PageSource {
     /// It is written here; at most 64 KiB.
     Inline {

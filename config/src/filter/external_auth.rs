@@ -41,7 +41,7 @@ pub struct ExternalAuth {
     /// How long the answer may take, in milliseconds. Default: 2,000.
     #[serde(default = "default_timeout")]
     pub timeout_millis: Between<10, 60_000>,
-    /// Questions at a time in each worker; what comes above is unanswered. Default: 256.
+    /// Questions at a time in each replica; what comes above is unanswered. Default: 256.
     #[serde(default = "default_concurrency")]
     pub questions_max: Between<1, 65_536>,
     /// What happens to a request about which there is no answer.

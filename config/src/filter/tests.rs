@@ -34,7 +34,7 @@ fn every_filter_is_read_back_as_it_was_written() {
     check(r#"{"compression":{}}"#);
     check(
         r#"{"errorPages":{"pages":[{"statuses":[404,503],
-            "from":{"inline":{"content_type":"text/plain","body":"x"}}}]}}"#,
+            "from":{"inline":{"contentType":"text/plain","body":"x"}}}]}}"#,
     );
 }
 

@@ -17,6 +17,7 @@ use kubeng_config::route::{Action, Attachment, Rank, Target, TargetAction};
 use proptest::prelude::*;
 
 use super::*;
+use crate::filter::state::Memory;
 use crate::backend::resolve::Answers;
 use crate::compile::{Compiler, KeyCache};
 use crate::metrics::Metrics;
@@ -102,7 +103,13 @@ fn snapshot(routes: &BTreeMap<u8, Wanted>) -> Snapshot {
 fn compile(before: &Table, newer: &Snapshot, keys: &mut KeyCache, metrics: &Metrics) -> Table {
     let secrets = std::collections::HashMap::<SecretId, Secret>::new();
     let answers = Answers::new();
-    let mut compiler = Compiler { secrets: &secrets, keys, answers: &answers, metrics };
+    let mut compiler = Compiler {
+        secrets: &secrets,
+        keys,
+        memory: &mut Memory::default(),
+        answers: &answers,
+        metrics,
+    };
     compiler.compile(before, &before.snapshot.delta_to(newer)).unwrap().table
 }
 
