@@ -6,6 +6,9 @@ mod support;
 
 mod changes;
 mod draining;
+mod filters;
+mod filters_auth;
+mod filters_bodies;
 mod hostile;
 mod http1;
 mod http2;
