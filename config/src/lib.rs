@@ -32,6 +32,7 @@
 pub mod address;
 pub mod authority;
 pub mod backend;
+pub mod bounded;
 pub mod canonical;
 pub mod certificate;
 pub mod delta;

@@ -275,6 +275,9 @@ fn is_reachable(route: &Route) -> bool {
 fn route_points_at(route: &Route) -> Vec<PartKey> {
     let mut keys = vec![PartKey::Policy(route.policy.clone())];
     keys.extend(route.attached.iter().map(|at| PartKey::Listener(at.listener.clone())));
+    for filter in &route.filters {
+        keys.extend(filter.backends().into_iter().cloned().map(PartKey::Backend));
+    }
     match &route.action {
         Action::Forward(targets) => {
             for target in targets {

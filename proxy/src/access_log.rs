@@ -25,6 +25,8 @@ pub(crate) struct AccessRecord {
     pub(crate) tries: u8,
     /// Why it was not served, or not to its end.
     pub(crate) reason: Option<&'static str>,
+    /// The id that a Filter gave it.
+    pub(crate) request_id: Option<http::HeaderValue>,
 }
 
 /// Where records go.
@@ -94,8 +96,9 @@ fn line(record: &AccessRecord) -> serde_json::Value {
         endpoint,
         tries,
         reason,
+        request_id,
     } = record;
-    json!({
+    let mut line = json!({
         "time": httpdate::fmt_http_date(*at),
         "client": client,
         "method": method.as_str(),
@@ -108,7 +111,11 @@ fn line(record: &AccessRecord) -> serde_json::Value {
         "endpoint": endpoint,
         "tries": tries,
         "reason": reason,
-    })
+    });
+    if let Some(id) = request_id.as_ref().and_then(|id| id.to_str().ok()) {
+        line["requestId"] = id.into();
+    }
+    line
 }
 
 const RECORDS_MAX: usize = 4096;

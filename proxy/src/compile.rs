@@ -19,6 +19,7 @@ use rustls::sign::CertifiedKey;
 
 use crate::backend::balance::{Schedule, Turn};
 use crate::backend::{BackendState, CompiledBackend, resolve, tls};
+use crate::filter::state::Memory;
 use crate::metrics::Metrics;
 use crate::table::{CompiledListener, CompiledRoute, Table};
 use crate::tls::{CertificateError, certified_key};
@@ -63,6 +64,8 @@ impl KeyCache {
 pub(crate) struct Compiler<'a> {
     pub(crate) secrets: &'a HashMap<SecretId, Secret>,
     pub(crate) keys: &'a mut KeyCache,
+    /// What Filters remember.
+    pub(crate) memory: &'a mut Memory,
     /// What is known of names.
     pub(crate) answers: &'a resolve::Answers,
     pub(crate) metrics: &'a Metrics,
@@ -120,7 +123,7 @@ impl Compiler<'_> {
                 if let Some(old) = before.snapshot.routes().get(id) {
                     to.table.routes.remove(id, old.value());
                 }
-                put_route(&mut to.table, id, part.value());
+                self.put_route(&mut to.table, id, part.value());
             }
         }
         Ok(())
@@ -141,6 +144,24 @@ impl Compiler<'_> {
             state,
         };
         to.table.backends.insert(id.clone(), Arc::new(backend));
+    }
+
+    fn put_route(&mut self, table: &mut Table, id: &RouteId, route: &Arc<Route>) {
+        let schedule = match &route.action {
+            Action::Forward(targets) => {
+                Schedule::new(&targets.iter().map(|target| target.weight).collect::<Vec<_>>())
+            }
+            Action::Answer | Action::Refuse { .. } => Schedule::default(),
+        };
+        let compiled = Arc::new(CompiledRoute {
+            id: id.clone(),
+            route: route.clone(),
+            states: self.memory.states(id, route, self.secrets),
+            schedule,
+            turn: Turn::default(),
+        });
+        self.memory.keep(&compiled);
+        table.routes.insert(id, route, &compiled);
     }
 
     fn sockets(&self, snapshot: &Snapshot) -> HashMap<SocketAddr, Vec<CompiledListener>> {
@@ -180,18 +201,6 @@ fn put_server_name(table: &mut Table, id: &ServerNameId, value: &ServerName) {
         HostMatch::Any => {}
     }
     table.server_names.insert(id.listener.clone(), names);
-}
-
-fn put_route(table: &mut Table, id: &RouteId, route: &Arc<Route>) {
-    let schedule = match &route.action {
-        Action::Forward(targets) => {
-            Schedule::new(&targets.iter().map(|target| target.weight).collect::<Vec<_>>())
-        }
-        Action::Answer | Action::Refuse { .. } => Schedule::default(),
-    };
-    let compiled =
-        CompiledRoute { id: id.clone(), route: route.clone(), schedule, turn: Turn::default() };
-    table.routes.insert(id, route, &Arc::new(compiled));
 }
 
 fn remove(table: &mut Table, before: &Snapshot, key: &PartKey) {

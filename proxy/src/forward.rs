@@ -76,6 +76,28 @@ fn real_client_of(fields: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
     None
 }
 
+/// The client itself, also behind trusted proxies. None when such a proxy says what is no address.
+///
+/// A proxy that speaks of nobody, or only of other proxies of ours, is the client.
+pub(crate) fn client_address(facts: &ConnFacts, fields: &HeaderMap) -> Option<IpAddr> {
+    let Some(trusted) = facts.trusted_proxies.as_deref() else { return Some(facts.client.ip()) };
+    if let Some(real) = real_client_of(fields, trusted) {
+        return Some(real);
+    }
+    let are_addresses = fields.get_all(X_FORWARDED_FOR).iter().all(|line| {
+        let parse = |text: &str| -> bool {
+            text.parse::<IpAddr>().is_ok() || text.parse::<SocketAddr>().is_ok()
+        };
+        line.to_str().is_ok_and(|line| line.split(',').all(|text| parse(text.trim_ascii())))
+    });
+    are_addresses.then(|| facts.client.ip())
+}
+
+/// Whether a field concerns one connection only (RFC 9110 section 7.6.1), or what is asked of proxies.
+pub(crate) fn is_of_connection(name: &HeaderName) -> bool {
+    OF_CONNECTION.contains(name)
+}
+
 /// Sets a field, or appends to what a trusted proxy said.
 fn extend(to: &mut impl Fields, name: &HeaderName, value: HeaderValue, is_trusted: bool) {
     let before = to.fields().get_all(name);
@@ -154,6 +176,18 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const OF_CONNECTION: [HeaderName; 10] = [
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::EXPECT,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
 const PROXY: HeaderName = HeaderName::from_static("proxy");
 
 #[cfg(test)]

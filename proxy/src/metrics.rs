@@ -68,6 +68,11 @@ worker_counters! {
     /// Requests answered by ourselves because no Backend could.
     backend_errors, "kubeng_backend_errors_total",
         "Requests answered with an error of ours because no backend answered";
+    /// Copies of requests that were sent.
+    mirrors, "kubeng_mirrors_total", "Copies of requests sent to another backend";
+    /// Copies of requests that were not sent, or not answered.
+    mirrors_dropped, "kubeng_mirrors_dropped_total",
+        "Copies of requests that were not sent or got no answer";
     /// Tries that went over a pooled connection.
     pool_hits, "kubeng_backend_connections_reused_total", "Tries over a pooled connection";
     /// Tries that opened a connection.

@@ -16,6 +16,7 @@ use crate::backend::resolve::{self, AllNamed, Answers};
 use crate::backend::sticky::StickyKey;
 use crate::drain::Drained;
 use crate::engine::pingora::Pingora;
+use crate::filter::basic_auth::Passwords;
 use crate::limits::Limits;
 use crate::listener::accept::Worker;
 use crate::listener::{Command, Sockets};
@@ -149,6 +150,7 @@ impl Proxy {
             stopping: watch::Sender::new(false),
             zone,
             sticky_key: StickyKey::new(sticky_key.as_deref()).map_err(|_| StartError::Random)?,
+            passwords: Passwords::new(workers),
             started: Instant::now(),
         });
         let (ready, are_ready) = std::sync::mpsc::channel();

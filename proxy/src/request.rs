@@ -11,6 +11,9 @@ use kubeng_config::policy::Policy;
 
 use crate::backend::choice::Wish;
 use crate::backend::{Admitted, CompiledBackend, InFlight, Retrying};
+use crate::filter::compression::Encoder;
+use crate::filter::request_id::RequestId;
+use crate::filter::{body_limit, concurrency_limit, cors, mirror};
 use crate::listener::connection::ConnFacts;
 use crate::metrics::ListenerMetrics;
 use crate::reason::Reason;
@@ -86,6 +89,54 @@ pub(crate) struct RequestContext {
     pub(crate) reason: Option<Reason>,
     /// The status that the client got.
     pub(crate) answered: Option<StatusCode>,
+    /// What Filters noted; absent for most requests.
+    pub(crate) extra: Option<Box<Extra>>,
+}
+
+/// What Filters noted about one request.
+#[derive(Debug, Default)]
+pub(crate) struct Extra {
+    /// Edits of what is forwarded, in order.
+    pub(crate) edits: Vec<RequestEdit>,
+    pub(crate) cors: Option<cors::Answer>,
+    pub(crate) request_id: Option<RequestId>,
+    /// Places among the requests in progress, given back with this.
+    pub(crate) permits: Vec<concurrency_limit::Permit>,
+    pub(crate) bodies: body_limit::Seen,
+    pub(crate) mirrors: Vec<mirror::Copy>,
+    pub(crate) encoder: Option<Encoder>,
+    /// Whether a page is sent in the place of what the Backend answered.
+    pub(crate) is_replaced: bool,
+}
+
+impl Extra {
+    /// The request is sent, perhaps again, from its start.
+    pub(crate) fn begin_try(&mut self) {
+        self.bodies.request.restart();
+        self.mirrors.iter_mut().for_each(mirror::Copy::restart);
+    }
+}
+
+/// An edit of what is forwarded.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum RequestEdit {
+    /// Replaces all fields of this name.
+    Set(HeaderName, HeaderValue),
+    /// Puts one more in.
+    Add(HeaderName, HeaderValue),
+    /// Takes all of this name out.
+    Remove(HeaderName),
+}
+
+impl RequestEdit {
+    /// Carries it out.
+    pub(crate) fn apply(&self, to: &mut impl Fields) {
+        match self {
+            Self::Set(name, value) => to.set(name, value.clone()),
+            Self::Add(name, value) => to.add(name, value.clone()),
+            Self::Remove(name) => to.remove(name),
+        }
+    }
 }
 
 /// The tries of a request so far.

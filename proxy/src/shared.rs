@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use crate::access_log::AccessLog;
 use crate::backend::choice::Setting;
 use crate::backend::sticky::StickyKey;
+use crate::filter::basic_auth::Passwords;
 use crate::limits::Limits;
 use crate::metrics::{Gauges, Metrics};
 use crate::table::Table;
@@ -38,6 +39,8 @@ pub(crate) struct Shared {
     pub(crate) zone: Option<Arc<str>>,
     /// The key of the cookies that keep clients at their Endpoints.
     pub(crate) sticky_key: StickyKey,
+    /// Where passwords are checked.
+    pub(crate) passwords: Passwords,
     /// What times of ejection are counted from.
     pub(crate) started: Instant,
 }

@@ -18,6 +18,7 @@ use rustls::sign::CertifiedKey;
 
 use crate::backend::CompiledBackend;
 use crate::backend::balance::{Schedule, Turn};
+use crate::filter::state::State;
 use crate::metrics::ListenerMetrics;
 
 /// A persistent map with a fast hash: a clone is a pointer, a change copies a path.
@@ -62,6 +63,8 @@ pub(crate) struct ServerNames {
 pub(crate) struct CompiledRoute {
     pub(crate) id: kubeng_config::name::RouteId,
     pub(crate) route: Arc<Route>,
+    /// What its Filters remember, in their order; empty where none does.
+    pub(crate) states: Box<[State]>,
     /// The order in which the targets of a `Forward` take turns.
     pub(crate) schedule: Schedule,
     pub(crate) turn: Turn,

@@ -156,9 +156,25 @@ fn filter(out: &mut String, filter: &Filter) {
                 Some(PathRewrite::Prefix(prefix)) => {
                     let _ = writeln!(out, "        rewrite ^prefix(.*) {prefix}$1 break;");
                 }
+                Some(PathRewrite::Regex(rewrite)) => {
+                    let (pattern, to) = (rewrite.pattern(), rewrite.substitution());
+                    let _ = writeln!(out, "        rewrite ^{pattern}$ {to} break;");
+                }
                 None => {}
             }
         }
+        Filter::Cors(_)
+        | Filter::ClientAddress(_)
+        | Filter::RateLimit(_)
+        | Filter::ConcurrencyLimit(_)
+        | Filter::BasicAuth(_)
+        | Filter::Jwt(_)
+        | Filter::ExternalAuth(_)
+        | Filter::BodyLimit(_)
+        | Filter::RequestId(_)
+        | Filter::Mirror(_)
+        | Filter::Compression(_)
+        | Filter::ErrorPages(_) => super::nginx_filters::filter(out, filter),
     }
 }
 

@@ -11,6 +11,7 @@ use kubeng_config::policy::timeouts::Timeouts;
 
 use crate::backend::CompiledBackend;
 use crate::backend::choice::{NoEndpoint, Setting};
+use crate::backend::member::Member;
 use crate::reason::Reason;
 use crate::request::{RequestContext, Tries};
 
@@ -77,6 +78,11 @@ pub(crate) enum Next {
     GiveUp,
 }
 
+/// Equal only for tries that may share a connection.
+pub(crate) fn connection_key(backend: &CompiledBackend, member: &Member) -> u64 {
+    backend.connection_key ^ member.generation.wrapping_mul(GENERATION_SPREAD)
+}
+
 /// How long to wait before the next try: nothing before the first two.
 pub(crate) fn pause(ctx: &RequestContext) -> Option<Duration> {
     let before = ctx.tries.count.checked_sub(2)?;
@@ -133,7 +139,7 @@ pub(crate) fn choose(
     let chosen = Try {
         address: member.address,
         backend: backend.clone(),
-        connection_key: backend.connection_key ^ member.generation.wrapping_mul(GENERATION_SPREAD),
+        connection_key: connection_key(backend, member),
         connect: within.min(*connect),
         // A tunnel may be silent for as long as the Policy says.
         read: if ctx.is_upgrade { *tunnel } else { within.min(silence) },
@@ -268,7 +274,7 @@ fn is_allowed(replay: Replay, methods: Repeat) -> bool {
 /// Lets the Endpoint bear what was its fault.
 fn blame(
     backend: &CompiledBackend,
-    member: &crate::backend::member::Member,
+    member: &Member,
     failure: Failure,
     began: Option<Instant>,
     setting: Setting<'_>,

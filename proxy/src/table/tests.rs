@@ -19,6 +19,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::backend::resolve::Answers;
 use crate::compile::{Compiler, KeyCache};
+use crate::filter::state::Memory;
 use crate::metrics::Metrics;
 
 const HOSTS: [&str; 4] = ["*", "a.example", "*.example", "**.example"];
@@ -104,7 +105,13 @@ fn snapshot(routes: &BTreeMap<u8, Wanted>) -> Snapshot {
 fn compile(before: &Table, newer: &Snapshot, keys: &mut KeyCache, metrics: &Metrics) -> Table {
     let secrets = std::collections::HashMap::<SecretId, Secret>::new();
     let answers = Answers::new();
-    let mut compiler = Compiler { secrets: &secrets, keys, answers: &answers, metrics };
+    let mut compiler = Compiler {
+        secrets: &secrets,
+        keys,
+        memory: &mut Memory::default(),
+        answers: &answers,
+        metrics,
+    };
     compiler.compile(before, &before.snapshot.delta_to(newer)).unwrap().table
 }
 

@@ -8,14 +8,16 @@ use kubeng_config::canonical::Digest;
 use kubeng_config::certificate::Secret;
 use kubeng_config::delta::{AnyPart, Delta, PartKey};
 use kubeng_config::endpoint::EndpointSet;
+use kubeng_config::filter::Filter;
 use kubeng_config::listener::Protocol;
-use kubeng_config::name::{BackendId, SecretId};
+use kubeng_config::name::{BackendId, RouteId, SecretId};
 use kubeng_config::snapshot::Snapshot;
 use tokio::sync::watch;
 
 use crate::backend::BackendState;
 use crate::backend::resolve::{self, AllNamed, Answers, Named, Unresolved};
 use crate::compile::{Compiled, Compiler, KeyCache, Rejection};
+use crate::filter::state::Memory;
 use crate::listener::{Sockets, Unbound};
 use crate::shared::Shared;
 use crate::table::Table;
@@ -23,9 +25,10 @@ use crate::table::Table;
 /// Puts Tables in place. There is one for each replica.
 pub struct TableWriter {
     shared: Arc<Shared>,
-    /// The keys of all certificates that are served.
+    /// The keys of all certificates that are served, and what Filters need.
     secrets: HashMap<SecretId, Secret>,
     keys: KeyCache,
+    memory: Memory,
     sockets: Sockets,
     names: Names,
 }
@@ -47,7 +50,14 @@ pub struct Applied {
 
 impl TableWriter {
     pub(crate) fn new(shared: Arc<Shared>, sockets: Sockets, names: Names) -> Self {
-        Self { shared, secrets: HashMap::new(), keys: KeyCache::default(), sockets, names }
+        Self {
+            shared,
+            secrets: HashMap::new(),
+            keys: KeyCache::default(),
+            memory: Memory::default(),
+            sockets,
+            names,
+        }
     }
 
     /// Serves what `delta` leads to: compiles what it touches, puts the Endpoints of its Backends in
@@ -62,6 +72,7 @@ impl TableWriter {
         let mut compiler = Compiler {
             secrets: &self.secrets,
             keys: &mut self.keys,
+            memory: &mut self.memory,
             answers: &answers,
             metrics: &self.shared.metrics,
         };
@@ -190,8 +201,8 @@ impl TableWriter {
         }
     }
 
-    /// Forgets keys of `delta` and of what it removed that no certificate uses; they are wiped when
-    /// freed.
+    /// Forgets keys of `delta` and of what it removed that no certificate and no Filter uses; they
+    /// are wiped when freed.
     fn forget_unused(&mut self, delta: &Delta, before: &Snapshot, after: &Snapshot) {
         let old_key = |id| before.certificates().get(id).map(|part| part.value().key.clone());
         let mut doubtful: HashSet<SecretId> =
@@ -210,16 +221,50 @@ impl TableWriter {
                 doubtful.remove(&part.value().key);
             }
         }
+        doubtful.extend(touched_routes(delta).flat_map(|id| filter_secrets(before, id)));
         if doubtful.is_empty() {
             return;
         }
         for (_, part) in after.certificates().iter() {
             doubtful.remove(&part.value().key);
         }
+        for (_, part) in after.routes().iter() {
+            for id in part.value().filters.iter().filter_map(Filter::secret) {
+                doubtful.remove(id);
+            }
+        }
         for id in &doubtful {
             self.secrets.remove(id);
         }
     }
+}
+
+/// The Routes that are put in or taken out.
+fn touched_routes(delta: &Delta) -> impl Iterator<Item = &RouteId> {
+    let put = delta.upserts.iter().filter_map(|part| match part {
+        AnyPart::Route(id, _) => Some(id),
+        AnyPart::Listener(..)
+        | AnyPart::Policy(..)
+        | AnyPart::Backend(..)
+        | AnyPart::Certificate(..)
+        | AnyPart::ServerName(..) => None,
+    });
+    put.chain(delta.removed.iter().filter_map(|key| match key {
+        PartKey::Route(id) => Some(id),
+        PartKey::Listener(_)
+        | PartKey::Policy(_)
+        | PartKey::Backend(_)
+        | PartKey::Certificate(_)
+        | PartKey::ServerName(_) => None,
+    }))
+}
+
+/// What the Filters of a Route need.
+fn filter_secrets(of: &Snapshot, id: &RouteId) -> Vec<SecretId> {
+    let route = of.routes().get(id);
+    route.map_or_else(Vec::new, |part| {
+        part.value().filters.iter().filter_map(Filter::secret).cloned().collect()
+    })
 }
 
 /// The Backends that are put in or taken out.

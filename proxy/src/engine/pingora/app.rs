@@ -5,100 +5,48 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
+use arc_swap::Guard;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, StatusCode, Uri, Version};
+use http::{HeaderMap, StatusCode, Uri, Version};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
-use super::{failure, tls};
+use super::answer::{answer_part, broken, take_out};
+use super::errand::Errands;
+use super::failure;
+use super::peer::peer;
 use crate::access_log::AccessRecord;
-use crate::forward::tries::{self, Failure, Next, Replay, Try};
-use crate::forward::{self, wish};
+use crate::filter::compression::Asking;
+use crate::forward::tries::{self, Failure, Next, Replay};
+use crate::forward::wish;
 use crate::listener::connection::ConnFacts;
 use crate::metrics::WorkerMetrics;
+use crate::nominated::nominated;
 use crate::pipeline::{self, Begin};
 use crate::reason::Reason;
-use crate::reply::{self, Form, Reply, SERVER_NAME};
+use crate::reply::Reply;
 use crate::request::{Fields, Incoming, RequestContext};
 use crate::shared::Shared;
 
 /// The handle of one worker on what all share.
 pub(super) struct App {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     worker: usize,
     metrics: Arc<WorkerMetrics>,
+    pub(super) errands: Arc<Errands>,
 }
 
 impl App {
     pub(super) fn new(shared: Arc<Shared>, worker: usize) -> Self {
         let metrics = shared.metrics.workers.get(worker).cloned().unwrap_or_default();
-        Self { shared, worker, metrics }
-    }
-
-    /// Sends an answer of ours.
-    async fn reply(
-        &self,
-        session: &mut Session,
-        ctx: &mut RequestContext,
-        reply: &Reply,
-    ) -> Result<()> {
-        let is_grpc = ctx.form == Form::Grpc;
-        // gRPC carries its own status, over an HTTP status that says that it is gRPC.
-        let status = if is_grpc { StatusCode::OK } else { reply.status };
-        let mut header = ResponseHeader::build(status, Some(6))?;
-        header.insert_header(header::SERVER, SERVER_NAME)?;
-        if let Some(location) = &reply.location {
-            header.insert_header(header::LOCATION, location.clone())?;
-        }
-        let body = reply::body(status, ctx.form);
-        if is_grpc {
-            header.insert_header(header::CONTENT_TYPE, "application/grpc")?;
-            header.insert_header("grpc-status", reply::grpc_status(reply.status))?;
-        }
-        if let Some(body) = &body {
-            header.insert_header(header::CONTENT_TYPE, body.kind)?;
-            header.insert_header(header::CONTENT_LENGTH, body.bytes.len())?;
-        } else if status != StatusCode::NO_CONTENT {
-            header.insert_header(header::CONTENT_LENGTH, 0)?;
-        }
-        ctx.answered = Some(reply.status);
-        let is_head = session.req_header().method == Method::HEAD;
-        let bytes = body.filter(|_| !is_head).map(|body| body.bytes);
-        session.write_response_header(Box::new(header), bytes.is_none()).await?;
-        session.write_response_body(bytes, true).await
-    }
-
-    fn peer(&self, to: &Try) -> HttpPeer {
-        let limits = &self.shared.limits;
-        let server_name = to.backend.spec.tls.as_ref().map(|tls| tls.server_name.as_str());
-        // An empty name would switch verification off; the type of the name has no empty value.
-        let mut peer = HttpPeer::new(
-            to.address,
-            server_name.is_some(),
-            server_name.unwrap_or_default().to_owned(),
-        );
-        peer.group_key = to.connection_key;
-        peer.options.ca = to.backend.tls.authorities().and_then(|_| tls::authorities(to));
-        let options = &mut peer.options;
-        options.connection_timeout = Some(to.connect);
-        options.total_connection_timeout = Some(match server_name {
-            Some(_) => to.connect + limits.backend_handshake,
-            None => to.connect,
-        });
-        options.read_timeout = Some(to.read);
-        options.write_timeout = Some(to.write);
-        options.idle_timeout = Some(limits.pool_idle);
-        if forward::is_http2(to.backend.spec.protocol) {
-            options.set_http_version(2, 2);
-            options.max_h2_streams = BACKEND_STREAMS_MAX;
-        }
-        peer
+        let errands = Arc::new(Errands::new(shared.clone(), metrics.clone()));
+        Self { shared, worker, metrics, errands }
     }
 
     fn record(&self, session: &Session, ctx: &RequestContext) {
@@ -117,6 +65,11 @@ impl App {
             endpoint: ctx.tries.current.as_ref().map(|current| current.0.address),
             tries: ctx.tries.count,
             reason: ctx.reason.map(Reason::name),
+            request_id: ctx
+                .extra
+                .as_ref()
+                .and_then(|extra| extra.request_id.as_ref())
+                .map(|id| id.value.clone()),
         });
     }
 }
@@ -160,7 +113,25 @@ impl ProxyHttp for App {
             headers: &request.headers,
         };
         let now = (Instant::now(), SystemTime::now());
-        let begin = pipeline::begin(&self.shared.table.load(), &incoming, &facts, now, ctx);
+        let table = self.shared.table.load();
+        let begin = pipeline::begin(&table, &incoming, &facts, now, ctx);
+        let begin = match begin {
+            Begin::Ask(question, pending) => {
+                // The answer may be long in coming, and the Table must be the same then.
+                let table = Guard::into_inner(table);
+                self.ask(&table, &incoming, &facts, now, (question, pending), ctx).await
+            }
+            Begin::Forward | Begin::Reply(_) | Begin::Refuse(_) => {
+                drop(table);
+                begin
+            }
+        };
+        if request.version != Version::HTTP_2
+            && let Some(nominated) = nominated(&request.headers)
+        {
+            take_out(session, nominated);
+        }
+        let request = session.req_header();
         if request.version == Version::HTTP_2 {
             // On HTTP/1 the connection has it; here a stream without a window would wait for ever.
             session.set_write_timeout(Some(self.shared.limits.write_stall));
@@ -178,13 +149,15 @@ impl ProxyHttp for App {
                 Ok(false)
             }
             Begin::Reply(reply) => {
-                self.reply(session, ctx, &reply).await?;
+                self.reply(session, ctx, reply).await?;
                 Ok(true)
             }
+            // All questions were answered above.
+            Begin::Ask(..) => Err(Error::new(ErrorType::InternalError)),
             Begin::Refuse(rule) => {
                 self.metrics.refused(rule);
                 session.set_keepalive(None);
-                self.reply(session, ctx, &Reply::of(rule.status())).await?;
+                self.reply(session, ctx, Reply::of(rule.status())).await?;
                 Ok(true)
             }
         }
@@ -195,11 +168,14 @@ impl ProxyHttp for App {
         _: &mut Session,
         ctx: &mut RequestContext,
     ) -> Result<Box<HttpPeer>> {
+        if let Some(extra) = &mut ctx.extra {
+            extra.begin_try();
+        }
         if let Some(pause) = tries::pause(ctx) {
             tokio::time::sleep(pause).await;
         }
         match tries::choose(ctx, Instant::now(), self.shared.setting()) {
-            Ok(to) => Ok(Box::new(self.peer(&to))),
+            Ok(to) => Ok(Box::new(peer(&self.shared.limits, &to))),
             Err(reason) => {
                 ctx.reason = Some(reason);
                 Err(Error::new(ErrorType::HTTPStatus(reason.status().as_u16())))
@@ -223,19 +199,6 @@ impl ProxyHttp for App {
         }
         tries::connected(ctx);
         set_alarm(session, ctx, ctx.tries.ends);
-        Ok(())
-    }
-
-    async fn request_body_filter(
-        &self,
-        session: &mut Session,
-        _: &mut Option<Bytes>,
-        is_end: bool,
-        ctx: &mut RequestContext,
-    ) -> Result<()> {
-        if is_end && !ctx.tries.is_answered {
-            set_alarm(session, ctx, tries::first_byte_by(ctx, Instant::now()));
-        }
         Ok(())
     }
 
@@ -284,6 +247,35 @@ impl ProxyHttp for App {
         if let Some(path) = &ctx.path {
             request.set_uri(with_path(&request.uri, path)?);
         }
+        if let Some(extra) = &mut ctx.extra {
+            for copy in &mut extra.mirrors {
+                copy.head(&request.method, &request.uri, &request.headers);
+            }
+        }
+        Ok(())
+    }
+
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        is_end: bool,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        if is_end && !ctx.tries.is_answered {
+            set_alarm(session, ctx, tries::first_byte_by(ctx, Instant::now()));
+        }
+        let Some(extra) = &mut ctx.extra else { return Ok(()) };
+        if let Some(part) = body {
+            if !extra.bodies.request.takes(part.len()) {
+                let status = StatusCode::PAYLOAD_TOO_LARGE;
+                return Err(Error::new(ErrorType::HTTPStatus(status.as_u16())));
+            }
+            extra.mirrors.iter_mut().for_each(|copy| copy.take(part));
+        }
+        if is_end {
+            std::mem::take(&mut extra.mirrors).into_iter().for_each(|copy| self.mirror(copy));
+        }
         Ok(())
     }
 
@@ -303,6 +295,7 @@ impl ProxyHttp for App {
         if response.status == StatusCode::SWITCHING_PROTOCOLS && !ctx.is_upgrade {
             return Err(bad_answer());
         }
+        self.check_answer(session, response, ctx)?;
         ctx.answered = Some(response.status);
         if let (true, Some(facts)) = (ctx.is_upgrade, &ctx.facts) {
             facts.switch_millis.store(0, Ordering::Relaxed);
@@ -313,10 +306,38 @@ impl ProxyHttp for App {
             facts.is_tunnel.store(true, Ordering::Relaxed);
             session.set_read_timeout(Some(policy.timeouts.tunnel));
         }
+        let (request, status) = (session.req_header(), response.status);
+        let asking =
+            Asking { method: &request.method, version: request.version, headers: &request.headers };
         let mut fields = ResponseFields(response);
         pipeline::response_edits(ctx, &mut fields);
         wish::set_cookie(ctx, &self.shared.sticky_key, &mut fields);
+        pipeline::compress(ctx, asking, status, &mut fields);
         Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        is_end: bool,
+        ctx: &mut RequestContext,
+    ) -> Result<Option<Duration>> {
+        if let Some(extra) = &mut ctx.extra {
+            answer_part(extra, body, is_end)?;
+        }
+        Ok(None)
+    }
+
+    async fn response_trailer_filter(
+        &self,
+        _: &mut Session,
+        _: &mut HeaderMap,
+        ctx: &mut RequestContext,
+    ) -> Result<Option<Bytes>> {
+        // Trailers end the body, so what the encoder still has goes out in their place.
+        let encoder = ctx.extra.as_mut().and_then(|extra| extra.encoder.take());
+        encoder.map(|encoder| encoder.finish().map_err(|_| broken())).transpose()
     }
 
     fn fail_to_connect(
@@ -361,20 +382,24 @@ impl ProxyHttp for App {
         ctx: &mut RequestContext,
     ) -> FailToProxy {
         let status = failure::status_of(error, ctx);
-        if *error.esource() != ErrorSource::Downstream {
+        // The Backend did answer; only its page is not passed on.
+        let is_replaced = ctx.extra.as_ref().is_some_and(|extra| extra.is_replaced);
+        if *error.esource() != ErrorSource::Downstream && !is_replaced {
             self.metrics.backend_errors.add(1);
         }
         if let (Some(status), false) = (status, is_begun(session)) {
-            session.set_keepalive(None);
+            if !is_replaced {
+                session.set_keepalive(None);
+            }
             // When this fails the client is gone.
-            let _ = self.reply(session, ctx, &Reply::of(status)).await;
+            let _ = self.reply(session, ctx, Reply::of(status)).await;
         } else if is_begun(session) && session.req_header().version == Version::HTTP_11 {
             // What was written leaves before the end: a connection that ends without a byte looks as
             // if the request could be sent again. The framing tells that the answer is cut off.
             session.as_downstream_mut().shutdown().await;
         }
         let error_code = status.map_or(0, |status| status.as_u16());
-        FailToProxy { error_code, can_reuse_downstream: false }
+        FailToProxy { error_code, can_reuse_downstream: is_replaced }
     }
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut RequestContext) {
@@ -498,7 +523,7 @@ fn with_path(uri: &Uri, path: &str) -> Result<Uri> {
 /// Pingora keeps a second map for the case of names, so only its own methods may edit.
 macro_rules! fields {
     ($name:ident, $header:ident) => {
-        struct $name<'a>(&'a mut $header);
+        pub(super) struct $name<'a>(pub(super) &'a mut $header);
 
         impl Fields for $name<'_> {
             fn fields(&self) -> &HeaderMap {
@@ -530,5 +555,3 @@ const SWITCH_MILLIS_MAX: u64 = 3_600_000;
 const BAD_ANSWER: ErrorType = ErrorType::new("BadAnswer");
 /// Interim answers in front of one answer; then 502.
 const INTERIM_MAX: u8 = 10;
-/// Streams that share one connection to an Endpoint.
-const BACKEND_STREAMS_MAX: usize = 100;

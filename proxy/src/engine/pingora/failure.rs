@@ -35,6 +35,10 @@ pub(super) fn of_exchange(error: &Error, ctx: &RequestContext, rings: bool) -> O
     if rings {
         return Some(Failure::Timeout);
     }
+    // A Filter of ours has stopped it.
+    if let ErrorType::HTTPStatus(_) = error.etype() {
+        return None;
+    }
     match error.esource() {
         ErrorSource::Upstream => Some(of_backend(error)),
         // The connection stands for the Backend, which has not decided about the tunnel in time.
@@ -105,6 +109,9 @@ const WANTS: [Errno; 5] =
 pub(super) fn status_of(error: &Error, ctx: &mut RequestContext) -> Option<StatusCode> {
     if let Some(reason) = ctx.reason {
         return Some(reason.status());
+    }
+    if let ErrorType::HTTPStatus(code) = error.etype() {
+        return StatusCode::from_u16(*code).ok();
     }
     match error.esource() {
         ErrorSource::Downstream => of_client(error.etype()),
