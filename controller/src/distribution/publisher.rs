@@ -174,6 +174,7 @@ mod tests {
             balance: Default::default(),
             endpoints: EndpointSource::Discovered,
             addresses: AddressRule::Tenant,
+            proxy_protocol: None,
         });
         let parts = [AnyPart::Backend(id.clone(), backend)];
         (id, Snapshot::default().edited(parts, []).unwrap())

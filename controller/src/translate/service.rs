@@ -56,6 +56,7 @@ pub(crate) fn target(
         balance: Balance::default(),
         endpoints: EndpointSource::Discovered,
         addresses: address_rule(object.author),
+        proxy_protocol: None,
     };
     Target::usable(id, backend, Vec::new())
 }
@@ -104,6 +105,7 @@ fn external_name(
         balance: Balance::default(),
         endpoints: EndpointSource::Written(vec![endpoint]),
         addresses: address_rule(object.author),
+        proxy_protocol: None,
     };
     Target::usable(id, backend, Vec::new())
 }

@@ -149,6 +149,7 @@ fn context(ports: &[u16]) -> RequestContext {
         balance: Balance::RoundRobin,
         endpoints: EndpointSource::Discovered,
         addresses: AddressRule::Operator,
+        proxy_protocol: None,
     };
     RequestContext {
         started: Some((Instant::now(), std::time::SystemTime::now())),

@@ -54,10 +54,8 @@ fn parts(routes: &BTreeMap<u8, Wanted>) -> Vec<AnyPart> {
     let mut parts = Vec::new();
     for (number, host) in ["*", "**.example"].into_iter().enumerate() {
         let listener = Listener {
-            address: SocketAddr::from(([127, 0, 0, 1], 80)),
-            protocol: Protocol::Http,
             host: host.parse().unwrap(),
-            default_certificate: None,
+            ..Listener::new(SocketAddr::from(([127, 0, 0, 1], 80)), Protocol::Http)
         };
         parts.push(AnyPart::Listener(format!("l{number}").parse().unwrap(), Part::new(listener)));
     }
@@ -70,6 +68,7 @@ fn parts(routes: &BTreeMap<u8, Wanted>) -> Vec<AnyPart> {
             balance: Balance::RoundRobin,
             endpoints: EndpointSource::Discovered,
             addresses: AddressRule::Operator,
+            proxy_protocol: None,
         };
         parts.push(AnyPart::Backend(id.clone(), Part::new(backend)));
         let path = PATHS[wanted.path];

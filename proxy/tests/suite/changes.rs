@@ -115,6 +115,7 @@ fn written(address: &str, addresses: AddressRule) -> AnyPart {
         balance: Balance::RoundRobin,
         endpoints: EndpointSource::Written(vec![endpoint(address), endpoint("localhost")]),
         addresses,
+        proxy_protocol: None,
     };
     AnyPart::Backend(backend_id("web"), Part::new(value))
 }
