@@ -198,7 +198,8 @@ impl Listener {
 
 impl ListenerTls {
     fn has_suites(&self) -> bool {
-        self.suites.is_empty() || self.suites.iter().any(|suite| suite.version() >= self.version_min)
+        self.suites.is_empty()
+            || self.suites.iter().any(|suite| suite.version() >= self.version_min)
     }
 }
 

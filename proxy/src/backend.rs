@@ -3,6 +3,7 @@
 //! It outlives Tables and is shared by all Routes and all workers.
 
 pub(crate) mod balance;
+pub(crate) mod connect;
 pub(crate) mod resolve;
 pub(crate) mod tls;
 

@@ -24,7 +24,7 @@ pub(crate) enum Header {
 }
 
 /// The two ends of a connection as the balancer saw them.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) struct Told {
     /// Who connected.
     pub(crate) client: SocketAddr,

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::access_log::AccessLog;
 use crate::limits::Limits;
+use crate::listener::admission::Addresses;
 use crate::metrics::{Gauges, Metrics};
 use crate::table::Table;
 
@@ -26,6 +27,8 @@ pub(crate) struct Shared {
     pub(crate) fallback_certificate: Arc<CertifiedKey>,
     /// Open connections.
     pub(crate) connections: AtomicUsize,
+    /// Open connections by client.
+    pub(crate) addresses: Addresses,
     /// True once answers must say that the connection ends.
     pub(crate) leaving: watch::Sender<bool>,
     /// The same for whoever asks at each answer: it has no lock.

@@ -33,12 +33,15 @@ impl Snapshot {
                     are_all_routes_doubtful |= self.speaks_tls(id);
                     None
                 }
-                PartKey::Route(id) => self.routes.get(id).and_then(|part| self.misfit(part.value())),
+                PartKey::Route(id) => {
+                    self.routes.get(id).and_then(|part| self.misfit(part.value()))
+                }
                 PartKey::Policy(_) | PartKey::Certificate(_) => None,
             };
             fail(key, why)?;
         }
-        let are_any_passed_on = || self.listeners.iter().any(|(id, _)| self.passes_on(id).is_some());
+        let are_any_passed_on =
+            || self.listeners.iter().any(|(id, _)| self.passes_on(id).is_some());
         if are_all_routes_doubtful && are_any_passed_on() {
             for (id, part) in self.routes.iter() {
                 if let why @ Some(_) = self.misfit(part.value()) {

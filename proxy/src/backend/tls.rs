@@ -8,7 +8,8 @@ use kubeng_config::backend::Backend;
 ///
 /// The key of the engine's pool leaves out trust and protocol, so they are put in here.
 pub(crate) fn connection_key(backend: &Backend) -> u64 {
-    let Backend { protocol, tls, balance: _, endpoints: _, addresses: _, proxy_protocol: _ } = backend;
+    let Backend { protocol, tls, balance: _, endpoints: _, addresses: _, proxy_protocol: _ } =
+        backend;
     // The debug form names every field and every variant; it is read by nobody else.
     foldhash::fast::FixedState::default().hash_one(format!("{protocol:?} {tls:?}"))
 }

@@ -1,6 +1,7 @@
 //! The adapter to Pingora: the only place, with its folder, that names it. It decides nothing.
 
 mod app;
+mod connector;
 mod failure;
 mod io;
 

@@ -39,7 +39,10 @@ fn lines_of_version_1() {
     ] {
         check_v1(bad, Err(HeaderError::Line));
     }
-    assert_eq!(parse(&[b"PROXY UNKNOWN ".as_slice(), &[b'a'; 93]].concat()), Err(HeaderError::Line));
+    assert_eq!(
+        parse(&[b"PROXY UNKNOWN ".as_slice(), &[b'a'; 93]].concat()),
+        Err(HeaderError::Line)
+    );
     assert_eq!(parse(&[b"PROXY UNKNOWN ".as_slice(), &[b'a'; 92]].concat()), Ok(Header::Partial));
     for other in ["GET / HTTP/1.1\r\n", "proxy ", "PROXY\t", "\r\n\r\nGET"] {
         assert_eq!(parse(other.as_bytes()), Err(HeaderError::Signature), "{other:?}");
@@ -93,7 +96,8 @@ fn headers_of_version_2() {
     }
     check_v2(&v2(0x21, TCP4, &ENDS[..11]), Err(HeaderError::Extensions));
     check_v2(&v2(0x21, UNIX, &[0; 215]), Err(HeaderError::Extensions));
-    for (command, family) in [(0x11, TCP4), (0x22, TCP4), (0x21, 0x12), (0x21, 0x41), (0x21, 0x10)] {
+    for (command, family) in [(0x11, TCP4), (0x22, TCP4), (0x21, 0x12), (0x21, 0x41), (0x21, 0x10)]
+    {
         check_v2(&v2(command, family, &ENDS), Err(HeaderError::Kind));
     }
     check_v2(&v2(0x20, 0, &[0; BYTES_MAX - 16]), Ok(None));

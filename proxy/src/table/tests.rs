@@ -20,6 +20,7 @@ use super::*;
 use crate::backend::resolve::Answers;
 use crate::compile::{Compiler, KeyCache};
 use crate::metrics::Metrics;
+use crate::tls::config::TlsCache;
 
 const HOSTS: [&str; 4] = ["*", "a.example", "*.example", "**.example"];
 const PATHS: [&str; 4] = ["/", "/x", "/x/y", "/z"];
@@ -101,7 +102,14 @@ fn snapshot(routes: &BTreeMap<u8, Wanted>) -> Snapshot {
 fn compile(before: &Table, newer: &Snapshot, keys: &mut KeyCache, metrics: &Metrics) -> Table {
     let secrets = std::collections::HashMap::<SecretId, Secret>::new();
     let answers = Answers::new();
-    let mut compiler = Compiler { secrets: &secrets, keys, answers: &answers, metrics };
+    let mut compiler = Compiler {
+        secrets: &secrets,
+        keys,
+        answers: &answers,
+        metrics,
+        shared: &std::sync::Weak::new(),
+        tls: &mut TlsCache::default(),
+    };
     compiler.compile(before, &before.snapshot.delta_to(newer)).unwrap().table
 }
 

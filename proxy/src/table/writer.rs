@@ -8,7 +8,7 @@ use kubeng_config::canonical::Digest;
 use kubeng_config::certificate::Secret;
 use kubeng_config::delta::{AnyPart, Delta, PartKey};
 use kubeng_config::endpoint::EndpointSet;
-use kubeng_config::listener::Protocol;
+use kubeng_config::listener::Opening;
 use kubeng_config::name::{BackendId, SecretId};
 use kubeng_config::snapshot::Snapshot;
 use tokio::sync::watch;
@@ -19,6 +19,7 @@ use crate::compile::{Compiled, Compiler, KeyCache, Rejection};
 use crate::listener::{Sockets, Unbound};
 use crate::shared::Shared;
 use crate::table::Table;
+use crate::tls::config::TlsCache;
 
 /// Puts Tables in place. There is one for each replica.
 pub struct TableWriter {
@@ -26,6 +27,7 @@ pub struct TableWriter {
     /// The keys of all certificates that are served.
     secrets: HashMap<SecretId, Secret>,
     keys: KeyCache,
+    tls: TlsCache,
     sockets: Sockets,
     names: Names,
 }
@@ -47,7 +49,14 @@ pub struct Applied {
 
 impl TableWriter {
     pub(crate) fn new(shared: Arc<Shared>, sockets: Sockets, names: Names) -> Self {
-        Self { shared, secrets: HashMap::new(), keys: KeyCache::default(), sockets, names }
+        Self {
+            shared,
+            secrets: HashMap::new(),
+            keys: KeyCache::default(),
+            tls: TlsCache::default(),
+            sockets,
+            names,
+        }
     }
 
     /// Serves what `delta` leads to: compiles what it touches, puts the Endpoints of its Backends in
@@ -64,6 +73,8 @@ impl TableWriter {
             keys: &mut self.keys,
             answers: &answers,
             metrics: &self.shared.metrics,
+            shared: &Arc::downgrade(&self.shared),
+            tls: &mut self.tls,
         };
         let compiled = compiler.compile(&before, delta);
         // The resolver waits for it.
@@ -129,14 +140,9 @@ impl TableWriter {
     }
 
     fn become_like(&mut self, table: &Table) -> Vec<Unbound> {
-        let mut wanted = BTreeMap::<SocketAddr, Protocol>::new();
-        for (&address, listeners) in table.sockets.iter() {
-            // Of Listeners that disagree about their socket the first decides.
-            if let Some(first) = listeners.first() {
-                wanted.insert(address, first.protocol);
-            }
-        }
-        self.sockets.become_like(&wanted, &self.shared)
+        let wanted: BTreeMap<SocketAddr, Opening> =
+            table.sockets.iter().map(|(&address, socket)| (address, socket.opening)).collect();
+        self.sockets.become_like(&wanted)
     }
 
     /// Puts Endpoints in place, and tells the resolver which names there are.

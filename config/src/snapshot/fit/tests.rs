@@ -86,7 +86,11 @@ fn what_needs_requests_does_not_fit_where_connections_are_passed_on() {
     let at = |host: &str| vec![host.parse().unwrap()];
     for passes in ["tcp", "pass"] {
         check(&base, put_route(route(passes)), "");
-        check(&base, put_route(Route { filters: vec![headers.clone()], ..route(passes) }), "filter");
+        check(
+            &base,
+            put_route(Route { filters: vec![headers.clone()], ..route(passes) }),
+            "filter",
+        );
         check(&base, put_route(Route { action: Action::Answer, ..route(passes) }), "answer");
         let prefix = Match::of_path(PathMatch::Prefix("/".parse().unwrap()));
         check(&base, put_route(Route { matches: vec![prefix], ..route(passes) }), "match");

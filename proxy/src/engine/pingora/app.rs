@@ -15,12 +15,14 @@ use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
+use super::connector::Telling;
 use super::failure;
 use crate::access_log::AccessRecord;
 use crate::forward::{self, Failure, Next, Try};
 use crate::listener::connection::ConnFacts;
 use crate::metrics::WorkerMetrics;
 use crate::pipeline::{self, Begin};
+use crate::proxy_protocol::Told;
 use crate::reply::{self, Form, Reply, SERVER_NAME};
 use crate::request::{Fields, Incoming, RequestContext};
 use crate::shared::Shared;
@@ -75,7 +77,7 @@ impl App {
         session.write_response_body(bytes, true).await
     }
 
-    fn peer(&self, to: &Try) -> HttpPeer {
+    fn peer(&self, to: &Try, facts: Option<&ConnFacts>) -> HttpPeer {
         let limits = &self.shared.limits;
         let server_name = to.backend.spec.tls.as_ref().map(|tls| tls.server_name.as_str());
         // An empty name would switch verification off; the type of the name has no empty value.
@@ -97,6 +99,13 @@ impl App {
         if forward::is_http2(to.backend.spec.protocol) {
             options.set_http_version(2, 2);
             options.max_h2_streams = BACKEND_STREAMS_MAX;
+        }
+        if let (Some(version), Some(facts)) = (to.backend.spec.proxy_protocol, facts) {
+            let told = Told { client: facts.client, local: facts.local };
+            let telling = Telling::new(version, told, to.connect);
+            // Such a connection speaks for one client, so no other may use it.
+            peer.group_key ^= telling.key();
+            peer.options.custom_l4 = Some(Arc::new(telling));
         }
         peer
     }
@@ -195,7 +204,7 @@ impl ProxyHttp for App {
         ctx: &mut RequestContext,
     ) -> Result<Box<HttpPeer>> {
         match forward::choose(ctx, Instant::now(), self.since_start()) {
-            Ok(to) => Ok(Box::new(self.peer(&to))),
+            Ok(to) => Ok(Box::new(self.peer(&to, ctx.facts.as_deref()))),
             Err(status) => Err(Error::new(ErrorType::HTTPStatus(status.as_u16()))),
         }
     }
