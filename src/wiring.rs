@@ -163,12 +163,7 @@ async fn first_panic(tasks: &mut JoinSet<()>) -> tokio::task::JoinError {
 
 /// What translation is told.
 pub(crate) fn translate_settings(settings: &Settings) -> TranslateSettings {
-    let listener = |protocol, address| Listener {
-        address,
-        protocol,
-        host: HostMatch::Any,
-        default_certificate: None,
-    };
+    let listener = |protocol, address| Listener::new(address, protocol);
     let mut listeners = vec![(id("http"), listener(Protocol::Http, settings.http))];
     if let Some(https) = settings.https {
         listeners.push((id("https"), listener(Protocol::Https, https)));

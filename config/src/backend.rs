@@ -38,6 +38,19 @@ pub struct Backend {
     pub endpoints: EndpointSource,
     /// Which addresses it may have.
     pub addresses: AddressRule,
+    /// Tells its Endpoints the client's address by the PROXY protocol; absent: not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyVersion>,
+}
+
+/// A version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ProxyVersion {
+    /// Text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// What is spoken to Endpoints.

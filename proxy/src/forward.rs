@@ -12,6 +12,7 @@ use kubeng_config::backend::BackendProtocol;
 
 use crate::listener::connection::ConnFacts;
 use crate::request::Fields;
+use crate::tls::client::CLAIMS;
 
 /// Whether the protocol of a Backend is HTTP/2.
 pub(crate) fn is_http2(protocol: BackendProtocol) -> bool {
@@ -38,6 +39,9 @@ pub(crate) fn forwarding_headers(
     let is_trusted = trusted.is_some();
     remove_claims(to, is_trusted);
     to.remove(&PROXY);
+    if let Some(client) = facts.tls.as_ref().and_then(|tls| tls.client.as_ref()) {
+        client.tell(to);
+    }
     let proto = HeaderValue::from_static(if facts.tls.is_some() { "https" } else { "http" });
     let client = &facts.client_text;
     let element = forwarded_element(facts, host, &proto);
@@ -157,7 +161,13 @@ fn remove_claims(to: &mut impl Fields, is_trusted: bool) {
         }
         if text.contains('_') {
             let read = text.replace('_', "-");
-            return read.starts_with(X_FORWARDED) || read == X_REAL_IP.as_str();
+            return read.starts_with(X_FORWARDED)
+                || read.starts_with(CLAIMS)
+                || read == X_REAL_IP.as_str();
+        }
+        // Whoever said it: a handshake here is all that counts.
+        if text.starts_with(CLAIMS) {
+            return true;
         }
         !is_trusted && text.starts_with(X_FORWARDED) && !ALWAYS_SET.contains(*name)
     };

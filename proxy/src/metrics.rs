@@ -12,6 +12,7 @@ use http::StatusCode;
 use kubeng_config::name::ListenerId;
 
 use crate::listener::refusal::Rule;
+use crate::listener::turned_away::TurnedAway;
 use crate::reason::Reason;
 
 /// A number that only grows.
@@ -38,6 +39,7 @@ macro_rules! worker_counters {
             $($(#[$doc])* pub(crate) $field: Counter,)*
             refusals: [Counter; Rule::ALL.len()],
             failures: [Counter; Reason::ALL.len()],
+            turned_away: [Counter; TurnedAway::ALL.len()],
         }
 
         fn render_workers(workers: &[Arc<WorkerMetrics>], out: &mut String) {
@@ -52,9 +54,14 @@ macro_rules! worker_counters {
 worker_counters! {
     /// Connections taken.
     connections, "kubeng_connections_total", "Connections taken";
-    /// Connections closed at once because there were too many.
-    connections_refused, "kubeng_connections_refused_total",
-        "Connections closed at once because there were too many";
+    /// Connections that were passed on as they are.
+    tunnels, "kubeng_tunnels_total", "Connections passed on as they are";
+    /// Those that have ended.
+    tunnels_ended, "kubeng_tunnels_ended_total", "Connections passed on that have ended";
+    /// Bytes of clients that were passed on.
+    tunnel_bytes_in, "kubeng_tunnel_received_bytes_total", "Bytes from clients passed on";
+    /// Bytes of Endpoints that were passed on.
+    tunnel_bytes_out, "kubeng_tunnel_sent_bytes_total", "Bytes passed on to clients";
     /// TLS handshakes that ended well.
     handshakes, "kubeng_tls_handshakes_total", "TLS handshakes that ended well";
     /// TLS handshakes that failed, took too long, or were too many.
@@ -90,6 +97,13 @@ impl WorkerMetrics {
     /// Counts a request that broke `rule`.
     pub(crate) fn refused(&self, rule: Rule) {
         if let Some(counter) = self.refusals.get(rule as usize) {
+            counter.add(1);
+        }
+    }
+
+    /// Counts a connection that was closed without a word.
+    pub(crate) fn turned_away(&self, reason: TurnedAway) {
+        if let Some(counter) = self.turned_away.get(reason as usize) {
             counter.add(1);
         }
     }
@@ -167,10 +181,23 @@ impl Metrics {
         let name = "kubeng_access_records_dropped_total";
         simple(&mut out, name, "counter", help, access_records_dropped);
         render_workers(&self.workers, &mut out);
+        self.render_turned_away(&mut out);
         self.render_refusals(&mut out);
         self.render_failures(&mut out);
         self.render_listeners(&mut out);
         out
+    }
+
+    fn render_turned_away(&self, out: &mut String) {
+        let name = "kubeng_connections_refused_total";
+        family(out, name, "counter", "Connections closed without a word");
+        for &reason in TurnedAway::ALL {
+            let of_reason = |worker: &Arc<WorkerMetrics>| {
+                worker.turned_away.get(reason as usize).map_or(0, Counter::read)
+            };
+            let sum: u64 = self.workers.iter().map(of_reason).sum();
+            line(out, name, &format!("{{rule=\"{}\"}}", reason.name()), sum);
+        }
     }
 
     fn render_refusals(&self, out: &mut String) {

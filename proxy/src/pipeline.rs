@@ -86,6 +86,11 @@ pub(crate) fn begin(
         return Begin::Refuse(Rule::Path);
     };
     let host = authority.as_ref().and_then(|authority| authority.host.name());
+    if let Some(tls) = &facts.tls
+        && table.is_misdirected(facts.socket, tls, host.map(|host| host.as_str()))
+    {
+        return Begin::Refuse(Rule::Misdirected);
+    }
     let Some(listener) = table.listener(facts.socket, host.map(|host| host.as_str())) else {
         return StatusCode::NOT_FOUND.into();
     };
@@ -215,7 +220,7 @@ fn is_refused(method: &Method) -> bool {
 }
 
 /// Chooses among the targets of `route` by weight.
-fn target_of(table: &Table, route: &CompiledRoute, ctx: &mut RequestContext) -> Begin {
+pub(crate) fn target_of(table: &Table, route: &CompiledRoute, ctx: &mut RequestContext) -> Begin {
     let targets = match &route.route.action {
         Action::Forward(targets) => targets,
         Action::Answer => return StatusCode::INTERNAL_SERVER_ERROR.into(),

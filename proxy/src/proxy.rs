@@ -19,6 +19,7 @@ use crate::engine::pingora::Pingora;
 use crate::filter::basic_auth::Passwords;
 use crate::limits::Limits;
 use crate::listener::accept::Worker;
+use crate::listener::admission::Addresses;
 use crate::listener::{Command, Sockets};
 use crate::metrics::Metrics;
 use crate::shared::Shared;
@@ -145,6 +146,7 @@ impl Proxy {
             access_log,
             fallback_certificate: tls::fallback_certificate().map_err(StartError::Tls)?,
             connections: AtomicUsize::new(0),
+            addresses: Addresses::default(),
             leaving: watch::Sender::new(false),
             is_leaving: AtomicBool::new(false),
             stopping: watch::Sender::new(false),

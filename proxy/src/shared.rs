@@ -14,6 +14,7 @@ use crate::backend::choice::Setting;
 use crate::backend::sticky::StickyKey;
 use crate::filter::basic_auth::Passwords;
 use crate::limits::Limits;
+use crate::listener::admission::Addresses;
 use crate::metrics::{Gauges, Metrics};
 use crate::table::Table;
 
@@ -29,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) fallback_certificate: Arc<CertifiedKey>,
     /// Open connections.
     pub(crate) connections: AtomicUsize,
+    /// Open connections by client.
+    pub(crate) addresses: Addresses,
     /// True once answers must say that the connection ends.
     pub(crate) leaving: watch::Sender<bool>,
     /// The same for whoever asks at each answer: it has no lock.

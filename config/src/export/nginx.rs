@@ -87,9 +87,11 @@ fn server(
     locations: &[Location<'_>],
     provenance_of: &dyn Fn(&RouteId) -> Option<Provenance>,
 ) {
-    let tls = match listener.protocol {
-        Protocol::Http => "",
-        Protocol::Https => " ssl",
+    let (tls, note) = match listener.protocol {
+        Protocol::Http => ("", ""),
+        Protocol::Https => (" ssl", ""),
+        Protocol::Tcp => ("", " # of a stream block"),
+        Protocol::TlsPassthrough => ("", " # of a stream block with ssl_preread on"),
     };
     let name = match host {
         HostMatch::Any => "_".to_owned(),
@@ -98,7 +100,7 @@ fn server(
         }
     };
     let _ = writeln!(out, "\nserver {{ # listener {id}");
-    let _ = writeln!(out, "    listen {}{tls};", listener.address);
+    let _ = writeln!(out, "    listen {}{tls};{note}", listener.address);
     let _ = writeln!(out, "    server_name {name};");
     let key = crate::certificate::ServerNameId { listener: id.clone(), host: host.clone() };
     if let Some(part) = snapshot.server_names().get(&key) {

@@ -176,6 +176,7 @@ mod tests {
             resilience: None,
             endpoints: EndpointSource::Discovered,
             addresses: AddressRule::Tenant,
+            proxy_protocol: None,
         });
         let parts = [AnyPart::Backend(id.clone(), backend)];
         (id, Snapshot::default().edited(parts, []).unwrap())

@@ -58,6 +58,7 @@ pub(crate) fn target(
         resilience: None,
         endpoints: EndpointSource::Discovered,
         addresses: address_rule(object.author),
+        proxy_protocol: None,
     };
     Target::usable(id, backend, Vec::new())
 }
@@ -108,6 +109,7 @@ fn external_name(
         resilience: None,
         endpoints: EndpointSource::Written(vec![endpoint]),
         addresses: address_rule(object.author),
+        proxy_protocol: None,
     };
     Target::usable(id, backend, Vec::new())
 }

@@ -49,6 +49,7 @@ pub(crate) fn target(object: &Object, upstream: &Upstream, id: &BackendId) -> Ta
         resilience: None,
         endpoints: EndpointSource::Written(endpoints),
         addresses: address_rule(object.author),
+        proxy_protocol: None,
     };
     Target::usable(id, backend, problems)
 }

@@ -335,6 +335,7 @@ mod tests {
             resilience: None,
             endpoints: EndpointSource::Written(endpoints.collect()),
             addresses,
+            proxy_protocol: None,
         };
         let named = Named { spec: Arc::new(spec), state: Arc::downgrade(state) };
         AllNamed::from([("Service/test/web:80".parse().unwrap(), named)])

@@ -107,6 +107,7 @@ pub(crate) fn connection_key(backend: &Backend) -> u64 {
         resilience: _,
         endpoints: _,
         addresses: _,
+        proxy_protocol: _,
     } = backend;
     // The written form holds every field and every byte of what is trusted.
     let written = serde_json::to_string(&(protocol, tls)).unwrap_or_default();
@@ -136,6 +137,7 @@ mod tests {
             resilience: None,
             endpoints: EndpointSource::Discovered,
             addresses: AddressRule::Operator,
+            proxy_protocol: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod answer;
 mod app;
+mod connector;
 mod errand;
 mod failure;
 mod io;

@@ -16,11 +16,13 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use http::HeaderValue;
 use ipnet::IpNet;
+use kubeng_config::canonical::Digest;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::alarm::Alarm;
 use super::transport::Transport;
+use crate::tls::client::ClientCertificate;
 
 /// What is known about a connection from the moment it was taken.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub(crate) struct ConnFacts {
     pub(crate) client_text: HeaderValue,
     /// The proxies whose word about other clients counts; present when `client` is one of them.
     pub(crate) trusted_proxies: Option<Arc<[IpNet]>>,
+    /// What was connected to, as a balancer in front saw it where one tells.
+    pub(crate) local: SocketAddr,
     /// The port that was connected to.
     pub(crate) local_port: u16,
     /// `local_port` as text, for headers.
@@ -57,6 +61,7 @@ impl ConnFacts {
             client: SocketAddr::from(([192, 0, 2, 7], 5000)),
             client_text: HeaderValue::from_static("192.0.2.7"),
             trusted_proxies: None,
+            local: SocketAddr::from(([127, 0, 0, 1], local_port)),
             local_port,
             port_text: HeaderValue::from(local_port),
             tls: None,
@@ -70,12 +75,12 @@ impl ConnFacts {
 /// What the TLS handshake of a connection told.
 #[derive(Debug)]
 pub(crate) struct TlsFacts {
-    /// The name that the client asked for.
-    #[expect(
-        dead_code,
-        reason = "goes when names have client certificate policies, which answer 421"
-    )]
+    /// The name that the client asked for, as hosts are compared.
     pub(crate) server_name: Option<Box<str>>,
+    /// What was asked of the client: the digest of its policy.
+    pub(crate) policy: Option<Digest>,
+    /// The certificate of the client, if it has one; it was verified.
+    pub(crate) client: Option<Box<ClientCertificate>>,
 }
 
 /// What of the body of the current request is still to come.

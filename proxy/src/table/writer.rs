@@ -9,7 +9,7 @@ use kubeng_config::certificate::Secret;
 use kubeng_config::delta::{AnyPart, Delta, PartKey};
 use kubeng_config::endpoint::EndpointSet;
 use kubeng_config::filter::Filter;
-use kubeng_config::listener::Protocol;
+use kubeng_config::listener::Opening;
 use kubeng_config::name::{BackendId, RouteId, SecretId};
 use kubeng_config::snapshot::Snapshot;
 use tokio::sync::watch;
@@ -21,6 +21,7 @@ use crate::filter::state::Memory;
 use crate::listener::{Sockets, Unbound};
 use crate::shared::Shared;
 use crate::table::Table;
+use crate::tls::config::TlsCache;
 
 /// Puts Tables in place. There is one for each replica.
 pub struct TableWriter {
@@ -29,6 +30,7 @@ pub struct TableWriter {
     secrets: HashMap<SecretId, Secret>,
     keys: KeyCache,
     memory: Memory,
+    tls: TlsCache,
     sockets: Sockets,
     names: Names,
 }
@@ -55,6 +57,7 @@ impl TableWriter {
             secrets: HashMap::new(),
             keys: KeyCache::default(),
             memory: Memory::default(),
+            tls: TlsCache::default(),
             sockets,
             names,
         }
@@ -75,6 +78,8 @@ impl TableWriter {
             memory: &mut self.memory,
             answers: &answers,
             metrics: &self.shared.metrics,
+            shared: &Arc::downgrade(&self.shared),
+            tls: &mut self.tls,
         };
         let compiled = compiler.compile(&before, delta);
         // The resolver waits for it.
@@ -140,14 +145,9 @@ impl TableWriter {
     }
 
     fn become_like(&mut self, table: &Table) -> Vec<Unbound> {
-        let mut wanted = BTreeMap::<SocketAddr, Protocol>::new();
-        for (&address, listeners) in table.sockets.iter() {
-            // Of Listeners that disagree about their socket the first decides.
-            if let Some(first) = listeners.first() {
-                wanted.insert(address, first.protocol);
-            }
-        }
-        self.sockets.become_like(&wanted, &self.shared)
+        let wanted: BTreeMap<SocketAddr, Opening> =
+            table.sockets.iter().map(|(&address, socket)| (address, socket.opening)).collect();
+        self.sockets.become_like(&wanted)
     }
 
     /// Puts Endpoints in place, and tells the resolver which names there are.

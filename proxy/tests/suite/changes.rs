@@ -117,6 +117,7 @@ fn written(address: &str, addresses: AddressRule) -> AnyPart {
         resilience: None,
         endpoints: EndpointSource::Written(vec![endpoint(address), endpoint("localhost")]),
         addresses,
+        proxy_protocol: None,
     };
     AnyPart::Backend(backend_id("web"), Part::new(value))
 }

@@ -27,6 +27,7 @@ fn backend(balance: Balance, endpoints: &[(u16, u16)]) -> CompiledBackend {
         resilience: None,
         endpoints: EndpointSource::Discovered,
         addresses: AddressRule::Operator,
+        proxy_protocol: None,
     };
     let id = "Service/test/web:80".parse().unwrap();
     CompiledBackend {

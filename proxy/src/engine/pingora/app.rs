@@ -175,7 +175,7 @@ impl ProxyHttp for App {
             tokio::time::sleep(pause).await;
         }
         match tries::choose(ctx, Instant::now(), self.shared.setting()) {
-            Ok(to) => Ok(Box::new(peer(&self.shared.limits, &to))),
+            Ok(to) => Ok(Box::new(peer(&self.shared.limits, &to, ctx.facts.as_deref()))),
             Err(reason) => {
                 ctx.reason = Some(reason);
                 Err(Error::new(ErrorType::HTTPStatus(reason.status().as_u16())))

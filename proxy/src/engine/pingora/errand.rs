@@ -93,7 +93,7 @@ impl Errands {
                 read: errand.timeout,
                 write: errand.timeout,
             };
-            let peer = peer(&self.shared.limits, &to);
+            let peer = peer(&self.shared.limits, &to, None);
             let (mut session, is_reused) = match self.connector.get_http_session(&peer).await {
                 Ok(session) => session,
                 Err(_) => {

@@ -4,8 +4,8 @@ use std::io;
 
 use http::StatusCode;
 use pingora_error::{Error, ErrorSource, ErrorType};
-use rustix::io::Errno;
 
+use crate::backend::connect::is_want;
 use crate::forward::tries::Failure;
 use crate::reason::Reason;
 use crate::request::RequestContext;
@@ -92,18 +92,14 @@ fn is_local(error: &Error) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error.root_cause());
     while let Some(error) = cause {
         if let Some(error) = error.downcast_ref::<io::Error>()
-            && let Some(error) = Errno::from_io_error(error)
+            && error.raw_os_error().is_some()
         {
-            return WANTS.contains(&error);
+            return is_want(error);
         }
         cause = error.source();
     }
     false
 }
-
-/// No descriptors, no ports, no memory.
-const WANTS: [Errno; 5] =
-    [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM];
 
 /// The status of the answer to a request that could not be forwarded; None when nobody would read it.
 pub(super) fn status_of(error: &Error, ctx: &mut RequestContext) -> Option<StatusCode> {
@@ -138,6 +134,8 @@ fn of_client(kind: &ErrorType) -> Option<StatusCode> {
 
 #[cfg(test)]
 mod tests {
+    use rustix::io::Errno;
+
     use super::*;
 
     #[track_caller]

@@ -1,14 +1,19 @@
 //! An Endpoint as the engine wants to see it.
 
+use std::sync::Arc;
+
 use pingora_core::upstreams::peer::HttpPeer;
 
+use super::connector::Telling;
 use super::tls;
 use crate::forward;
 use crate::forward::tries::Try;
 use crate::limits::Limits;
+use crate::listener::connection::ConnFacts;
+use crate::proxy_protocol::Told;
 
 /// Where one try goes, with all its time limits.
-pub(super) fn peer(limits: &Limits, to: &Try) -> HttpPeer {
+pub(super) fn peer(limits: &Limits, to: &Try, facts: Option<&ConnFacts>) -> HttpPeer {
     let server_name = to.backend.spec.tls.as_ref().map(|tls| tls.server_name.as_str());
     // An empty name would switch verification off; the type of the name has no empty value.
     let mut peer = HttpPeer::new(
@@ -30,6 +35,13 @@ pub(super) fn peer(limits: &Limits, to: &Try) -> HttpPeer {
     if forward::is_http2(to.backend.spec.protocol) {
         options.set_http_version(2, 2);
         options.max_h2_streams = BACKEND_STREAMS_MAX;
+    }
+    if let (Some(version), Some(facts)) = (to.backend.spec.proxy_protocol, facts) {
+        let told = Told { client: facts.client, local: facts.local };
+        let telling = Telling::new(version, told, to.connect);
+        // Such a connection speaks for one client, so no other may use it.
+        peer.group_key ^= telling.key();
+        peer.options.custom_l4 = Some(Arc::new(telling));
     }
     peer
 }

@@ -21,6 +21,7 @@ fn context(ports: &[u16]) -> RequestContext {
         resilience: None,
         endpoints: EndpointSource::Discovered,
         addresses: AddressRule::Operator,
+        proxy_protocol: None,
     };
     let id = "Service/test/web:80".parse().unwrap();
     RequestContext {
