@@ -17,6 +17,7 @@ mod limits;
 mod listener;
 mod metrics;
 mod nominated;
+mod over;
 mod pass_on;
 mod pipeline;
 mod proxy;

@@ -15,7 +15,7 @@ use crate::access_log::AccessLog;
 use crate::backend::resolve::{self, AllNamed, Answers};
 use crate::backend::sticky::StickyKey;
 use crate::drain::Drained;
-use crate::engine::pingora::Pingora;
+use crate::engine::direct::Direct;
 use crate::filter::basic_auth::Passwords;
 use crate::limits::Limits;
 use crate::listener::accept::Worker;
@@ -232,7 +232,7 @@ fn start_worker(
         // The pool of the engine belongs to this runtime.
         let cut = runtime.block_on(async {
             let metrics = shared.metrics.workers.get(number).cloned().unwrap_or_default();
-            let engine = Pingora::new(&shared, number);
+            let engine = Direct::new(&shared, number);
             // Counted at the other end, until the last worker has told or failed.
             let _ = ready.send(());
             drop(ready);

@@ -16,6 +16,7 @@ use crate::filter::request_id::RequestId;
 use crate::filter::{body_limit, concurrency_limit, cors, mirror};
 use crate::listener::connection::ConnFacts;
 use crate::metrics::ListenerMetrics;
+use crate::pipeline::Begin;
 use crate::reason::Reason;
 use crate::reply::Form;
 use crate::table::CompiledRoute;
@@ -89,6 +90,8 @@ pub(crate) struct RequestContext {
     pub(crate) reason: Option<Reason>,
     /// The status that the client got.
     pub(crate) answered: Option<StatusCode>,
+    /// What the pipeline has said, until the engine that carries the request asks.
+    pub(crate) begun: Option<Begin>,
     /// What Filters noted; absent for most requests.
     pub(crate) extra: Option<Box<Extra>>,
 }

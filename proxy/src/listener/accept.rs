@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -50,12 +50,17 @@ impl<E: Engine> Worker<E> {
         let mut open = HashMap::<SocketAddr, CancellationToken>::new();
         let loops = TaskTracker::new();
         let mut stopping = self.shared.stopping.subscribe();
+        let mut tidying = interval(TIDIED_EVERY);
         loop {
             let command = tokio::select! {
                 biased;
                 // Before the end: a socket that still waits here may have connections.
                 command = commands.recv() => command,
                 _ = stopping.wait_for(|stopping| *stopping) => break,
+                _ = tidying.tick() => {
+                    self.engine.tidy();
+                    continue;
+                }
             };
             let Some(command) = command else { break };
             match command {
@@ -143,3 +148,5 @@ fn is_exhausted(error: &io::Error) -> bool {
 
 /// The pause when descriptors or memory have run out.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How often the engine lets go of what nobody needs.
+const TIDIED_EVERY: Duration = Duration::from_secs(5);
