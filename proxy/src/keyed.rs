@@ -41,7 +41,12 @@ impl<V: Spare + Clone> Keyed<V> {
 
     /// Works on the value of a key, which is `fresh` where there is none. None when every place is
     /// taken by what cannot be spared.
-    pub(crate) fn with<R>(&self, number: u64, fresh: V, work: impl FnOnce(&mut V) -> R) -> Option<R> {
+    pub(crate) fn with<R>(
+        &self,
+        number: u64,
+        fresh: V,
+        work: impl FnOnce(&mut V) -> R,
+    ) -> Option<R> {
         self.locked(number, |set| {
             let place = set
                 .iter()

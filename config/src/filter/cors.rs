@@ -175,7 +175,8 @@ mod tests {
 
     #[test]
     fn what_is_no_origin_is_refused() {
-        for text in ["", "a.example", "https://", "https://a/b", "https://*", "1x://a", "https://a b"]
+        for text in
+            ["", "a.example", "https://", "https://a/b", "https://*", "1x://a", "https://a b"]
         {
             assert!(text.parse::<OriginMatch>().is_err(), "{text:?}");
         }

@@ -9,6 +9,8 @@ use crate::bounded::{AtMost, Between, TextAtMost};
 use crate::name::BackendId;
 
 /// Answers errors, those of Backends and our own, with pages of the Route.
+///
+/// On HTTP/1 the connection of the client ends behind a page for an error of a Backend.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ErrorPages {

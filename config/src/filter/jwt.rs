@@ -161,8 +161,8 @@ impl TryFrom<Octets> for RsaModulus {
     fn try_from(octets: Octets) -> Result<Self, String> {
         let first = octets.0.iter().take_while(|&&byte| byte == 0).count();
         let number = octets.0.get(first..).unwrap_or_default();
-        let bits = number.len() * 8
-            - number.first().map_or(0, |byte| byte.leading_zeros() as usize);
+        let bits =
+            number.len() * 8 - number.first().map_or(0, |byte| byte.leading_zeros() as usize);
         if (2048..=8192).contains(&bits) {
             Ok(Self(Octets(number.into())))
         } else {

@@ -219,9 +219,8 @@ mod tests {
 
     #[test]
     fn a_substitution_names_only_groups_that_exist() {
-        let error = |substitution| {
-            RegexRewrite::new("/(a)".parse().unwrap(), substitution).unwrap_err()
-        };
+        let error =
+            |substitution| RegexRewrite::new("/(a)".parse().unwrap(), substitution).unwrap_err();
         assert_eq!(error("/$2"), SubstitutionError::NoGroup(2));
         assert_eq!(error("/$x"), SubstitutionError::Dollar("/$x".into()));
         assert_eq!(error("/$"), SubstitutionError::Dollar("/$".into()));

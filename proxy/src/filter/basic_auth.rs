@@ -203,12 +203,7 @@ pub(crate) fn on_request(
 }
 
 /// Goes on with what became of the attempt.
-pub(crate) fn resume(
-    auth: &BasicAuth,
-    told: Told,
-    target: &Target<'_>,
-    extra: &mut Extra,
-) -> Step {
+pub(crate) fn resume(auth: &BasicAuth, told: Told, target: &Target<'_>, extra: &mut Extra) -> Step {
     let Told::Password(checked) = told else {
         return Step::status(StatusCode::INTERNAL_SERVER_ERROR);
     };
@@ -338,8 +333,7 @@ mod tests {
         let users = users("");
         let check = |headers: &[(&'static str, &str)], users: Option<&Arc<Users>>, status| {
             let asked = AskedFor::new(headers);
-            let step =
-                asked.with(|target| on_request(&auth, users, target, &mut Extra::default()));
+            let step = asked.with(|target| on_request(&auth, users, target, &mut Extra::default()));
             let Step::Reply(reply) = step else { panic!("{headers:?}") };
             assert_eq!(reply.status.as_u16(), status, "{headers:?}");
         };

@@ -39,9 +39,7 @@ impl std::fmt::Debug for Encoder {
 impl Encoder {
     fn new(coding: Coding, level: u32) -> io::Result<Self> {
         Ok(match coding {
-            Coding::Gzip => {
-                Self::Gzip(GzEncoder::new(Vec::new(), flate2::Compression::new(level)))
-            }
+            Coding::Gzip => Self::Gzip(GzEncoder::new(Vec::new(), flate2::Compression::new(level))),
             Coding::Br => {
                 let window = 19;
                 let inner = brotli::CompressorWriter::new(Vec::new(), 4096, level, window);
@@ -149,9 +147,9 @@ fn is_of_type(compression: &Compression, headers: &HeaderMap) -> bool {
     let kind = kind.and_then(|kind| kind.split(';').next()).unwrap_or_default().trim();
     !kind.is_empty()
         && compression.types.iter().any(|one| match one.as_str().strip_suffix("/*") {
-            Some(group) => kind
-                .split_once('/')
-                .is_some_and(|(of_kind, _)| of_kind.eq_ignore_ascii_case(group)),
+            Some(group) => {
+                kind.split_once('/').is_some_and(|(of_kind, _)| of_kind.eq_ignore_ascii_case(group))
+            }
             None => one.as_str().eq_ignore_ascii_case(kind),
         })
 }
@@ -241,11 +239,14 @@ mod tests {
         }
         let mut request = HeaderMap::new();
         request.insert(header::ACCEPT_ENCODING, "br".parse().unwrap());
-        let asking =
-            Asking { method: &Method::GET, version: Version::HTTP_11, headers: &request };
+        let asking = Asking { method: &Method::GET, version: Version::HTTP_11, headers: &request };
         let status = StatusCode::from_u16(status).unwrap();
         let encoder = on_response(&Compression::default(), asking, status, &mut headers);
-        assert_eq!(encoder.is_some(), headers.contains_key("content-encoding") && expected.iter().any(|line| line.contains("br")));
+        assert_eq!(
+            encoder.is_some(),
+            headers.contains_key("content-encoding")
+                && expected.iter().any(|line| line.contains("br"))
+        );
         assert_eq!(fields(&headers), expected);
     }
 
@@ -256,17 +257,19 @@ mod tests {
         check_answer(
             200,
             &[html, ("content-length", "5000"), ("etag", "\"a\""), ("vary", "Origin")],
-            &["content-encoding: br", kind, "etag: W/\"a\"", "vary: Origin", "vary: Accept-Encoding"],
+            &[
+                "content-encoding: br",
+                kind,
+                "etag: W/\"a\"",
+                "vary: Origin",
+                "vary: Accept-Encoding",
+            ],
         );
         check_answer(404, &[html], &["content-encoding: br", kind, "vary: Accept-Encoding"]);
         check_answer(200, &[html, ("content-length", "9")], &["content-length: 9", kind]);
         check_answer(206, &[html], &[kind]);
         check_answer(304, &[html], &[kind]);
-        check_answer(
-            200,
-            &[html, ("content-encoding", "gzip")],
-            &["content-encoding: gzip", kind],
-        );
+        check_answer(200, &[html, ("content-encoding", "gzip")], &["content-encoding: gzip", kind]);
         check_answer(
             200,
             &[html, ("cache-control", "max-age=1, No-Transform")],

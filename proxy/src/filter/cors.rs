@@ -24,15 +24,14 @@ pub(crate) struct Answer {
 /// Answers a preflight request; notes what other answers have to say.
 pub(crate) fn on_request(cors: &Cors, target: &Target<'_>, extra: &mut Extra) -> Step {
     let origin = target.headers.get(header::ORIGIN);
-    let is_any = cors.allow_origins.iter().any(|origin| *origin == OriginMatch::Any);
+    let is_any = cors.allow_origins.contains(&OriginMatch::Any);
     let allowed = origin.filter(|origin| {
         let origin = origin.to_str().unwrap_or_default();
         !origin.is_empty() && cors.allow_origins.iter().any(|one| one.accepts(origin))
     });
     let is_same_for_all = is_any && !cors.allow_credentials;
-    let echoed = allowed.map(|origin| {
-        if is_same_for_all { HeaderValue::from_static("*") } else { origin.clone() }
-    });
+    let echoed = allowed
+        .map(|origin| if is_same_for_all { HeaderValue::from_static("*") } else { origin.clone() });
     let asked = target.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD);
     let is_preflight = *target.method == Method::OPTIONS && origin.is_some();
     let answer = Answer {
@@ -60,14 +59,8 @@ fn preflight(cors: &Cors, asked: &HeaderValue, target: &Target<'_>, reply: &mut 
     };
     let asked_headers = target.headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS);
     let fields = [
-        (
-            header::ACCESS_CONTROL_ALLOW_METHODS,
-            or_asked(names(&cors.allow_methods), Some(asked)),
-        ),
-        (
-            header::ACCESS_CONTROL_ALLOW_HEADERS,
-            or_asked(names(&cors.allow_headers), asked_headers),
-        ),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, or_asked(names(&cors.allow_methods), Some(asked))),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, or_asked(names(&cors.allow_headers), asked_headers)),
         (header::ACCESS_CONTROL_MAX_AGE, Some(HeaderValue::from(cors.max_age_seconds.get()))),
     ];
     for (name, value) in fields {

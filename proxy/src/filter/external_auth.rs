@@ -163,7 +163,9 @@ mod tests {
     use super::*;
 
     fn auth(more: &str) -> ExternalAuth {
-        let text = format!(r#"{{"backend":"Service/a/b:80","path":"/check","copyHeaders":["x-user"]{more}}}"#);
+        let text = format!(
+            r#"{{"backend":"Service/a/b:80","path":"/check","copyHeaders":["x-user"]{more}}}"#
+        );
         serde_json::from_str(&text).unwrap()
     }
 

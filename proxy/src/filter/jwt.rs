@@ -11,6 +11,7 @@ use http::header::{self, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use kubeng_config::certificate::Secret;
 use kubeng_config::filter::jwt::{ClaimToHeader, Jwk, Jwt, JwtAlgorithm, JwtKeys, PublicKey};
+use kubeng_config::request::cookie;
 use ring::{hmac, signature};
 use serde_json::{Map, Value};
 
@@ -45,8 +46,14 @@ pub(crate) fn on_request(
     let now = at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let claims = token(jwt, target.headers)
         .ok_or(Refusal::None)
-        .and_then(|token| claims(jwt, secret, token).filter(|claims| is_valid(jwt, claims, now)).ok_or(Refusal::Invalid))
-        .and_then(|claims| if has_required(jwt, &claims) { Ok(claims) } else { Err(Refusal::Lacking) });
+        .and_then(|token| {
+            claims(jwt, secret, token)
+                .filter(|claims| is_valid(jwt, claims, now))
+                .ok_or(Refusal::Invalid)
+        })
+        .and_then(
+            |claims| if has_required(jwt, &claims) { Ok(claims) } else { Err(Refusal::Lacking) },
+        );
     match claims {
         Ok(claims) => {
             tell(&jwt.claims_to_headers, &claims, extra);
@@ -79,7 +86,7 @@ fn token<'a>(jwt: &Jwt, headers: &'a HeaderMap) -> Option<&'a str> {
     };
     let of_cookie = || {
         let name = jwt.cookie.as_ref()?.as_str();
-        crate::filter::cookie(headers, name)
+        cookie(headers, name)
     };
     bearer.or_else(of_cookie).filter(|token| token.len() <= TOKEN_BYTES_MAX)
 }

@@ -157,8 +157,7 @@ mod tests {
 
     #[test]
     fn tokens_come_back_at_a_steady_rate() {
-        let buckets =
-            buckets(r#"{"key":"clientAddress","requests":2,"perSeconds":1,"burst":3}"#);
+        let buckets = buckets(r#"{"key":"clientAddress","requests":2,"perSeconds":1,"burst":3}"#);
         let at = |millis| buckets.began + Duration::from_millis(millis);
         for _ in 0..3 {
             assert_eq!(buckets.take(&client(1), at(0)), Ok(()));
@@ -176,9 +175,8 @@ mod tests {
 
     #[test]
     fn replicas_share_the_limit_out() {
-        let buckets = buckets(
-            r#"{"key":"route","requests":10,"perSeconds":1,"burst":10,"replicas":5}"#,
-        );
+        let buckets =
+            buckets(r#"{"key":"route","requests":10,"perSeconds":1,"burst":10,"replicas":5}"#);
         let at = |millis| buckets.began + Duration::from_millis(millis);
         for _ in 0..2 {
             assert_eq!(buckets.take(&Key::Route, at(0)), Ok(()));

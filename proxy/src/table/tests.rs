@@ -17,9 +17,9 @@ use kubeng_config::route::{Action, Attachment, Rank, Target, TargetAction};
 use proptest::prelude::*;
 
 use super::*;
-use crate::filter::state::Memory;
 use crate::backend::resolve::Answers;
 use crate::compile::{Compiler, KeyCache};
+use crate::filter::state::Memory;
 use crate::metrics::Metrics;
 
 const HOSTS: [&str; 4] = ["*", "a.example", "*.example", "**.example"];

@@ -14,7 +14,10 @@ use crate::support::*;
 
 /// Filters as they are exported.
 pub(crate) fn filters(texts: &[&str]) -> Vec<Filter> {
-    texts.iter().map(|text| serde_json::from_str(text).unwrap_or_else(|e| panic!("{text}: {e}"))).collect()
+    texts
+        .iter()
+        .map(|text| serde_json::from_str(text).unwrap_or_else(|e| panic!("{text}: {e}")))
+        .collect()
 }
 
 /// A replica that serves everything from a Backend that tells what it got.
@@ -248,7 +251,10 @@ async fn no_answer_names_the_engine() {
         "GET / HTTP/1.1\r\nHost: a\r\nX: \u{7f}\r\n\r\n",
     ] {
         let text = talk(replica.http, request.as_bytes()).await;
-        assert!(text.starts_with("HTTP/1.1 4") || text.starts_with("HTTP/1.1 5"), "{request}{text}");
+        assert!(
+            text.starts_with("HTTP/1.1 4") || text.starts_with("HTTP/1.1 5"),
+            "{request}{text}"
+        );
         assert!(text.contains("Server: kubeng\r\n"), "{request}{text}");
         assert!(!text.to_ascii_lowercase().contains("pingora"), "{request}{text}");
     }
@@ -260,13 +266,55 @@ async fn methods_that_the_gate_refuses_are_refused_on_http2_too() {
     let tcp = TcpStream::connect(replica.http).await.unwrap();
     let (mut client, connection) = h2::client::handshake(tcp).await.unwrap();
     spawn(async move { drop(connection.await) });
-    for (method, uri) in
-        [("TRACE", "http://a/"), ("TRACK", "http://a/"), ("CONNECT", "a:80")]
-    {
+    for (method, uri) in [("TRACE", "http://a/"), ("TRACK", "http://a/"), ("CONNECT", "a:80")] {
         let request = hyper::Request::builder().method(method).uri(uri).body(()).unwrap();
         let (response, _) = client.send_request(request, true).unwrap();
         let response = response.await.unwrap();
         assert_eq!(response.status(), 405, "{method}");
         assert_eq!(response.headers()["server"], "kubeng", "{method}");
+    }
+}
+
+#[tokio::test]
+async fn a_canary_is_chosen_by_header_or_by_cookie() {
+    use kubeng_config::delta::AnyPart;
+    use kubeng_config::matching::{CookieMatch, HeaderMatch, HostMatch, TextMatch};
+    use kubeng_config::part::Part;
+    use kubeng_config::route::Action;
+
+    let mut replica = Replica::start();
+    let plain = |name: &str, to_name: &str| {
+        route(name, HostMatch::Any, "/", vec![], Action::Forward(vec![to(to_name)]))
+    };
+    let canary = |name: &str, change: &dyn Fn(&mut kubeng_config::matching::Match)| {
+        let AnyPart::Route(id, part) = plain(name, "canary") else { panic!("a route") };
+        let mut value = (**part.value()).clone();
+        value.matches.iter_mut().for_each(change);
+        AnyPart::Route(id, Part::new(value))
+    };
+    let exact = |text: &str| TextMatch::Exact(text.into());
+    let by_header = HeaderMatch { name: "x-canary".parse().unwrap(), value: exact("always") };
+    let by_cookie = CookieMatch { name: "canary".into(), value: exact("always") };
+    let parts = [
+        backend("web", BackendProtocol::Http1),
+        backend("canary", BackendProtocol::Http1),
+        plain("stable", "web"),
+        canary("header", &|wanted| wanted.headers.push(by_header.clone())),
+        canary("cookie", &|wanted| wanted.cookies.push(by_cookie.clone())),
+    ];
+    let endpoints = [
+        (backend_id("web"), endpoint_set(&[serve_text("stable").await])),
+        (backend_id("canary"), endpoint_set(&[serve_text("canary").await])),
+    ];
+    replica.change_with(parts, [], endpoints, []);
+    for (line, expected) in [
+        ("X: y", "stable"),
+        ("X-Canary: always", "canary"),
+        ("X-Canary: never", "stable"),
+        ("Cookie: a=b; canary=always", "canary"),
+        ("Cookie: canary=never; canary=always", "stable"),
+        ("Cookie: xcanary=always", "stable"),
+    ] {
+        assert_eq!(ask(&replica, "GET /", &[line]).await.body, expected, "{line}");
     }
 }

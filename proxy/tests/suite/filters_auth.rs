@@ -106,9 +106,8 @@ async fn a_token_lets_in_whom_it_names() {
         "claimsToHeaders":[{"claim":"sub","header":"x-sub"}],"cookie":"session"}}"#;
     let replica = guarded(jwt, Some(SECRET)).await;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let claims = |exp: u64, role: &str| {
-        format!(r#"{{"iss":"me","exp":{exp},"sub":"ann","role":"{role}"}}"#)
-    };
+    let claims =
+        |exp: u64, role: &str| format!(r#"{{"iss":"me","exp":{exp},"sub":"ann","role":"{role}"}}"#);
     let good = token(&claims(now + 100, "admin"), SECRET);
     let bearer = format!("Authorization: Bearer {good}");
     let answer = ask(&replica, "GET /", &[&bearer, "X-Sub: root"]).await;

@@ -162,11 +162,7 @@ impl App {
 }
 
 /// Counts and encodes a part of the answer.
-pub(super) fn answer_part(
-    extra: &mut Extra,
-    body: &mut Option<Bytes>,
-    is_end: bool,
-) -> Result<()> {
+pub(super) fn answer_part(extra: &mut Extra, body: &mut Option<Bytes>, is_end: bool) -> Result<()> {
     if let Some(part) = &body
         && !extra.bodies.response.takes(part.len())
     {

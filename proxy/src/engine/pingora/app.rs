@@ -26,8 +26,8 @@ use crate::filter::compression::Asking;
 use crate::forward::{self, Failure, Next};
 use crate::listener::connection::ConnFacts;
 use crate::metrics::WorkerMetrics;
-use crate::pipeline::{self, Begin};
 use crate::nominated::nominated;
+use crate::pipeline::{self, Begin};
 use crate::reply::Reply;
 use crate::request::{Fields, Incoming, RequestContext};
 use crate::shared::Shared;
@@ -267,11 +267,8 @@ impl ProxyHttp for App {
             session.set_read_timeout(Some(policy.timeouts.tunnel));
         }
         let (request, status) = (session.req_header(), response.status);
-        let asking = Asking {
-            method: &request.method,
-            version: request.version,
-            headers: &request.headers,
-        };
+        let asking =
+            Asking { method: &request.method, version: request.version, headers: &request.headers };
         pipeline::response_edits(ctx, &mut ResponseFields(response));
         pipeline::compress(ctx, asking, status, &mut ResponseFields(response));
         Ok(())
@@ -347,14 +344,12 @@ impl ProxyHttp for App {
             self.metrics.backend_errors.add(1);
         }
         if let (Some(status), None) = (status, session.response_written()) {
-            if !is_replaced {
-                session.set_keepalive(None);
-            }
+            session.set_keepalive(None);
             // When this fails the client is gone.
             let _ = self.reply(session, ctx, Reply::of(status)).await;
         }
         let error_code = status.map_or(0, |status| status.as_u16());
-        FailToProxy { error_code, can_reuse_downstream: is_replaced }
+        FailToProxy { error_code, can_reuse_downstream: false }
     }
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut RequestContext) {

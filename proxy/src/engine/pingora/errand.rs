@@ -158,7 +158,8 @@ fn head(errand: &Errand) -> Result<RequestHeader> {
     if let Some(host) = host {
         head.insert_header(header::HOST, host.clone())?;
     }
-    let has_length = !body.is_empty() || [Method::POST, Method::PUT, Method::PATCH].contains(method);
+    let has_length =
+        !body.is_empty() || [Method::POST, Method::PUT, Method::PATCH].contains(method);
     if has_length {
         head.insert_header(header::CONTENT_LENGTH, body.len())?;
     }

@@ -164,8 +164,7 @@ fn claims_decide_and_are_told() {
         )
     };
     let good = signed(HEAD, GOOD, by_secret);
-    let check_required =
-        |required: &str, expected| check(&jwt(required, ""), &good, expected);
+    let check_required = |required: &str, expected| check(&jwt(required, ""), &good, expected);
     check_required(r#"{"claim":"role","oneOf":["dev","x"]}"#, Ok(&[]));
     check_required(r#"{"claim":"role","oneOf":["x"]}"#, Err(403));
     check_required(r#"{"claim":"realm.level","oneOf":["3"]}"#, Ok(&[]));
