@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Uri, Version};
 use kubeng_config::name::Hostname;
@@ -99,8 +100,22 @@ pub(crate) struct Extra {
     pub(crate) bodies: body_limit::Seen,
     pub(crate) mirrors: Vec<mirror::Copy>,
     pub(crate) encoder: Option<Encoder>,
-    /// Whether a page is sent in the place of what the Backend answered.
+    /// Whether the answer of the Backend was given up for a page.
     pub(crate) is_replaced: bool,
+    /// The page that goes out in the place of the body.
+    pub(crate) page: Instead,
+}
+
+/// What goes out in the place of the body of a Backend.
+#[derive(Debug, Default)]
+pub(crate) enum Instead {
+    /// The body itself does.
+    #[default]
+    Nothing,
+    /// This, with the next part.
+    Waits(Bytes),
+    /// It has; what else comes is dropped.
+    Sent,
 }
 
 impl Extra {

@@ -255,7 +255,7 @@ impl ProxyHttp for App {
         if response.status == StatusCode::SWITCHING_PROTOCOLS && !ctx.is_upgrade {
             return Err(Error::new(ErrorType::HTTPStatus(StatusCode::BAD_GATEWAY.as_u16())));
         }
-        self.check_answer(session, response, ctx)?;
+        self.check_answer(session, response, ctx).await?;
         ctx.answered = Some(response.status);
         if let (true, Some(facts)) = (ctx.is_upgrade, &ctx.facts) {
             facts.switch_millis.store(0, Ordering::Relaxed);
