@@ -198,7 +198,7 @@ impl ProxyHttp for App {
 
     async fn upstream_request_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         request: &mut RequestHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
@@ -213,6 +213,10 @@ impl ProxyHttp for App {
         if let Some(extra) = &mut ctx.extra {
             for copy in &mut extra.mirrors {
                 copy.head(&request.method, &request.uri, &request.headers);
+            }
+            // The engine does not always tell of the end of a body that is not there.
+            if !extra.mirrors.is_empty() && session.as_mut().is_body_empty() {
+                std::mem::take(&mut extra.mirrors).into_iter().for_each(|copy| self.mirror(copy));
             }
         }
         Ok(())
@@ -229,7 +233,8 @@ impl ProxyHttp for App {
         if let Some(part) = body {
             if !extra.bodies.request.takes(part.len()) {
                 let status = StatusCode::PAYLOAD_TOO_LARGE;
-                return Err(Error::new(ErrorType::HTTPStatus(status.as_u16())));
+                // The client's fault: on HTTP/2 the engine passes over all other errors here.
+                return Err(Error::new_down(ErrorType::HTTPStatus(status.as_u16())));
             }
             extra.mirrors.iter_mut().for_each(|copy| copy.take(part));
         }
