@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderName, Method, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use kubeng_config::filter::error_pages::PageSource;
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
@@ -242,7 +242,8 @@ pub(super) fn broken() -> Box<Error> {
 /// Carries out what `Connection` says, before the engine refuses it.
 pub(super) fn take_out(session: &mut Session, nominated: Nominated) {
     let Nominated { removed, left } = nominated;
-    let closes = left.as_ref().is_some_and(|left| left.as_bytes().starts_with(b"close"));
+    let says_close = |left: &HeaderValue| left.to_str().is_ok_and(|left| left.contains("close"));
+    let closes = left.as_ref().is_some_and(says_close);
     let request = session.req_header_mut();
     for name in &removed {
         request.remove_header(name);
