@@ -260,6 +260,9 @@ fn describe(wanted: &Match) -> String {
     for header in &wanted.headers {
         text.push_str(&format!(", header {} {}", header.name, header.value));
     }
+    for cookie in &wanted.cookies {
+        text.push_str(&format!(", cookie {} {}", cookie.name, cookie.value));
+    }
     for query in &wanted.query {
         text.push_str(&format!(", query {} {}", query.name, query.value));
     }

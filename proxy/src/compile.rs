@@ -87,7 +87,7 @@ pub(crate) struct Compiler<'a> {
     pub(crate) secrets: &'a HashMap<SecretId, Secret>,
     pub(crate) keys: &'a mut KeyCache,
     /// What Filters remember.
-    pub(crate) memory: &'a mut Memory,
+    pub(crate) memory: &'a Memory,
     /// What is known of names.
     pub(crate) answers: &'a resolve::Answers,
     pub(crate) metrics: &'a Metrics,
@@ -100,6 +100,8 @@ pub(crate) struct Compiler<'a> {
 pub(crate) struct Compiled {
     pub(crate) table: Table,
     pub(crate) endpoints: Vec<(Arc<BackendState>, Arc<EndpointSet>)>,
+    /// Routes whose Filters remember something.
+    pub(crate) remembering: Vec<Arc<CompiledRoute>>,
 }
 
 impl Compiler<'_> {
@@ -107,7 +109,7 @@ impl Compiler<'_> {
     pub(crate) fn compile(&mut self, before: &Table, delta: &Delta) -> Result<Compiled, Rejection> {
         let snapshot = before.snapshot.with(delta)?;
         let table = Table { snapshot, made: Instant::now(), ..before.clone() };
-        let mut compiled = Compiled { table, endpoints: Vec::new() };
+        let mut compiled = Compiled { table, endpoints: Vec::new(), remembering: Vec::new() };
         let asks_clients = |snapshot: &Snapshot, id: &ServerNameId| {
             let part = snapshot.server_names().get(id);
             part.is_some_and(|part| part.value().client_certificates.is_some())
@@ -168,7 +170,7 @@ impl Compiler<'_> {
                 if let Some(old) = before.snapshot.routes().get(id) {
                     to.table.routes.remove(id, old.value());
                 }
-                self.put_route(&mut to.table, id, part.value());
+                self.put_route(to, id, part.value());
             }
         }
         Ok(())
@@ -191,7 +193,7 @@ impl Compiler<'_> {
         to.table.backends.insert(id.clone(), Arc::new(backend));
     }
 
-    fn put_route(&mut self, table: &mut Table, id: &RouteId, route: &Arc<Route>) {
+    fn put_route(&self, to: &mut Compiled, id: &RouteId, route: &Arc<Route>) {
         let schedule = match &route.action {
             Action::Forward(targets) => {
                 Schedule::new(&targets.iter().map(|target| target.weight).collect::<Vec<_>>())
@@ -205,8 +207,10 @@ impl Compiler<'_> {
             schedule,
             turn: Turn::default(),
         });
-        self.memory.keep(&compiled);
-        table.routes.insert(id, route, &compiled);
+        to.table.routes.insert(id, route, &compiled);
+        if !compiled.states.is_empty() {
+            to.remembering.push(compiled);
+        }
     }
 
     fn policy(

@@ -261,10 +261,3 @@ pub(crate) fn vary(to: &mut impl Fields, name: &'static str) {
         to.add(&header::VARY, HeaderValue::from_static(name));
     }
 }
-
-/// The value of a cookie; of several of one name the first.
-pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.split_once('='));
-    pairs.find(|(one, _)| one.trim() == name).map(|(_, value)| value.trim())
-}

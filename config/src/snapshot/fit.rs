@@ -126,12 +126,12 @@ fn fail(key: &PartKey, why: Option<&'static str>) -> Result<(), SnapshotError> {
 
 /// Whether every connection fits.
 fn asks_nothing(wanted: &Match) -> bool {
-    let Match { path, method, headers, query } = wanted;
+    let Match { path, method, headers, query, cookies } = wanted;
     let any_path = match path {
         PathMatch::Otherwise => true,
         PathMatch::Exact(_) | PathMatch::Prefix(_) | PathMatch::Regex(_) => false,
     };
-    any_path && method.is_none() && headers.is_empty() && query.is_empty()
+    any_path && method.is_none() && headers.is_empty() && query.is_empty() && cookies.is_empty()
 }
 
 #[cfg(test)]

@@ -108,7 +108,7 @@ fn compile(before: &Table, newer: &Snapshot, keys: &mut KeyCache, metrics: &Metr
     let mut compiler = Compiler {
         secrets: &secrets,
         keys,
-        memory: &mut Memory::default(),
+        memory: &Memory::default(),
         answers: &answers,
         metrics,
         shared: &std::sync::Weak::new(),

@@ -75,7 +75,7 @@ impl TableWriter {
         let mut compiler = Compiler {
             secrets: &self.secrets,
             keys: &mut self.keys,
-            memory: &mut self.memory,
+            memory: &self.memory,
             answers: &answers,
             metrics: &self.shared.metrics,
             shared: &Arc::downgrade(&self.shared),
@@ -84,13 +84,14 @@ impl TableWriter {
         let compiled = compiler.compile(&before, delta);
         // The resolver waits for it.
         drop(answers);
-        let Compiled { table, endpoints } = match compiled {
+        let Compiled { table, endpoints, remembering } = match compiled {
             Ok(compiled) => compiled,
             Err(rejection) => {
                 self.take_back(replaced);
                 return Err(rejection);
             }
         };
+        remembering.iter().for_each(|route| self.memory.keep(route));
         let touched: Vec<_> = touched_backends(delta).collect();
         self.put_endpoints(&touched, &before, &table, &endpoints);
         let table = Arc::new(table);

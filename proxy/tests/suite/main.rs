@@ -10,6 +10,7 @@ mod draining;
 mod filters;
 mod filters_auth;
 mod filters_bodies;
+mod filters_h2;
 mod hostile;
 mod http1;
 mod http2;

@@ -234,7 +234,7 @@ impl ProxyHttp for App {
 
     async fn upstream_request_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         request: &mut RequestHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
@@ -249,6 +249,10 @@ impl ProxyHttp for App {
         if let Some(extra) = &mut ctx.extra {
             for copy in &mut extra.mirrors {
                 copy.head(&request.method, &request.uri, &request.headers);
+            }
+            // The engine does not always tell of the end of a body that is not there.
+            if !extra.mirrors.is_empty() && session.as_mut().is_body_empty() {
+                std::mem::take(&mut extra.mirrors).into_iter().for_each(|copy| self.mirror(copy));
             }
         }
         Ok(())
@@ -268,7 +272,8 @@ impl ProxyHttp for App {
         if let Some(part) = body {
             if !extra.bodies.request.takes(part.len()) {
                 let status = StatusCode::PAYLOAD_TOO_LARGE;
-                return Err(Error::new(ErrorType::HTTPStatus(status.as_u16())));
+                // The client's fault: on HTTP/2 the engine passes over all other errors here.
+                return Err(Error::new_down(ErrorType::HTTPStatus(status.as_u16())));
             }
             extra.mirrors.iter_mut().for_each(|copy| copy.take(part));
         }
@@ -294,7 +299,7 @@ impl ProxyHttp for App {
         if response.status == StatusCode::SWITCHING_PROTOCOLS && !ctx.is_upgrade {
             return Err(bad_answer());
         }
-        self.check_answer(session, response, ctx)?;
+        self.check_answer(session, response, ctx).await?;
         ctx.answered = Some(response.status);
         if let (true, Some(facts)) = (ctx.is_upgrade, &ctx.facts) {
             facts.switch_millis.store(0, Ordering::Relaxed);
@@ -387,9 +392,7 @@ impl ProxyHttp for App {
             self.metrics.backend_errors.add(1);
         }
         if let (Some(status), false) = (status, is_begun(session)) {
-            if !is_replaced {
-                session.set_keepalive(None);
-            }
+            session.set_keepalive(None);
             // When this fails the client is gone.
             let _ = self.reply(session, ctx, Reply::of(status)).await;
         } else if is_begun(session) && session.req_header().version == Version::HTTP_11 {
@@ -398,7 +401,7 @@ impl ProxyHttp for App {
             session.as_downstream_mut().shutdown().await;
         }
         let error_code = status.map_or(0, |status| status.as_u16());
-        FailToProxy { error_code, can_reuse_downstream: is_replaced }
+        FailToProxy { error_code, can_reuse_downstream: false }
     }
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut RequestContext) {
