@@ -12,6 +12,8 @@ use tokio::runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::access_log::AccessLog;
+use crate::backend::health::{self, EndpointHealth};
+use crate::backend::probe::{self, AllAsked};
 use crate::backend::resolve::{self, AllNamed, Answers};
 use crate::backend::sticky::StickyKey;
 use crate::drain::Drained;
@@ -113,6 +115,12 @@ impl ProxyFacts {
         self.0.table.load().digest()
     }
 
+    /// What is known of every Endpoint at this moment, by Backend and address.
+    #[must_use]
+    pub fn health(&self) -> Vec<EndpointHealth> {
+        health::of(&self.0)
+    }
+
     /// How long the Table that serves has been in place.
     #[must_use]
     pub fn table_age(&self) -> Duration {
@@ -164,10 +172,12 @@ impl Proxy {
         }
         let named = watch::Sender::new(AllNamed::new());
         let (answers, known) = watch::channel(Answers::new());
+        let asked = watch::Sender::new(AllAsked::new());
         let (resolver, stop_resolver) =
-            start_resolver(named.subscribe(), answers).map_err(StartError::Worker)?;
+            start_resolver(named.subscribe(), answers, asked.subscribe())
+                .map_err(StartError::Worker)?;
         let names = Names { named, answers: known };
-        let writer = TableWriter::new(shared.clone(), Sockets::new(commands), names);
+        let writer = TableWriter::new(shared.clone(), Sockets::new(commands), names, asked);
         Ok((Self { shared, workers, resolver, stop_resolver }, writer))
     }
 
@@ -242,16 +252,19 @@ fn start_worker(
     Ok((RunningWorker { ended, thread }, commands))
 }
 
+/// Starts what waits for the world outside: names, and the health of Endpoints. Never on a worker.
 fn start_resolver(
     named: watch::Receiver<AllNamed>,
     answers: watch::Sender<Answers>,
+    asked: watch::Receiver<AllAsked>,
 ) -> io::Result<(JoinHandle<()>, oneshot::Sender<()>)> {
     let (stop, stopped) = oneshot::channel::<()>();
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let thread = std::thread::Builder::new().name("proxy-names".to_owned()).spawn(move || {
         runtime.block_on(async {
             tokio::select! {
-                () = resolve::run(named, answers) => {}
+                // Both end with the writer.
+                ((), ()) = async { tokio::join!(resolve::run(named, answers), probe::run(asked)) } => {}
                 // Whether it was told or dropped, the replica ends.
                 _ = stopped => {}
             }

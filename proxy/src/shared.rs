@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::access_log::AccessLog;
 use crate::backend::choice::Setting;
+use crate::backend::health::Counts;
 use crate::backend::sticky::StickyKey;
 use crate::limits::Limits;
 use crate::metrics::{Gauges, Metrics};
@@ -64,6 +65,7 @@ impl Shared {
             connections: self.connections.load(Ordering::Relaxed),
             table_age_seconds: self.table.load().made.elapsed().as_secs(),
             access_records_dropped: self.access_log.dropped(),
+            endpoints: Counts::of(self),
         })
     }
 }

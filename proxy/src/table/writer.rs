@@ -14,6 +14,7 @@ use kubeng_config::snapshot::Snapshot;
 use tokio::sync::watch;
 
 use crate::backend::BackendState;
+use crate::backend::probe::{AllAsked, Asked};
 use crate::backend::resolve::{self, AllNamed, Answers, Named, Unresolved};
 use crate::compile::{Compiled, Compiler, KeyCache, Rejection};
 use crate::listener::{Sockets, Unbound};
@@ -28,6 +29,8 @@ pub struct TableWriter {
     keys: KeyCache,
     sockets: Sockets,
     names: Names,
+    /// The Backends whose Endpoints are asked whether they are well.
+    asked: watch::Sender<AllAsked>,
 }
 
 /// What is exchanged with the resolver of names.
@@ -46,8 +49,13 @@ pub struct Applied {
 }
 
 impl TableWriter {
-    pub(crate) fn new(shared: Arc<Shared>, sockets: Sockets, names: Names) -> Self {
-        Self { shared, secrets: HashMap::new(), keys: KeyCache::default(), sockets, names }
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        sockets: Sockets,
+        names: Names,
+        asked: watch::Sender<AllAsked>,
+    ) -> Self {
+        Self { shared, secrets: HashMap::new(), keys: KeyCache::default(), sockets, names, asked }
     }
 
     /// Serves what `delta` leads to: compiles what it touches, puts the Endpoints of its Backends in
@@ -79,6 +87,7 @@ impl TableWriter {
         self.put_endpoints(&touched, &before, &table, &endpoints);
         let table = Arc::new(table);
         self.shared.table.store(table.clone());
+        self.ask(&touched, &table);
         self.forget_unused(delta, &before.snapshot, &table.snapshot);
         // `Snapshot::with` has checked that the Delta led where it says.
         Ok(Applied { digest: delta.target, unbound: self.become_like(&table) })
@@ -137,6 +146,23 @@ impl TableWriter {
             }
         }
         self.sockets.become_like(&wanted, &self.shared)
+    }
+
+    /// Tells which Backends want their Endpoints to be asked.
+    fn ask(&self, touched: &[BackendId], table: &Table) {
+        self.asked.send_if_modified(|all| {
+            let mut is_other = false;
+            for id in touched {
+                match table.backends.get(id).and_then(|backend| Asked::of(backend)) {
+                    Some(asked) => {
+                        is_other = true;
+                        all.insert(id.clone(), asked);
+                    }
+                    None => is_other |= all.remove(id).is_some(),
+                }
+            }
+            is_other
+        });
     }
 
     /// Puts Endpoints in place, and tells the resolver which names there are.

@@ -7,6 +7,7 @@ mod support;
 mod bad_backends;
 mod changes;
 mod draining;
+mod health;
 mod hostile;
 mod http1;
 mod http2;
