@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
+use kubeng_config::address::Reserved;
 use tokio::runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -39,6 +40,8 @@ pub struct ProxySettings {
     pub drain: Duration,
     /// Where access records go, one line of JSON each; None writes none.
     pub access_log: Option<Box<dyn Write + Send>>,
+    /// Sockets of the control plane, which tenants may not name as Endpoints.
+    pub reserved: Reserved,
     /// The zone that the replica runs in, for Backends that prefer their own.
     pub zone: Option<Arc<str>>,
     /// The key of the cookies that keep clients at their Endpoints; replicas that share it read each
@@ -54,6 +57,7 @@ impl Default for ProxySettings {
             limits: Limits::default(),
             drain: Duration::from_secs(20),
             access_log: None,
+            reserved: Reserved::default(),
             zone: None,
             sticky_key: None,
         }
@@ -134,8 +138,16 @@ impl Proxy {
     /// # Errors
     /// See [`StartError`].
     pub fn start(settings: ProxySettings) -> Result<(Self, TableWriter), StartError> {
-        let ProxySettings { workers, trusted_proxies, limits, drain, access_log, zone, sticky_key } =
-            settings;
+        let ProxySettings {
+            workers,
+            trusted_proxies,
+            limits,
+            drain,
+            access_log,
+            reserved,
+            zone,
+            sticky_key,
+        } = settings;
         let workers = workers.max(1);
         // The engine's TLS towards Backends uses the provider of the process.
         // An error says that there is one already, which is as good.
@@ -155,6 +167,7 @@ impl Proxy {
             leaving: watch::Sender::new(false),
             is_leaving: AtomicBool::new(false),
             stopping: watch::Sender::new(false),
+            reserved: Arc::new(reserved),
             zone,
             sticky_key: StickyKey::new(sticky_key.as_deref()).map_err(|_| StartError::Random)?,
             started: Instant::now(),

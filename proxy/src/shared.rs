@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
+use kubeng_config::address::Reserved;
 use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 
@@ -35,6 +36,8 @@ pub(crate) struct Shared {
     pub(crate) is_leaving: AtomicBool,
     /// True once connections that wait for a request must end.
     pub(crate) stopping: watch::Sender<bool>,
+    /// What tenants may not name on this replica.
+    pub(crate) reserved: Arc<Reserved>,
     /// The zone that this replica runs in.
     pub(crate) zone: Option<Arc<str>>,
     /// The key of the cookies that keep clients at their Endpoints.

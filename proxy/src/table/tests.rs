@@ -104,7 +104,9 @@ fn snapshot(routes: &BTreeMap<u8, Wanted>) -> Snapshot {
 fn compile(before: &Table, newer: &Snapshot, keys: &mut KeyCache, metrics: &Metrics) -> Table {
     let secrets = std::collections::HashMap::<SecretId, Secret>::new();
     let answers = Answers::new();
-    let mut compiler = Compiler { secrets: &secrets, keys, answers: &answers, metrics };
+    let reserved = kubeng_config::address::Reserved::default();
+    let mut compiler =
+        Compiler { secrets: &secrets, keys, answers: &answers, reserved: &reserved, metrics };
     compiler.compile(before, &before.snapshot.delta_to(newer)).unwrap().table
 }
 

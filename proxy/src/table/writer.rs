@@ -71,6 +71,7 @@ impl TableWriter {
             secrets: &self.secrets,
             keys: &mut self.keys,
             answers: &answers,
+            reserved: &self.shared.reserved,
             metrics: &self.shared.metrics,
         };
         let compiled = compiler.compile(&before, delta);
@@ -192,7 +193,9 @@ impl TableWriter {
                 match after.backends.get(id).filter(|_| has_names(after, id)) {
                     Some(backend) => {
                         let state = Arc::downgrade(&backend.state);
-                        named.insert(id.clone(), Named { spec: backend.spec.clone(), state });
+                        let reserved = self.shared.reserved.clone();
+                        let one = Named { spec: backend.spec.clone(), reserved, state };
+                        named.insert(id.clone(), one);
                     }
                     None => drop(named.remove(id)),
                 }
