@@ -17,9 +17,9 @@ pub struct Upstream {
     /// `spec.tls`.
     pub tls: UpstreamTls,
     /// `spec.balance`.
-    pub balance: UpstreamBalance,
+    pub balance: Box<UpstreamBalance>,
     /// `spec.health`; absent: endpoints are not asked.
-    pub health: Option<UpstreamHealth>,
+    pub health: Option<Box<UpstreamHealth>>,
 }
 
 /// One entry of `spec.endpoints`.
@@ -155,8 +155,8 @@ impl Upstream {
                 .map(|(index, endpoint)| UpstreamEndpoint::decode(endpoint, index, notes))
                 .collect::<Result<_, _>>()?,
             tls: spec.tls,
-            balance: spec.balance,
-            health: spec.health,
+            balance: Box::new(spec.balance),
+            health: spec.health.map(Box::new),
         };
         Ok((object.metadata, upstream))
     }

@@ -37,21 +37,14 @@ fn health_of(replica: &Replica, address: SocketAddr) -> Option<Health> {
     all.into_iter().find(|one| one.address == address).map(|one| one.health)
 }
 
-#[track_caller]
-fn until_health(
-    replica: &Replica,
-    address: SocketAddr,
-    wanted: Health,
-) -> impl Future<Output = ()> {
-    async move {
-        let comes = async {
-            while health_of(replica, address) != Some(wanted) {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        let in_time = tokio::time::timeout(Duration::from_secs(10), comes).await;
-        assert!(in_time.is_ok(), "{wanted:?}: {:?}", replica.proxy.facts().health());
-    }
+async fn until_health(replica: &Replica, address: SocketAddr, wanted: Health) {
+    let comes = async {
+        while health_of(replica, address) != Some(wanted) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let in_time = tokio::time::timeout(Duration::from_secs(10), comes).await;
+    assert!(in_time.is_ok(), "{wanted:?}: {:?}", replica.proxy.facts().health());
 }
 
 /// A Backend that is well while the switch says so; it counts its questions.

@@ -425,7 +425,14 @@ impl App {
         if ctx.tries.is_answered {
             ctx.reason = Some(match failure {
                 Failure::Timeout => tries::timeout_of(ctx),
-                _ => Reason::AnswerCut,
+                Failure::Connect
+                | Failure::ConnectTimeout
+                | Failure::Tls
+                | Failure::Local
+                | Failure::Refused
+                | Failure::Stale
+                | Failure::Reset
+                | Failure::BadAnswer => Reason::AnswerCut,
             });
             return Next::GiveUp;
         }
