@@ -335,6 +335,25 @@ mod tests {
         assert_eq!(operator.as_slice().len(), 3);
     }
 
+    #[test]
+    fn a_name_never_leads_to_the_control_plane() {
+        let written = [10250, 6443, 80].map(|port| WrittenEndpoint {
+            address: "erp.example".parse().unwrap(),
+            port,
+            weight: 1,
+        });
+        let addresses = [[10, 0, 0, 2].into()].into();
+        let answers =
+            Answers::from([("erp.example".parse().unwrap(), Answer { addresses, error: None })]);
+        let reserved = Reserved::new(["10.0.0.2:6443".parse().unwrap()]);
+        let gate = Gate { rule: AddressRule::Tenant, reserved: &reserved };
+        let set = endpoints(&written, gate, &answers);
+        let ports: Vec<_> = set.as_slice().iter().map(|one| one.address.port()).collect();
+        assert_eq!(ports, [80]);
+        let operator = Gate { rule: AddressRule::Operator, ..gate };
+        assert_eq!(endpoints(&written, operator, &answers).as_slice().len(), 3);
+    }
+
     #[tokio::test]
     async fn a_name_that_only_the_file_of_hosts_knows_is_found() {
         let found = resolve(&"localhost".parse().unwrap()).await.unwrap();
