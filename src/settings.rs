@@ -146,6 +146,14 @@ pub(crate) struct Given {
     /// Write one line for every request
     #[arg(long, env = "KUBENG_ACCESS_LOG", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub(crate) access_log: Option<bool>,
+
+    /// Zone that this replica runs in, for backends that prefer their own
+    #[arg(long, value_name = "NAME", env = "KUBENG_ZONE")]
+    pub(crate) zone: Option<String>,
+
+    /// File with the key of sticky cookies, at least 32 bytes, the same for all replicas [default: one that ends with the process]
+    #[arg(long, value_name = "FILE", env = "KUBENG_STICKY_KEY_FILE")]
+    pub(crate) sticky_key_file: Option<PathBuf>,
 }
 
 /// Where and whom to ask for Objects.
@@ -169,7 +177,33 @@ pub(crate) struct Settings {
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) log_format: LogFormat,
     pub(crate) access_log: bool,
+    pub(crate) zone: Option<String>,
+    pub(crate) sticky_key_file: Option<PathBuf>,
 }
+
+impl Settings {
+    /// The key of sticky cookies, where one is given.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or holds less than is safe.
+    pub(crate) fn sticky_key(&self) -> anyhow::Result<Option<Vec<u8>>> {
+        let Some(path) = &self.sticky_key_file else { return Ok(None) };
+        let key = std::fs::read(path).with_context(|| {
+            format!("cannot read the key of sticky cookies in {}", path.display())
+        })?;
+        if key.len() < STICKY_KEY_BYTES_MIN {
+            bail!(
+                "{} holds {} bytes, too few for a key; write at least {STICKY_KEY_BYTES_MIN} random ones",
+                path.display(),
+                key.len()
+            );
+        }
+        Ok(Some(key))
+    }
+}
+
+/// As many as the hash of the cookies has.
+const STICKY_KEY_BYTES_MIN: usize = 32;
 
 /// How the API server is reached, and what is written there.
 #[derive(Clone, Debug)]
@@ -248,6 +282,8 @@ impl Given {
             lease_namespace: self.lease_namespace.or(file.lease_namespace),
             log_format: self.log_format.or(file.log_format),
             access_log: self.access_log.or(file.access_log),
+            zone: self.zone.or(file.zone),
+            sticky_key_file: self.sticky_key_file.or(file.sticky_key_file),
         }
     }
 
@@ -302,6 +338,8 @@ impl Given {
                 Some(other) => bail!("log-format is {other:?}; write text or json"),
             },
             access_log: self.access_log.unwrap_or(false),
+            zone: self.zone,
+            sticky_key_file: self.sticky_key_file,
         })
     }
 }

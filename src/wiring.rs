@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use kubeng_admin::{Admin, LocalReplica};
+use kubeng_config::address::Reserved;
 use kubeng_config::listener::{Listener, Protocol};
 use kubeng_config::matching::HostMatch;
 use kubeng_config::name::{FleetName, ListenerId, ObjectKey, ObjectKind};
@@ -21,6 +22,7 @@ use kubeng_controller::kind::ingress::PortName;
 use kubeng_controller::metrics::Metrics;
 use kubeng_controller::reconcile::{Channels, EVENTS_WAITING_MAX, Reconciler};
 use kubeng_controller::settings::{DefaultBackend, ExternalNames, TranslateSettings, WithoutClass};
+use kubeng_controller::source::kubernetes::connection::api_server;
 use kubeng_controller::world::World;
 use kubeng_proxy::{Proxy, ProxyFacts, ProxySettings};
 use tokio::sync::{mpsc, watch};
@@ -49,7 +51,8 @@ const FAREWELL: Duration = Duration::from_millis(200);
 pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
     // Held until the end, so that no other process shares it.
     let _data = settings.data.as_deref().map(DataFolder::open).transpose()?;
-    let translate = translate_settings(&settings);
+    let mut translate = translate_settings(&settings);
+    translate.reserved = reserved(&settings).await;
     let metrics = Arc::new(Metrics::default());
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
@@ -59,6 +62,9 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
         trusted_proxies: settings.trusted_proxies.clone(),
         drain: settings.drain - settings.drain_delay,
         access_log: settings.access_log.then(|| Box::new(std::io::stdout()) as _),
+        reserved: translate.reserved.clone(),
+        zone: settings.zone.as_deref().map(Arc::from),
+        sticky_key: settings.sticky_key()?,
         ..ProxySettings::default()
     })?;
 
@@ -159,6 +165,15 @@ async fn first_panic(tasks: &mut JoinSet<()>) -> tokio::task::JoinError {
             None => std::future::pending().await,
         }
     }
+}
+
+/// Sockets of our own inside, which tenants may not name as endpoints.
+async fn reserved(settings: &Settings) -> Reserved {
+    let api_server = match &settings.kubernetes {
+        Some(kubernetes) => api_server(kubernetes.kubeconfig.as_deref()).await,
+        None => None,
+    };
+    Reserved::new(api_server.into_iter().chain([settings.admin]))
 }
 
 /// What translation is told.

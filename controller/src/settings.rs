@@ -1,5 +1,6 @@
 //! What translation is told by whoever runs it: pure values, fixed for the life of a World.
 
+use kubeng_config::address::Reserved;
 use kubeng_config::listener::{Listener, Protocol};
 use kubeng_config::name::{FleetName, ListenerId, ObjectKey, PolicyId};
 
@@ -34,6 +35,8 @@ pub struct TranslateSettings {
     pub default_certificate: Option<ObjectKey>,
     /// Whether Services of type ExternalName lead anywhere.
     pub external_names: ExternalNames,
+    /// Sockets of the control plane, which tenants may not name as endpoints.
+    pub reserved: Reserved,
     policy: PolicyId,
 }
 
@@ -54,6 +57,7 @@ impl TranslateSettings {
             default_backend: None,
             default_certificate: None,
             external_names: ExternalNames::Refuse,
+            reserved: Reserved::default(),
         }
     }
 

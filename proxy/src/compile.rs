@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use kubeng_config::address::{Gate, Reserved};
 use kubeng_config::backend::Backend;
 use kubeng_config::canonical::Digest;
 use kubeng_config::certificate::{
@@ -90,6 +91,8 @@ pub(crate) struct Compiler<'a> {
     pub(crate) memory: &'a Memory,
     /// What is known of names.
     pub(crate) answers: &'a resolve::Answers,
+    /// What tenants may not name on this replica.
+    pub(crate) reserved: &'a Reserved,
     pub(crate) metrics: &'a Metrics,
     /// Where certificates are looked up at each handshake.
     pub(crate) shared: &'a Weak<Shared>,
@@ -180,7 +183,8 @@ impl Compiler<'_> {
         let known = to.table.backends.get(id).map(|backend| backend.state.clone());
         let state = known.unwrap_or_default();
         if let Some(written) = resolve::written(spec) {
-            let set = resolve::current(written, spec.addresses, self.answers, &state);
+            let gate = Gate { rule: spec.addresses, reserved: self.reserved };
+            let set = resolve::current(written, gate, self.answers, &state);
             to.endpoints.push((state.clone(), Arc::new(set)));
         }
         let backend = CompiledBackend {

@@ -8,10 +8,13 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
+use kubeng_config::address::Reserved;
 use tokio::runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::access_log::AccessLog;
+use crate::backend::health::{self, EndpointHealth};
+use crate::backend::probe::{self, AllAsked};
 use crate::backend::resolve::{self, AllNamed, Answers};
 use crate::backend::sticky::StickyKey;
 use crate::drain::Drained;
@@ -39,6 +42,8 @@ pub struct ProxySettings {
     pub drain: Duration,
     /// Where access records go, one line of JSON each; None writes none.
     pub access_log: Option<Box<dyn Write + Send>>,
+    /// Sockets of the control plane, which tenants may not name as Endpoints.
+    pub reserved: Reserved,
     /// The zone that the replica runs in, for Backends that prefer their own.
     pub zone: Option<Arc<str>>,
     /// The key of the cookies that keep clients at their Endpoints; replicas that share it read each
@@ -54,6 +59,7 @@ impl Default for ProxySettings {
             limits: Limits::default(),
             drain: Duration::from_secs(20),
             access_log: None,
+            reserved: Reserved::default(),
             zone: None,
             sticky_key: None,
         }
@@ -115,6 +121,12 @@ impl ProxyFacts {
         self.0.table.load().digest()
     }
 
+    /// What is known of every Endpoint at this moment, by Backend and address.
+    #[must_use]
+    pub fn health(&self) -> Vec<EndpointHealth> {
+        health::of(&self.0)
+    }
+
     /// How long the Table that serves has been in place.
     #[must_use]
     pub fn table_age(&self) -> Duration {
@@ -128,8 +140,16 @@ impl Proxy {
     /// # Errors
     /// See [`StartError`].
     pub fn start(settings: ProxySettings) -> Result<(Self, TableWriter), StartError> {
-        let ProxySettings { workers, trusted_proxies, limits, drain, access_log, zone, sticky_key } =
-            settings;
+        let ProxySettings {
+            workers,
+            trusted_proxies,
+            limits,
+            drain,
+            access_log,
+            reserved,
+            zone,
+            sticky_key,
+        } = settings;
         let workers = workers.max(1);
         // The engine's TLS towards Backends uses the provider of the process.
         // An error says that there is one already, which is as good.
@@ -150,6 +170,7 @@ impl Proxy {
             leaving: watch::Sender::new(false),
             is_leaving: AtomicBool::new(false),
             stopping: watch::Sender::new(false),
+            reserved: Arc::new(reserved),
             zone,
             sticky_key: StickyKey::new(sticky_key.as_deref()).map_err(|_| StartError::Random)?,
             passwords: Passwords::new(workers),
@@ -168,10 +189,12 @@ impl Proxy {
         }
         let named = watch::Sender::new(AllNamed::new());
         let (answers, known) = watch::channel(Answers::new());
+        let asked = watch::Sender::new(AllAsked::new());
         let (resolver, stop_resolver) =
-            start_resolver(named.subscribe(), answers).map_err(StartError::Worker)?;
+            start_resolver(named.subscribe(), answers, asked.subscribe())
+                .map_err(StartError::Worker)?;
         let names = Names { named, answers: known };
-        let writer = TableWriter::new(shared.clone(), Sockets::new(commands), names);
+        let writer = TableWriter::new(shared.clone(), Sockets::new(commands), names, asked);
         Ok((Self { shared, workers, resolver, stop_resolver }, writer))
     }
 
@@ -246,16 +269,19 @@ fn start_worker(
     Ok((RunningWorker { ended, thread }, commands))
 }
 
+/// Starts what waits for the world outside: names, and the health of Endpoints. Never on a worker.
 fn start_resolver(
     named: watch::Receiver<AllNamed>,
     answers: watch::Sender<Answers>,
+    asked: watch::Receiver<AllAsked>,
 ) -> io::Result<(JoinHandle<()>, oneshot::Sender<()>)> {
     let (stop, stopped) = oneshot::channel::<()>();
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let thread = std::thread::Builder::new().name("proxy-names".to_owned()).spawn(move || {
         runtime.block_on(async {
             tokio::select! {
-                () = resolve::run(named, answers) => {}
+                // Both end with the writer.
+                ((), ()) = async { tokio::join!(resolve::run(named, answers), probe::run(asked)) } => {}
                 // Whether it was told or dropped, the replica ends.
                 _ = stopped => {}
             }

@@ -167,8 +167,9 @@ fn upstream() -> impl Strategy<Value = Body> {
         Body::Upstream(Upstream {
             protocol,
             endpoints,
-            tls_server_name: None,
-            balance: "round-robin".to_owned(),
+            tls: Default::default(),
+            balance: Default::default(),
+            health: None,
         })
     })
 }

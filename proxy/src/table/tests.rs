@@ -110,6 +110,7 @@ fn compile(before: &Table, newer: &Snapshot, keys: &mut KeyCache, metrics: &Metr
         keys,
         memory: &Memory::default(),
         answers: &answers,
+        reserved: &kubeng_config::address::Reserved::default(),
         metrics,
         shared: &std::sync::Weak::new(),
         tls: &mut TlsCache::default(),

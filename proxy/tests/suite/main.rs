@@ -4,6 +4,7 @@
 
 mod support;
 
+mod backend_tls;
 mod bad_backends;
 mod changes;
 mod draining;
@@ -11,6 +12,7 @@ mod filters;
 mod filters_auth;
 mod filters_bodies;
 mod filters_h2;
+mod health;
 mod hostile;
 mod http1;
 mod http2;
