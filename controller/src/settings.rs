@@ -1,7 +1,8 @@
 //! What translation is told by whoever runs it: pure values, fixed for the life of a World.
 
 use kubeng_config::listener::{Listener, Protocol};
-use kubeng_config::name::{FleetName, ListenerId, ObjectKey};
+use kubeng_config::matching::HostMatch;
+use kubeng_config::name::{BackendId, FleetName, ListenerId, ObjectKey};
 
 use crate::kind::ingress::PortName;
 
@@ -18,6 +19,8 @@ pub struct TranslateSettings {
     pub fleet: FleetName,
     /// Its Listeners. A default certificate is put in by translation.
     pub listeners: Vec<(ListenerId, Listener)>,
+    /// Where those Listeners lead that read no requests.
+    pub forwards: Vec<Forward>,
     /// `spec.controller` of the IngressClasses that are ours.
     pub controller: String,
     /// The class that is ours as long as no IngressClass has its name.
@@ -43,6 +46,7 @@ impl TranslateSettings {
         Self {
             fleet,
             listeners,
+            forwards: Vec::new(),
             controller: CONTROLLER.to_owned(),
             class: CLASS.to_owned(),
             classes: Vec::new(),
@@ -67,6 +71,17 @@ impl TranslateSettings {
             Protocol::Http | Protocol::Tcp | Protocol::TlsPassthrough => None,
         })
     }
+}
+
+/// Where the connections of a Listener go that reads no requests.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Forward {
+    /// The Listener; it passes connections on as they are.
+    pub listener: ListenerId,
+    /// The server names; every host on plain TCP.
+    pub host: HostMatch,
+    /// The Service port or Upstream.
+    pub to: BackendId,
 }
 
 /// What becomes of an Ingress that names no class.

@@ -10,7 +10,7 @@ use rustls::server::ProducesTickets;
 ///
 /// A ticket says that a client was verified, so each scope has keys of its own:
 /// what one policy for clients has let in is a stranger to another.
-pub(super) trait TicketKeys: Send {
+pub(super) trait TicketKeys: Send + Sync {
     /// What makes and reads the tickets of `scope`; None when sessions cannot be resumed.
     fn ticketer(&mut self, scope: Digest) -> Option<Arc<dyn ProducesTickets>>;
 }

@@ -6,12 +6,14 @@ mod support;
 
 mod changes;
 mod draining;
+mod handshakes;
 mod hostile;
 mod http1;
 mod http2;
 mod limits;
 mod listening;
 mod passing;
+mod ports;
 mod proxy_protocol;
 mod tls;
 mod tls_client;
