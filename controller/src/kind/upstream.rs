@@ -18,6 +18,8 @@ pub struct Upstream {
     pub tls_server_name: Option<String>,
     /// `spec.balance.policy`: `round-robin` or `least-requests`.
     pub balance: String,
+    /// `spec.proxyProtocol`: `v1` or `v2`; absent: its endpoints are not told who the client is.
+    pub proxy_protocol: Option<String>,
 }
 
 /// One entry of `spec.endpoints`.
@@ -56,6 +58,7 @@ struct SpecOnWire {
     endpoints: Vec<EndpointOnWire>,
     tls: Option<TlsOnWire>,
     balance: Option<BalanceOnWire>,
+    proxy_protocol: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -97,6 +100,7 @@ impl Upstream {
                 .balance
                 .and_then(|balance| balance.policy)
                 .unwrap_or_else(|| "round-robin".to_owned()),
+            proxy_protocol: spec.proxy_protocol,
         };
         Ok((object.metadata, upstream))
     }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use kubeng_config::backend::balance::Balance;
 use kubeng_config::backend::tls::{BackendTls, Roots};
-use kubeng_config::backend::{Backend, BackendProtocol, EndpointSource, HostOrIp, WrittenEndpoint};
+use kubeng_config::backend::{
+    Backend, BackendProtocol, EndpointSource, HostOrIp, ProxyVersion, WrittenEndpoint,
+};
 use kubeng_config::name::{BackendId, Hostname};
 use kubeng_config::problem::{
     ADDRESS_FORBIDDEN, BAD_VALUE, NO_ENDPOINTS, Problem, TLS_NAME_MISSING,
@@ -31,13 +33,14 @@ pub(crate) fn target(object: &Object, upstream: &Upstream, id: &BackendId) -> Ta
         Some(Spoken { tls: Tls::Plain, .. }) => Some(None),
         None => None,
     };
+    let told = proxy_protocol(object, upstream, &mut problems);
     if endpoints.is_empty() {
         let message = "no endpoint is left that could be used".to_owned();
         let refused = Refused::new(NO_ENDPOINTS, message, "name at least one address and port");
         problems.push(refused.problem(object, "/spec/endpoints".to_owned()));
         return refused_with(object, problems, NO_ENDPOINTS);
     }
-    let (Some(spoken), Some(tls)) = (spoken, tls) else {
+    let (Some(spoken), Some(tls), Some(proxy_protocol)) = (spoken, tls, told) else {
         let code = problems.last().map_or(BAD_VALUE, |problem| problem.code);
         return refused_with(object, problems, code);
     };
@@ -47,7 +50,7 @@ pub(crate) fn target(object: &Object, upstream: &Upstream, id: &BackendId) -> Ta
         balance,
         endpoints: EndpointSource::Written(endpoints),
         addresses: address_rule(object.author),
-        proxy_protocol: None,
+        proxy_protocol,
     };
     Target::usable(id, backend, problems)
 }
@@ -90,6 +93,25 @@ fn protocol(object: &Object, upstream: &Upstream, problems: &mut Vec<Problem>) -
         }
     };
     Some(Spoken { protocol, tls })
+}
+
+/// How its endpoints are told who the client is; they may decide by it whom they let in.
+fn proxy_protocol(
+    object: &Object,
+    upstream: &Upstream,
+    problems: &mut Vec<Problem>,
+) -> Option<Option<ProxyVersion>> {
+    match upstream.proxy_protocol.as_deref() {
+        None => Some(None),
+        Some("v1") => Some(Some(ProxyVersion::V1)),
+        Some("v2") => Some(Some(ProxyVersion::V2)),
+        Some(other) => {
+            let message = format!("proxyProtocol {other:?} is unknown");
+            let refused = Refused::new(BAD_VALUE, message, "write v1 or v2, or leave it out");
+            problems.push(refused.problem(object, "/spec/proxyProtocol".to_owned()));
+            None
+        }
+    }
 }
 
 /// A policy that is unknown only tunes, so it keeps the default.

@@ -183,6 +183,7 @@ fn upstream() -> impl Strategy<Value = Body> {
             protocol,
             endpoints,
             tls_server_name: None,
+            proxy_protocol: None,
             balance: "round-robin".to_owned(),
         })
     })
