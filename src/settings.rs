@@ -1,5 +1,7 @@
 //! How the process runs: flags, then environment, then settings file, then defaults.
 
+mod listeners;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,6 +10,8 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use ipnet::IpNet;
 use serde::Deserialize;
+
+use listeners::{GivenListeners, Listeners};
 
 /// Everything that can be set, once: as flag, environment variable and line of the settings file.
 ///
@@ -80,6 +84,51 @@ pub(crate) struct Given {
     /// Address and port for HTTPS [default: none]
     #[arg(long, value_name = "ADDR", env = "KUBENG_HTTPS")]
     pub(crate) https: Option<SocketAddr>,
+
+    /// Address and port whose connections are passed on as they are, and the Service
+    /// (NAMESPACE/NAME:PORT) or Upstream (NAMESPACE/NAME) that gets them; may be repeated
+    #[arg(long, value_name = "ADDR=TARGET", env = "KUBENG_TCP", value_delimiter = ',')]
+    pub(crate) tcp: Vec<String>,
+
+    /// As --tcp for TLS that is not ended here but by its target, which the server name decides; may
+    /// be repeated, also for one address, and may share that of --https
+    #[arg(
+        long,
+        value_name = "ADDR=HOST=TARGET",
+        env = "KUBENG_TLS_PASSTHROUGH",
+        value_delimiter = ','
+    )]
+    pub(crate) tls_passthrough: Vec<String>,
+
+    /// Network of balancers in front of all listeners, which must say by the PROXY protocol (version
+    /// 1 or 2) whom they speak for; may be repeated
+    #[arg(long, value_name = "CIDR", env = "KUBENG_PROXY_PROTOCOL_FROM", value_delimiter = ',')]
+    pub(crate) proxy_protocol_from: Vec<IpNet>,
+
+    /// Open connections in all; what comes above is closed at once [default: 80 % of the limit of open files]
+    #[arg(long, value_name = "N", env = "KUBENG_CONNECTIONS_MAX")]
+    pub(crate) connections_max: Option<usize>,
+
+    /// Open connections of each address and port that is listened on [default: no limit of its own]
+    #[arg(long, value_name = "N", env = "KUBENG_LISTENER_CONNECTIONS_MAX")]
+    pub(crate) listener_connections_max: Option<u32>,
+
+    /// Open connections of one client; trusted proxies and balancers have no such limit; 0: no limit [default: 1024]
+    #[arg(long, value_name = "N", env = "KUBENG_CLIENT_CONNECTIONS_MAX")]
+    pub(crate) client_connections_max: Option<u32>,
+
+    /// Oldest version of TLS that is spoken [default: 1.2]
+    #[arg(long, value_name = "VERSION", env = "KUBENG_TLS_VERSION_MIN", value_parser = ["1.2", "1.3"])]
+    pub(crate) tls_version_min: Option<String>,
+
+    /// Cipher suite that may be agreed on, by its name in the IANA registry; may be repeated [default: all that there are]
+    #[arg(
+        long = "tls-cipher-suite",
+        value_name = "NAME",
+        env = "KUBENG_TLS_CIPHER_SUITES",
+        value_delimiter = ','
+    )]
+    pub(crate) tls_cipher_suites: Vec<String>,
 
     /// Address and port of the admin listener; loopback only [default: 127.0.0.1:9180]
     #[arg(long, value_name = "ADDR", env = "KUBENG_ADMIN")]
@@ -169,6 +218,12 @@ pub(crate) struct Settings {
     pub(crate) default_certificate: Option<Named>,
     pub(crate) http: SocketAddr,
     pub(crate) https: Option<SocketAddr>,
+    /// Those of `http` and `https`, and all others.
+    pub(crate) listeners: Listeners,
+    /// Open connections in all; None: the default.
+    pub(crate) connections_max: Option<usize>,
+    /// Open connections of one client; 0: no limit; None: the default.
+    pub(crate) client_connections_max: Option<u32>,
     pub(crate) admin: SocketAddr,
     pub(crate) data: Option<PathBuf>,
     pub(crate) drain: Duration,
@@ -270,6 +325,16 @@ impl Given {
             secrets: self.secrets.or(file.secrets),
             http: self.http.or(file.http),
             https: self.https.or(file.https),
+            tcp: list(self.tcp, file.tcp),
+            tls_passthrough: list(self.tls_passthrough, file.tls_passthrough),
+            proxy_protocol_from: list(self.proxy_protocol_from, file.proxy_protocol_from),
+            connections_max: self.connections_max.or(file.connections_max),
+            listener_connections_max: self
+                .listener_connections_max
+                .or(file.listener_connections_max),
+            client_connections_max: self.client_connections_max.or(file.client_connections_max),
+            tls_version_min: self.tls_version_min.or(file.tls_version_min),
+            tls_cipher_suites: list(self.tls_cipher_suites, file.tls_cipher_suites),
             admin: self.admin.or(file.admin),
             admin_exposed: self.admin_exposed.or(file.admin_exposed),
             data: self.data.or(file.data),
@@ -315,6 +380,21 @@ impl Given {
             None => std::thread::available_parallelism().map_or(1, Into::into),
         };
         let (drain, drain_delay) = drain(self.drain, self.drain_delay)?;
+        let connections_max = match self.connections_max {
+            Some(0) => bail!("--connections-max 0 would serve nothing; write at least 1"),
+            connections_max => connections_max,
+        };
+        let http = self.http.unwrap_or_else(|| ([0, 0, 0, 0], 8080).into());
+        let listeners = GivenListeners {
+            http,
+            https: self.https,
+            tcp: self.tcp,
+            tls_passthrough: self.tls_passthrough,
+            proxy_protocol_from: self.proxy_protocol_from,
+            connections_max: self.listener_connections_max,
+            tls_version_min: self.tls_version_min,
+            tls_cipher_suites: self.tls_cipher_suites,
+        };
         Ok(Settings {
             manifests: self.manifests,
             kubernetes: kubernetes.transpose()?,
@@ -324,8 +404,11 @@ impl Given {
             allow_external_name: self.allow_external_name.unwrap_or(false),
             default_backend: parse("--default-backend", self.default_backend, service_port)?,
             default_certificate: parse("--default-certificate", self.default_certificate, named)?,
-            http: self.http.unwrap_or_else(|| ([0, 0, 0, 0], 8080).into()),
+            http,
             https: self.https,
+            listeners: listeners.settle()?,
+            connections_max,
+            client_connections_max: self.client_connections_max,
             admin,
             data: self.data,
             drain,
@@ -406,6 +489,8 @@ mod tests {
         for (file, word) in [
             ("admin = \"0.0.0.0:1\"", "admin-exposed"),
             ("workers = 0", "at least 1"),
+            ("connections-max = 0", "at least 1"),
+            ("tcp = [\"127.0.0.1:1\"]", "--tcp"),
             ("default-backend = \"shop/web\"", "--default-backend"),
             ("default-certificate = \"web\"", "--default-certificate"),
             ("log-format = \"xml\"", "text or json"),

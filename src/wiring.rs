@@ -12,9 +12,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use kubeng_admin::{Admin, LocalReplica};
 use kubeng_config::address::Reserved;
-use kubeng_config::listener::{Listener, Protocol};
-use kubeng_config::matching::HostMatch;
-use kubeng_config::name::{FleetName, ListenerId, ObjectKey, ObjectKind};
+use kubeng_config::name::{FleetName, ObjectKey, ObjectKind};
 use kubeng_config::problem::Problem;
 use kubeng_controller::control::{Answer, Control, ControlState};
 use kubeng_controller::distribution::publisher::{PendingEndpoints, Published, Publisher};
@@ -24,7 +22,7 @@ use kubeng_controller::reconcile::{Channels, EVENTS_WAITING_MAX, Reconciler};
 use kubeng_controller::settings::{DefaultBackend, ExternalNames, TranslateSettings, WithoutClass};
 use kubeng_controller::source::kubernetes::connection::api_server;
 use kubeng_controller::world::World;
-use kubeng_proxy::{Proxy, ProxyFacts, ProxySettings};
+use kubeng_proxy::{Limits, Proxy, ProxyFacts, ProxySettings};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -65,7 +63,7 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
         reserved: translate.reserved.clone(),
         zone: settings.zone.as_deref().map(Arc::from),
         sticky_key: settings.sticky_key()?,
-        ..ProxySettings::default()
+        limits: limits(&settings),
     })?;
 
     let controller = start_controller(&settings, translate, &stop, &mut tasks)?;
@@ -117,6 +115,17 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
     stop_admin.cancel();
     while admins.join_next().await.is_some() {}
     Ok(())
+}
+
+fn limits(settings: &Settings) -> Limits {
+    let mut limits = Limits::default();
+    if let Some(max) = settings.connections_max {
+        limits.connections_max = max;
+    }
+    if let Some(max) = settings.client_connections_max {
+        limits.connections_per_address_max = (max > 0).then_some(max);
+    }
+    limits
 }
 
 /// What the rest of the process needs of the controller.
@@ -178,13 +187,9 @@ async fn reserved(settings: &Settings) -> Reserved {
 
 /// What translation is told.
 pub(crate) fn translate_settings(settings: &Settings) -> TranslateSettings {
-    let listener = |protocol, address| Listener::new(address, protocol);
-    let mut listeners = vec![(id("http"), listener(Protocol::Http, settings.http))];
-    if let Some(https) = settings.https {
-        listeners.push((id("https"), listener(Protocol::Https, https)));
-    }
     let fleet: FleetName = FLEET.parse().expect("the name of the fleet is not empty");
-    let mut translate = TranslateSettings::new(fleet, listeners);
+    let mut translate = TranslateSettings::new(fleet, settings.listeners.all.clone());
+    translate.forwards.clone_from(&settings.listeners.forwards);
     translate.classes.clone_from(&settings.ingress_classes);
     translate.namespaces.clone_from(&settings.namespaces);
     if settings.without_class {
@@ -203,10 +208,6 @@ pub(crate) fn translate_settings(settings: &Settings) -> TranslateSettings {
         .as_ref()
         .map(|named| ObjectKey::new(ObjectKind::Secret, &named.namespace, &named.name));
     translate
-}
-
-fn id(name: &str) -> ListenerId {
-    name.parse().expect("names of listeners are not empty")
 }
 
 /// The replica in this process, as the admin listener sees it.

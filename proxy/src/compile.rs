@@ -49,9 +49,9 @@ pub enum Rejection {
     #[error("clients of {part} cannot be verified")]
     ClientCertificates {
         /// The Listener or Server name that asks for them.
-        part: PartKey,
+        part: Box<PartKey>,
         /// What is wrong with them.
-        source: ClientPolicyError,
+        source: Box<ClientPolicyError>,
     },
     /// TLS cannot be spoken as a Listener says.
     #[error("TLS of listener {id} cannot be spoken as it says")]
@@ -223,7 +223,10 @@ impl Compiler<'_> {
         asked: &ClientCertificates,
     ) -> Result<Arc<ClientPolicy>, Rejection> {
         let policy = self.tls.policy(asked);
-        policy.map_err(|source| Rejection::ClientCertificates { part: part.clone(), source })
+        policy.map_err(|source| Rejection::ClientCertificates {
+            part: Box::new(part.clone()),
+            source: Box::new(source),
+        })
     }
 
     fn sockets(&mut self, table: &Table) -> Result<HashMap<SocketAddr, CompiledSocket>, Rejection> {

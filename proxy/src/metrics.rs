@@ -66,9 +66,9 @@ worker_counters! {
     tunnel_bytes_out, "kubeng_tunnel_sent_bytes_total", "Bytes passed on to clients";
     /// TLS handshakes that ended well.
     handshakes, "kubeng_tls_handshakes_total", "TLS handshakes that ended well";
-    /// TLS handshakes that failed, took too long, or were too many.
+    /// TLS handshakes that failed or took too long.
     handshakes_failed, "kubeng_tls_handshakes_failed_total",
-        "TLS handshakes that failed, took too long, or were too many";
+        "TLS handshakes that failed or took too long";
     /// Tries after the first.
     retries, "kubeng_backend_retries_total", "Tries after the first";
     /// Connections to Backends that could not be opened.

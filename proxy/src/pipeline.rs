@@ -94,6 +94,10 @@ pub(crate) fn begin(
     let Some(listener) = table.listener(facts.socket, host.map(|host| host.as_str())) else {
         return StatusCode::NOT_FOUND.into();
     };
+    if !listener.protocol.reads_requests() {
+        // Whoever wants it must come by a connection that is passed on.
+        return Begin::Refuse(Rule::Misdirected);
+    }
     ctx.listener = Some(listener.metrics.clone());
     let request = RequestHead {
         method: incoming.method,

@@ -222,3 +222,21 @@ proptest! {
         prop_assert_eq!(differences.is_empty(), snapshot.digest() == other.digest());
     }
 }
+
+#[test]
+fn tls_that_is_passed_on_takes_its_names_away() {
+    let mut passed_on = Listener::new(([127, 0, 0, 1], 443).into(), Protocol::TlsPassthrough);
+    passed_on.host = "raw.c".parse().unwrap();
+    let part = AnyPart::Listener("pass".parse().unwrap(), Part::new(passed_on));
+    let snapshot = snapshot(&[]).edited([part], []).unwrap();
+    for (url, listener) in [
+        ("https://raw.c/", "pass"),
+        ("https://b.c/", "https"),
+        ("https://raw.c:8443/", "https"),
+        ("http://raw.c/", "http"),
+    ] {
+        let request = RequestKey::parse(&format!("GET {url}"), HeaderMap::new()).unwrap();
+        let found = explain(&snapshot, &request).listener;
+        assert_eq!(found, Some(listener.parse().unwrap()), "{url}");
+    }
+}

@@ -20,6 +20,8 @@ pub struct Upstream {
     pub balance: Box<UpstreamBalance>,
     /// `spec.health`; absent: endpoints are not asked.
     pub health: Option<Box<UpstreamHealth>>,
+    /// `spec.proxyProtocol`: `v1` or `v2`; absent: its endpoints are not told who the client is.
+    pub proxy_protocol: Option<String>,
 }
 
 /// One entry of `spec.endpoints`.
@@ -61,6 +63,7 @@ struct SpecOnWire {
     #[serde(default)]
     balance: UpstreamBalance,
     health: Option<UpstreamHealth>,
+    proxy_protocol: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -157,6 +160,7 @@ impl Upstream {
             tls: spec.tls,
             balance: Box::new(spec.balance),
             health: spec.health.map(Box::new),
+            proxy_protocol: spec.proxy_protocol,
         };
         Ok((object.metadata, upstream))
     }

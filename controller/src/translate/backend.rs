@@ -62,6 +62,14 @@ impl Target {
         }
     }
 
+    /// Whether its Endpoints are spoken to over TLS.
+    pub(crate) fn wants_tls(&self) -> bool {
+        match self {
+            Self::Usable { part: AnyPart::Backend(_, part), .. } => part.value().tls.is_some(),
+            Self::Usable { .. } | Self::Refused { .. } => false,
+        }
+    }
+
     /// What those see who lead there.
     pub(crate) fn outcome(&self) -> Result<(), &Refused> {
         match self {

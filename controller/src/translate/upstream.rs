@@ -7,7 +7,9 @@ mod tls;
 use std::sync::Arc;
 
 use kubeng_config::backend::resilience::Resilience;
-use kubeng_config::backend::{Backend, BackendProtocol, EndpointSource, HostOrIp, WrittenEndpoint};
+use kubeng_config::backend::{
+    Backend, BackendProtocol, EndpointSource, HostOrIp, ProxyVersion, WrittenEndpoint,
+};
 use kubeng_config::name::BackendId;
 use kubeng_config::problem::{ADDRESS_FORBIDDEN, BAD_VALUE, NO_ENDPOINTS, Problem};
 
@@ -40,13 +42,14 @@ pub(crate) fn target(
         Some(Spoken { tls: Tls::Plain, .. }) => Some(None),
         None => None,
     };
+    let told = proxy_protocol(object, upstream, &mut problems);
     if endpoints.is_empty() {
         let message = "no endpoint is left that could be used".to_owned();
         let refused = Refused::new(NO_ENDPOINTS, message, "name at least one address and port");
         problems.push(refused.problem(object, "/spec/endpoints".to_owned()));
         return refused_with(object, problems, NO_ENDPOINTS);
     }
-    let (Some(spoken), Some(tls)) = (spoken, tls) else {
+    let (Some(spoken), Some(tls), Some(proxy_protocol)) = (spoken, tls, told) else {
         let code = problems.last().map_or(BAD_VALUE, |problem| problem.code);
         return refused_with(object, problems, code);
     };
@@ -59,7 +62,7 @@ pub(crate) fn target(
             .map(|health| Box::new(Resilience { health: Some(health), ..Resilience::default() })),
         endpoints: EndpointSource::Written(endpoints),
         addresses: address_rule(object.author),
-        proxy_protocol: None,
+        proxy_protocol,
     };
     Target::usable(id, backend, problems)
 }
@@ -108,6 +111,25 @@ fn protocol(object: &Object, upstream: &Upstream, problems: &mut Vec<Problem>) -
 fn bad(object: &Object, field: &str, message: String, remedy: &str, problems: &mut Vec<Problem>) {
     let refused = Refused::new(BAD_VALUE, message, remedy);
     problems.push(refused.problem(object, field.to_owned()));
+}
+
+/// How its endpoints are told who the client is; they may decide by it whom they let in.
+fn proxy_protocol(
+    object: &Object,
+    upstream: &Upstream,
+    problems: &mut Vec<Problem>,
+) -> Option<Option<ProxyVersion>> {
+    match upstream.proxy_protocol.as_deref() {
+        None => Some(None),
+        Some("v1") => Some(Some(ProxyVersion::V1)),
+        Some("v2") => Some(Some(ProxyVersion::V2)),
+        Some(other) => {
+            let message = format!("proxyProtocol {other:?} is unknown");
+            let refused = Refused::new(BAD_VALUE, message, "write v1 or v2, or leave it out");
+            problems.push(refused.problem(object, "/spec/proxyProtocol".to_owned()));
+            None
+        }
+    }
 }
 
 /// A whole number of `range`; what is not keeps its default, for it only tunes.

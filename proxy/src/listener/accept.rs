@@ -64,12 +64,16 @@ impl<E: Engine> Worker<E> {
             };
             let Some(command) = command else { break };
             match command {
-                Command::Open(spec, listener) => {
+                Command::Open(spec, listener, listening) => {
                     let address = spec.address;
                     let stop = CancellationToken::new();
                     match TcpListener::from_std(listener) {
                         Ok(listener) => {
-                            loops.spawn(self.clone().accept(listener, spec, stop.clone()));
+                            let accept = self.clone().accept(listener, spec, stop.clone());
+                            loops.spawn(async move {
+                                accept.await;
+                                drop(listening);
+                            });
                             open.insert(address, stop);
                         }
                         Err(error) => tracing::error!(%address, %error, "cannot listen"),

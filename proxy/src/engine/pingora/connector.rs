@@ -42,11 +42,8 @@ impl Connect for Telling {
         };
         let connected = connect(*to, self.within, Some((self.version, self.told))).await;
         connected.map(Stream::from).map_err(|error| {
-            let kind = match error.kind() {
-                io::ErrorKind::TimedOut => ErrorType::ConnectTimedout,
-                io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
-                _ => ErrorType::ConnectError,
-            };
+            let is_late = error.kind() == io::ErrorKind::TimedOut;
+            let kind = if is_late { ErrorType::ConnectTimedout } else { ErrorType::ConnectError };
             Error::because(kind, "connecting for a client", error)
         })
     }
