@@ -10,14 +10,14 @@ use kubeng_config::backend::Backend;
 use kubeng_config::backend::health::{HttpProbe, Probe};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 
 use super::super::CompiledBackend;
 use super::grpc;
-use crate::forward;
+use crate::{forward, proxy_protocol};
 
 /// Asks the Endpoints of one Backend.
 #[derive(Debug)]
@@ -46,7 +46,11 @@ impl Asker {
     /// nothing comes: whoever asks sets the time.
     pub(crate) async fn ask(&self, address: SocketAddr) -> Result<(), Box<str>> {
         let tls = self.tls.as_ref().map_err(Clone::clone)?;
-        let tcp = TcpStream::connect(address).await.map_err(fault)?;
+        let mut tcp = TcpStream::connect(address).await.map_err(fault)?;
+        if let Some(version) = self.spec.proxy_protocol {
+            // It waits for a header; nobody stands behind the question.
+            tcp.write_all(&proxy_protocol::encode(version, None)).await.map_err(fault)?;
+        }
         match tls {
             None => self.ask_over(tcp, address).await,
             Some(Tls { connector, name }) => {

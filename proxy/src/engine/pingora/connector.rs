@@ -18,13 +18,14 @@ use crate::proxy_protocol::Told;
 #[derive(Debug)]
 pub(super) struct Telling {
     version: ProxyVersion,
-    told: Told,
+    /// None where this side speaks for itself.
+    told: Option<Told>,
     /// The engine has no limit for connections that are opened elsewhere.
     within: Duration,
 }
 
 impl Telling {
-    pub(super) fn new(version: ProxyVersion, told: Told, within: Duration) -> Self {
+    pub(super) fn new(version: ProxyVersion, told: Option<Told>, within: Duration) -> Self {
         Self { version, told, within }
     }
 
