@@ -7,6 +7,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod connection;
+pub(crate) mod handover;
 pub(crate) mod head;
 pub(crate) mod refusal;
 pub(crate) mod serve;
@@ -24,6 +25,7 @@ use tokio::sync::mpsc;
 
 use crate::shared::Shared;
 use crate::tls;
+use handover::Handover;
 
 /// A port that could not be opened. It is tried again; what else was asked for is served.
 #[derive(Debug)]
@@ -55,6 +57,7 @@ pub(crate) enum Command {
 pub(crate) struct Sockets {
     workers: Vec<mpsc::Sender<Command>>,
     open: BTreeMap<SocketAddr, Open>,
+    handover: Arc<Handover>,
 }
 
 struct Open {
@@ -65,8 +68,8 @@ struct Open {
 
 impl Sockets {
     /// No sockets yet; `workers` are told of every change.
-    pub(crate) fn new(workers: Vec<mpsc::Sender<Command>>) -> Self {
-        Self { workers, open: BTreeMap::new() }
+    pub(crate) fn new(workers: Vec<mpsc::Sender<Command>>, handover: Arc<Handover>) -> Self {
+        Self { workers, open: BTreeMap::new(), handover }
     }
 
     /// Opens what is wanted and not open, closes what is open and not wanted.
@@ -77,11 +80,16 @@ impl Sockets {
         wanted: &BTreeMap<SocketAddr, Protocol>,
         shared: &Arc<Shared>,
     ) -> Vec<Unbound> {
+        if *shared.closing.borrow() {
+            // Another process opens and closes them.
+            return Vec::new();
+        }
         let mut unbound = Vec::new();
         let gone: Vec<_> =
             self.open.keys().filter(|address| !wanted.contains_key(address)).copied().collect();
         for address in gone {
             self.open.remove(&address);
+            self.handover.release(address);
             self.tell_all(|| Command::Close(address));
         }
         for (&address, &protocol) in wanted {
@@ -94,10 +102,15 @@ impl Sockets {
             let bound = match before {
                 // The protocol changed: the port stays open all the time.
                 Some(open) => bind_all(open.local, self.workers.len(), is_ipv4_beside),
-                None => probe(address, is_ipv4_beside)
-                    .and_then(|()| bind_all(address, self.workers.len(), is_ipv4_beside)),
+                None => self.handover.take(address, self.workers.len()).unwrap_or_else(|| {
+                    probe(address, is_ipv4_beside)
+                        .and_then(|()| bind_all(address, self.workers.len(), is_ipv4_beside))
+                }),
             };
-            match bound {
+            let kept = bound.and_then(|(local, listeners)| {
+                self.handover.keep(address, &listeners).map(|()| (local, listeners))
+            });
+            match kept {
                 Ok((local, listeners)) => {
                     if before.is_some() {
                         self.tell_all(|| Command::Close(address));
@@ -128,7 +141,7 @@ impl Sockets {
             Protocol::Https => Some(tls::server_config(shared, address)),
         };
         let spec = Arc::new(SocketSpec { address, tls });
-        for (worker, listener) in self.workers.iter().zip(listeners) {
+        for (worker, listener) in self.workers.iter().cycle().zip(listeners) {
             send(worker, Command::Open(spec.clone(), listener));
         }
         self.open.insert(address, Open { protocol, local });
@@ -138,6 +151,13 @@ impl Sockets {
         for worker in &self.workers {
             send(worker, command());
         }
+    }
+}
+
+impl Drop for Sockets {
+    fn drop(&mut self) {
+        // The workers close their sockets when nobody can tell them anything any more.
+        self.handover.release_all();
     }
 }
 

@@ -17,6 +17,7 @@ use crate::drain::Drained;
 use crate::engine::pingora::Pingora;
 use crate::limits::Limits;
 use crate::listener::accept::Worker;
+use crate::listener::handover::{Handover, ListeningSockets};
 use crate::listener::{Command, Sockets};
 use crate::metrics::Metrics;
 use crate::shared::Shared;
@@ -36,6 +37,8 @@ pub struct ProxySettings {
     pub drain: Duration,
     /// Where access records go, one line of JSON each; None writes none.
     pub access_log: Option<Box<dyn Write + Send>>,
+    /// Sockets of the process before this one. Listeners that have their address use them.
+    pub inherited: Vec<ListeningSockets>,
 }
 
 impl Default for ProxySettings {
@@ -46,6 +49,7 @@ impl Default for ProxySettings {
             limits: Limits::default(),
             drain: Duration::from_secs(20),
             access_log: None,
+            inherited: Vec::new(),
         }
     }
 }
@@ -115,7 +119,8 @@ impl Proxy {
     /// # Errors
     /// See [`StartError`].
     pub fn start(settings: ProxySettings) -> Result<(Self, TableWriter), StartError> {
-        let ProxySettings { workers, trusted_proxies, limits, drain, access_log } = settings;
+        let ProxySettings { workers, trusted_proxies, limits, drain, access_log, inherited } =
+            settings;
         let workers = workers.max(1);
         // The engine's TLS towards Backends uses the provider of the process.
         // An error says that there is one already, which is as good.
@@ -134,6 +139,8 @@ impl Proxy {
             connections: AtomicUsize::new(0),
             leaving: watch::Sender::new(false),
             is_leaving: AtomicBool::new(false),
+            handover: Arc::new(Handover::of(inherited)),
+            closing: watch::Sender::new(false),
             stopping: watch::Sender::new(false),
             started: Instant::now(),
         });
@@ -153,7 +160,8 @@ impl Proxy {
         let (resolver, stop_resolver) =
             start_resolver(named.subscribe(), answers).map_err(StartError::Worker)?;
         let names = Names { named, answers: known };
-        let writer = TableWriter::new(shared.clone(), Sockets::new(commands), names);
+        let sockets = Sockets::new(commands, shared.handover.clone());
+        let writer = TableWriter::new(shared.clone(), sockets, names);
         Ok((Self { shared, workers, resolver, stop_resolver }, writer))
     }
 
@@ -170,12 +178,34 @@ impl Proxy {
         self.shared.leave();
     }
 
+    /// Handles on all open ports, for the process that takes over.
+    ///
+    /// # Errors
+    /// When the system gives no more descriptors.
+    pub fn lend_sockets(&self) -> io::Result<Vec<ListeningSockets>> {
+        self.shared.handover.lend()
+    }
+
+    /// Closes inherited sockets that no Listener has asked for. To be called when the process that
+    /// lent them takes no connections any more.
+    pub fn forget_inherited(&self) {
+        self.shared.handover.forget_inherited();
+    }
+
+    /// Takes no more connections, except those that the kernel has completed by now; what is open
+    /// is served on. Another process has the sockets.
+    pub fn close_ports(&self) {
+        self.shared.handover.release_all();
+        self.shared.closing.send_replace(true);
+    }
+
     /// Stops taking connections, closes those that wait, waits for those that work, at most for the
     /// time that the settings say, cuts the rest, and ends all threads.
     pub async fn drain(self) -> Drained {
         let Self { shared, workers, resolver, stop_resolver } = self;
         let open = shared.connections.load(Ordering::Relaxed);
         shared.leave();
+        shared.handover.release_all();
         shared.stopping.send_replace(true);
         let mut cut = 0;
         let mut threads = vec![resolver];

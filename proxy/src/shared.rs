@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::access_log::AccessLog;
 use crate::limits::Limits;
+use crate::listener::handover::Handover;
 use crate::metrics::{Gauges, Metrics};
 use crate::table::Table;
 
@@ -30,6 +31,10 @@ pub(crate) struct Shared {
     pub(crate) leaving: watch::Sender<bool>,
     /// The same for whoever asks at each answer: it has no lock.
     pub(crate) is_leaving: AtomicBool,
+    /// Sockets to lend to the next process, and those of the one before.
+    pub(crate) handover: Arc<Handover>,
+    /// True once no connection is taken any more, whatever the Table says.
+    pub(crate) closing: watch::Sender<bool>,
     /// True once connections that wait for a request must end.
     pub(crate) stopping: watch::Sender<bool>,
     /// What times of ejection are counted from.

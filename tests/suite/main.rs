@@ -14,3 +14,4 @@ mod shutdown;
 mod start;
 mod support;
 mod tidy;
+mod upgrade;

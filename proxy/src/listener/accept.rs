@@ -49,22 +49,31 @@ impl<E: Engine> Worker<E> {
         let mut open = HashMap::<SocketAddr, CancellationToken>::new();
         let loops = TaskTracker::new();
         let mut stopping = self.shared.stopping.subscribe();
+        let mut closing = self.shared.closing.subscribe();
+        let mut is_closed = false;
         loop {
             let command = tokio::select! {
                 biased;
                 // Before the end: a socket that still waits here may have connections.
                 command = commands.recv() => command,
                 _ = stopping.wait_for(|stopping| *stopping) => break,
+                _ = closing.wait_for(|closing| *closing), if !is_closed => {
+                    is_closed = true;
+                    open.drain().for_each(|(_, stop)| stop.cancel());
+                    continue;
+                }
             };
             let Some(command) = command else { break };
             match command {
+                // The sockets are another process's now.
+                Command::Open(..) if is_closed => {}
                 Command::Open(spec, listener) => {
                     let address = spec.address;
-                    let stop = CancellationToken::new();
+                    // There may be several: those of a process with more workers.
+                    let stop = open.entry(address).or_default().clone();
                     match TcpListener::from_std(listener) {
                         Ok(listener) => {
-                            loops.spawn(self.clone().accept(listener, spec, stop.clone()));
-                            open.insert(address, stop);
+                            loops.spawn(self.clone().accept(listener, spec, stop));
                         }
                         Err(error) => tracing::error!(%address, %error, "cannot listen"),
                     }
