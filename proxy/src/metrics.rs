@@ -53,6 +53,9 @@ worker_counters! {
     /// Connections closed at once because there were too many.
     connections_refused, "kubeng_connections_refused_total",
         "Connections closed at once because there were too many";
+    /// Connections that ended with a panic.
+    connections_panicked, "kubeng_connections_panicked_total",
+        "Connections that ended with a panic; each is a fault of Kubeng, and the log says where";
     /// TLS handshakes that ended well.
     handshakes, "kubeng_tls_handshakes_total", "TLS handshakes that ended well";
     /// TLS handshakes that failed, took too long, or were too many.

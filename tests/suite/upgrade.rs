@@ -134,6 +134,7 @@ async fn a_program_that_cannot_take_over_changes_nothing() {
     let load = Load::start(&kubeng);
     let failures = [
         ("#!/bin/sh\nexit 7\n", "exit status: 7"),
+        ("#!/bin/sh\nkill -9 $$\n", "signal: 9"),
         // It takes nothing and says nothing.
         ("#!/bin/sh\nexec sleep 100\n", "does not serve after 1 s"),
         ("no program at all", "cannot start"),
@@ -195,37 +196,34 @@ async fn systemd_is_told_who_the_process_is() {
     assert!(kubeng.wait_for_end(SOON).await.unwrap().success());
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whichever_process_is_killed_half_way_the_other_serves() {
+#[tokio::test]
+async fn if_the_old_process_dies_half_way_the_next_one_serves_with_its_sockets() {
     let web = Backend::start("web").await.unwrap();
     let bin = tempfile::tempdir().unwrap();
     let program = copy_into(bin.path());
     let start = || Launch::new(&program).arg("--workers").arg("2");
-    let (mut kubeng, folder) = serve_with(start, &files(&web)).await;
-    // The next one is killed while it waits for a folder that does not answer: here, by itself.
-    let real = env!("CARGO_BIN_EXE_kubeng");
-    let dies = format!("#!/bin/sh\n{real} \"$@\" --workers 1 --http 127.0.0.1:1 &\nkill -9 $!\nexit 9\n");
-    replace_by(&program, &dies);
+    let (mut kubeng, _folder) = serve_with(start, &files(&web)).await;
+    let (real, gate) = (env!("CARGO_BIN_EXE_kubeng"), bin.path().join("go"));
+    let wait = format!("while [ ! -e {} ]; do sleep 0.05; done", gate.display());
+    replace_by(&program, &format!("#!/bin/sh\n{wait}\nexec {real} \"$@\"\n"));
     kubeng.ask_for_upgrade().unwrap();
-    kubeng.wait_for_line(SOON, |line| line.contains("exit status: 9")).await.unwrap();
-    assert_eq!(Client::plain(kubeng.http).get(HOST, "/").await.unwrap().status, 200);
-    // The old one is killed while the next one starts: that one goes on with the sockets it has.
-    let waits = format!("#!/bin/sh\ntouch {0}/started\nwhile [ ! -e {0}/go ]; do sleep 0.05; done\nexec {real} \"$@\"\n", bin.path().display());
-    replace_by(&program, &waits);
-    let pid = kubeng.upgrade_pid(SOON).await.unwrap();
-    while !bin.path().join("started").exists() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    kubeng.follow_next(SOON).await.unwrap();
     kubeng.kill_first().await.unwrap();
-    // The port is open although nobody serves: the connection waits in its queue.
+    // The port is open although nobody serves: a connection waits in its queue.
     let mut waiting = Client::plain(kubeng.http);
     let (answer, ()) = tokio::join!(waiting.get(HOST, "/"), async {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        save(bin.path(), "go", "");
+        std::fs::write(&gate, "").unwrap();
     });
     assert_eq!(answer.unwrap().status, 200);
-    kubeng.wait_until_ready_as(pid, SOON).await.unwrap();
-    drop(folder);
+    let ready = async {
+        while kubeng.admin("/readyz").await.is_ok_and(|answer| answer.status != 200) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(SOON, ready).await.unwrap();
+    kubeng.terminate().unwrap();
+    assert!(kubeng.wait_for_end(SOON).await.unwrap().success());
 }
 
 #[tokio::test]

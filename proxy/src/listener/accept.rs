@@ -130,7 +130,7 @@ impl<E: Engine> Worker<E> {
 
     fn admit(self: &Arc<Self>, tcp: TcpStream, from: SocketAddr, spec: &Arc<SocketSpec>) {
         let open = self.shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
-        let admitted = Admitted(self.shared.clone());
+        let admitted = Admitted(self.shared.clone(), self.metrics.clone());
         self.metrics.connections.add(1);
         if open > self.shared.limits.connections_max {
             self.metrics.connections_refused.add(1);
@@ -141,11 +141,15 @@ impl<E: Engine> Worker<E> {
 }
 
 /// Counts one open connection for as long as it lives.
-pub(crate) struct Admitted(Arc<Shared>);
+pub(crate) struct Admitted(Arc<Shared>, Arc<WorkerMetrics>);
 
 impl Drop for Admitted {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
+        if std::thread::panicking() {
+            // It ends this connection; the task keeps it from the others.
+            self.1.connections_panicked.add(1);
+        }
     }
 }
 
@@ -160,3 +164,6 @@ fn is_exhausted(error: &io::Error) -> bool {
 
 /// The pause when descriptors or memory have run out.
 const PAUSE: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+mod tests;

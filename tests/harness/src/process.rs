@@ -288,11 +288,7 @@ impl Kubeng {
         loop {
             let lines = self.log();
             if let Some(line) = lines.iter().filter(|line| line.contains(serves)).nth(done) {
-                let (_, pid) = line.split_once("pid=").context("the line names no process")?;
-                let pid = pid.split_whitespace().next().unwrap_or_default().parse()?;
-                self.pid = Pid::from_raw(pid).context("the line names no process")?;
-                self.successors.push(self.pid);
-                return Ok(());
+                return self.follow(line);
             }
             if count(&lines, failed) > failures {
                 bail!("the upgrade failed\n{}", self.log_end());
@@ -302,6 +298,32 @@ impl Kubeng {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Waits until the next process has been started, and takes that one for the process that serves.
+    ///
+    /// # Errors
+    /// When none is started within `within`.
+    pub async fn follow_next(&mut self, within: Duration) -> Result<()> {
+        let starts = |line: &str| line.contains("upgrade: the next process is starting");
+        let line = self.wait_for_line(within, starts).await?;
+        self.follow(&line)
+    }
+
+    fn follow(&mut self, line: &str) -> Result<()> {
+        let (_, pid) = line.split_once("pid=").context("the line names no process")?;
+        let pid = pid.split_whitespace().next().unwrap_or_default().parse()?;
+        self.pid = Pid::from_raw(pid).context("the line names no process")?;
+        self.successors.push(self.pid);
+        Ok(())
+    }
+
+    /// Kills the process that was started first.
+    ///
+    /// # Errors
+    /// When it has ended already.
+    pub async fn kill_first(&mut self) -> Result<()> {
+        Ok(self.child.kill().await?)
     }
 
     /// Waits until every process that was replaced has ended: true when each ended well.
