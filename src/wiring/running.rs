@@ -81,7 +81,18 @@ impl Running {
         let mut taking_over = JoinSet::new();
         taking_over.spawn(take_over(before, self.control.clone()));
         let mut upgrades: JoinSet<anyhow::Result<Next>> = JoinSet::new();
+        let mut is_upgrade_wanted = false;
         loop {
+            if is_upgrade_wanted && taking_over.is_empty() {
+                is_upgrade_wanted = false;
+                match self.lend() {
+                    Ok(lent) => {
+                        let within = self.settings.upgrade_within;
+                        upgrades.spawn(upgrade::start_next(lent, within));
+                    }
+                    Err(error) => refuse_upgrade(&error),
+                }
+            }
             tokio::select! {
                 told = signals.next() => match told {
                     Told::Stop(signal) => {
@@ -90,17 +101,12 @@ impl Running {
                         upgrades.shutdown().await;
                         return Ok(Why::Stopped);
                     }
-                    Told::Upgrade if upgrades.is_empty() && taking_over.is_empty() => {
+                    Told::Upgrade if upgrades.is_empty() => {
                         info!("upgrade: told to hand over to a new process");
-                        match self.lend() {
-                            Ok(lent) => {
-                                let within = self.settings.upgrade_within;
-                                upgrades.spawn(upgrade::start_next(lent, within));
-                            }
-                            Err(error) => refuse_upgrade(&error),
-                        }
+                        // A process that is not ready itself does it when it is.
+                        is_upgrade_wanted = true;
                     }
-                    Told::Upgrade => warn!("upgrade: one is in progress, or this process is not ready"),
+                    Told::Upgrade => warn!("upgrade: one is in progress"),
                 },
                 Some(taken) = taking_over.join_next() => {
                     taken.context("taking over panicked")?.context("cannot take over")?;
