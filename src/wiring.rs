@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use kubeng_admin::{Admin, LocalReplica};
 use kubeng_config::listener::{Listener, Protocol};
-use kubeng_config::matching::HostMatch;
 use kubeng_config::name::{FleetName, ListenerId, ObjectKey, ObjectKind};
 use kubeng_config::problem::Problem;
 use kubeng_controller::control::{Answer, Control, ControlState};
@@ -155,12 +154,7 @@ fn start_controller(
 
 /// What translation is told.
 pub(crate) fn translate_settings(settings: &Settings) -> TranslateSettings {
-    let listener = |protocol, address| Listener {
-        address,
-        protocol,
-        host: HostMatch::Any,
-        default_certificate: None,
-    };
+    let listener = |protocol, address| Listener::new(address, protocol);
     let mut listeners = vec![(id("http"), listener(Protocol::Http, settings.http))];
     if let Some(https) = settings.https {
         listeners.push((id("https"), listener(Protocol::Https, https)));

@@ -1,6 +1,8 @@
 //! Backends: named groups of Endpoints, and how to speak to them.
 
 pub mod balance;
+pub mod health;
+pub mod resilience;
 pub mod tls;
 
 use std::fmt;
@@ -11,7 +13,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::address::AddressRule;
 use crate::name::{Hostname, NameError, serde_as_text};
-use balance::Balance;
+use balance::{Affinity, Balance};
+use resilience::Resilience;
 use tls::BackendTls;
 
 /// A group of Endpoints that can stand in for each other.
@@ -25,10 +28,29 @@ pub struct Backend {
     pub tls: Option<BackendTls>,
     /// How an Endpoint is chosen.
     pub balance: Balance,
+    /// What changes that choice; absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Box<Affinity>>,
+    /// How it is watched and protected; absent: by the defaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resilience: Option<Box<Resilience>>,
     /// Where its Endpoints come from.
     pub endpoints: EndpointSource,
     /// Which addresses it may have.
     pub addresses: AddressRule,
+    /// Tells its Endpoints the client's address by the PROXY protocol; absent: not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyVersion>,
+}
+
+/// A version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ProxyVersion {
+    /// Text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// What is spoken to Endpoints.

@@ -20,6 +20,37 @@ pub struct Certificate {
     pub names: Vec<String>,
     /// When it ends, in seconds since 1970.
     pub not_after: i64,
+    /// An OCSP response in DER that is stapled (RFC 6066 section 8). Whoever puts it in renews it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ocsp: Option<Der>,
+}
+
+/// What is asked of clients in the TLS handshake, and whom their certificates must come from.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct ClientCertificates {
+    /// What becomes of clients without one.
+    pub mode: ClientCertificateMode,
+    /// The authorities in DER; at least one.
+    pub roots: Vec<Der>,
+}
+
+/// What becomes of clients without a certificate. One that does not verify ends the handshake always.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum ClientCertificateMode {
+    /// The handshake ends.
+    Require,
+    /// They are served; the Backend is told of certificates only.
+    Request,
+}
+
+impl ClientCertificates {
+    /// Why it cannot be honoured; `None` when it can.
+    #[must_use]
+    pub fn fault(&self) -> Option<&'static str> {
+        self.roots.is_empty().then_some("client certificates are asked for, but from no authority")
+    }
 }
 
 /// One certificate in DER; as text in hexadecimal.
@@ -83,6 +114,30 @@ serde_as_text! { Der ServerNameId }
 pub struct ServerName {
     /// The Certificate.
     pub certificate: CertificateId,
+    /// What is asked of clients under this name; absent: what the Listener says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_certificates: Option<ClientCertificates>,
+}
+
+impl ServerName {
+    /// One that asks clients for nothing of its own.
+    #[must_use]
+    pub fn of(certificate: CertificateId) -> Self {
+        Self { certificate, client_certificates: None }
+    }
+
+    /// Why it cannot be honoured under `host`; `None` when it can.
+    #[must_use]
+    pub fn fault(&self, host: &HostMatch) -> Option<&'static str> {
+        let policy = self.client_certificates.as_ref()?;
+        match host {
+            HostMatch::Exact(_) | HostMatch::OneLabelBelow(_) => policy.fault(),
+            // Names get their certificate by one label only, so deeper ones would slip past it.
+            HostMatch::Any | HostMatch::AnyLabelsBelow(_) => {
+                Some("client certificates are asked for under one name, or one label below it")
+            }
+        }
+    }
 }
 
 /// Secret bytes: a private key in PKCS#8, PKCS#1 or SEC1 DER.

@@ -1,6 +1,7 @@
 //! Writing a Snapshot for people and programs, and reading it back. Secrets are never in it.
 
 pub mod nginx;
+mod nginx_filters;
 
 use std::collections::BTreeMap;
 

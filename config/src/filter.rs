@@ -1,13 +1,38 @@
 //! Filters: what may edit or answer a request, in the order in which they are listed.
 
+pub mod basic_auth;
+pub mod body_limit;
+pub mod client_address;
+pub mod compression;
+pub mod concurrency_limit;
+pub mod cors;
+pub mod error_pages;
+pub mod external_auth;
 pub mod headers;
+pub mod jwt;
+pub mod mirror;
+pub mod rate_limit;
 pub mod redirect;
+pub mod request_id;
 pub mod rewrite;
 
 use serde::{Deserialize, Serialize};
 
+use crate::name::{BackendId, SecretId};
+use basic_auth::BasicAuth;
+use body_limit::BodyLimit;
+use client_address::ClientAddress;
+use compression::Compression;
+use concurrency_limit::ConcurrencyLimit;
+use cors::Cors;
+use error_pages::{ErrorPages, PageSource};
+use external_auth::ExternalAuth;
 use headers::HeaderEdits;
+use jwt::{Jwt, JwtKeys};
+use mirror::Mirror;
+use rate_limit::RateLimit;
 use redirect::Redirect;
+use request_id::RequestIds;
 use rewrite::Rewrite;
 
 /// One step of the way through a Route.
@@ -22,4 +47,89 @@ pub enum Filter {
     Redirect(Redirect),
     /// Changes host or path of what is forwarded.
     Rewrite(Rewrite),
+    /// Answers browsers that ask for another origin.
+    Cors(Cors),
+    /// Lets clients in by their address.
+    ClientAddress(ClientAddress),
+    /// Limits how many requests come in a time.
+    RateLimit(RateLimit),
+    /// Limits how many requests are in progress.
+    ConcurrencyLimit(ConcurrencyLimit),
+    /// Asks for name and password.
+    BasicAuth(BasicAuth),
+    /// Asks for a signed token.
+    Jwt(Box<Jwt>),
+    /// Asks somebody else.
+    ExternalAuth(Box<ExternalAuth>),
+    /// Limits the size of bodies.
+    BodyLimit(BodyLimit),
+    /// Gives the request an id.
+    RequestId(RequestIds),
+    /// Sends a copy to another Backend.
+    Mirror(Mirror),
+    /// Compresses the answer.
+    Compression(Compression),
+    /// Answers errors with own pages.
+    ErrorPages(ErrorPages),
 }
+
+impl Filter {
+    /// The Secret without which it cannot be carried out.
+    #[must_use]
+    pub fn secret(&self) -> Option<&SecretId> {
+        match self {
+            Self::BasicAuth(auth) => Some(&auth.users),
+            Self::Jwt(jwt) => match &jwt.keys {
+                JwtKeys::Secret(id) => Some(id),
+                JwtKeys::Inline(_) => None,
+            },
+            Self::RequestHeaders(_)
+            | Self::ResponseHeaders(_)
+            | Self::Redirect(_)
+            | Self::Rewrite(_)
+            | Self::Cors(_)
+            | Self::ClientAddress(_)
+            | Self::RateLimit(_)
+            | Self::ConcurrencyLimit(_)
+            | Self::ExternalAuth(_)
+            | Self::BodyLimit(_)
+            | Self::RequestId(_)
+            | Self::Mirror(_)
+            | Self::Compression(_)
+            | Self::ErrorPages(_) => None,
+        }
+    }
+
+    /// The Backends that it speaks to itself.
+    #[must_use]
+    pub fn backends(&self) -> Vec<&BackendId> {
+        match self {
+            Self::ExternalAuth(auth) => vec![&auth.backend],
+            Self::Mirror(mirror) => vec![&mirror.backend],
+            Self::ErrorPages(errors) => errors
+                .pages
+                .iter()
+                .filter_map(|page| match &page.from {
+                    PageSource::Backend(id) => Some(id),
+                    PageSource::Inline { .. } => None,
+                })
+                .collect(),
+            Self::RequestHeaders(_)
+            | Self::ResponseHeaders(_)
+            | Self::Redirect(_)
+            | Self::Rewrite(_)
+            | Self::Cors(_)
+            | Self::ClientAddress(_)
+            | Self::RateLimit(_)
+            | Self::ConcurrencyLimit(_)
+            | Self::BasicAuth(_)
+            | Self::Jwt(_)
+            | Self::BodyLimit(_)
+            | Self::RequestId(_)
+            | Self::Compression(_) => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,7 @@
 pub mod address;
 pub mod authority;
 pub mod backend;
+pub mod bounded;
 pub mod canonical;
 pub mod certificate;
 pub mod delta;
@@ -43,6 +44,7 @@ pub mod filter;
 pub mod index;
 pub mod listener;
 pub mod matching;
+mod milliseconds;
 pub mod name;
 pub mod part;
 pub mod path;

@@ -123,6 +123,18 @@ impl Pattern {
     pub fn accepts(&self, text: &str) -> bool {
         self.compiled.is_match(text)
     }
+
+    /// What its groups matched, group 0 being the whole of `text`; None when it does not match.
+    #[must_use]
+    pub fn groups<'t>(&self, text: &'t str) -> Option<regex::Captures<'t>> {
+        self.compiled.captures(text)
+    }
+
+    /// How many groups it has, the whole match included.
+    #[must_use]
+    pub fn groups_len(&self) -> usize {
+        self.compiled.captures_len()
+    }
 }
 
 impl PartialEq for Pattern {

@@ -1,5 +1,7 @@
 //! Snapshots: Parts that fit together. Immutable, and valid by construction.
 
+mod fit;
+
 use std::collections::BTreeSet;
 
 use crate::backend::Backend;
@@ -42,6 +44,15 @@ pub enum SnapshotError {
     /// A Route has no match, no Listener or no host, so nobody could reach it.
     #[error("route {0} has no match, no listener or no host")]
     Unreachable(RouteId),
+    /// A Part asks for what cannot be honoured as it is, or beside the others. The sender must be
+    /// mended: serving it in part would open what it closes.
+    #[error("{part} cannot be served: {why}")]
+    Misfit {
+        /// The Part.
+        part: PartKey,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// The result is not what the sender meant. The sender must be mended.
     #[error("the delta leads to {found:?}, but says {target:?}")]
     Target {
@@ -243,7 +254,7 @@ impl Snapshot {
                 return Err(SnapshotError::Unreachable(id.clone()));
             }
         }
-        Ok(())
+        self.check_fit(touched)
     }
 
     /// Whether there is a Part of `key`.
@@ -275,6 +286,9 @@ fn is_reachable(route: &Route) -> bool {
 fn route_points_at(route: &Route) -> Vec<PartKey> {
     let mut keys = vec![PartKey::Policy(route.policy.clone())];
     keys.extend(route.attached.iter().map(|at| PartKey::Listener(at.listener.clone())));
+    for filter in &route.filters {
+        keys.extend(filter.backends().into_iter().cloned().map(PartKey::Backend));
+    }
     match &route.action {
         Action::Forward(targets) => {
             for target in targets {

@@ -197,12 +197,10 @@ mod tests {
     use super::*;
 
     fn listener() -> AnyPart {
-        let listener = kubeng_config::listener::Listener {
-            address: ([127, 0, 0, 1], 80).into(),
-            protocol: kubeng_config::listener::Protocol::Http,
-            host: kubeng_config::matching::HostMatch::Any,
-            default_certificate: None,
-        };
+        let listener = kubeng_config::listener::Listener::new(
+            ([127, 0, 0, 1], 80).into(),
+            kubeng_config::listener::Protocol::Http,
+        );
         AnyPart::Listener("http".parse().unwrap(), Part::new(listener))
     }
 

@@ -56,7 +56,6 @@ mod tests {
     use std::sync::Arc;
 
     use kubeng_config::listener::{Listener, Protocol};
-    use kubeng_config::matching::HostMatch;
     use kubeng_config::provenance::Provenance;
     use serde_json::{Value, json};
 
@@ -82,12 +81,7 @@ mod tests {
         let key = rcgen::KeyPair::generate().unwrap();
         let chain = params.self_signed(&key).unwrap();
         let about = |name: &str| json!({"namespace": "shop", "name": name});
-        let listener = Listener {
-            address: ([127, 0, 0, 1], 443).into(),
-            protocol: Protocol::Https,
-            host: HostMatch::Any,
-            default_certificate: None,
-        };
+        let listener = Listener::new(([127, 0, 0, 1], 443).into(), Protocol::Https);
         let fleet = "main".parse().unwrap();
         let settings = TranslateSettings::new(fleet, vec![("https".parse().unwrap(), listener)]);
         let changes = [

@@ -73,7 +73,7 @@ impl TranslateSettings {
     pub fn https_listeners(&self) -> impl Iterator<Item = &ListenerId> {
         self.listeners.iter().filter_map(|(id, listener)| match listener.protocol {
             Protocol::Https => Some(id),
-            Protocol::Http => None,
+            Protocol::Http | Protocol::Tcp | Protocol::TlsPassthrough => None,
         })
     }
 }

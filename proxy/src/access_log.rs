@@ -23,6 +23,10 @@ pub(crate) struct AccessRecord {
     pub(crate) backend: Option<BackendId>,
     pub(crate) endpoint: Option<std::net::SocketAddr>,
     pub(crate) tries: u8,
+    /// Why it was not served, or not to its end.
+    pub(crate) reason: Option<&'static str>,
+    /// The id that a Filter gave it.
+    pub(crate) request_id: Option<http::HeaderValue>,
 }
 
 /// Where records go.
@@ -91,8 +95,10 @@ fn line(record: &AccessRecord) -> serde_json::Value {
         backend,
         endpoint,
         tries,
+        reason,
+        request_id,
     } = record;
-    json!({
+    let mut line = json!({
         "time": httpdate::fmt_http_date(*at),
         "client": client,
         "method": method.as_str(),
@@ -104,7 +110,12 @@ fn line(record: &AccessRecord) -> serde_json::Value {
         "backend": backend.as_ref().map(ToString::to_string),
         "endpoint": endpoint,
         "tries": tries,
-    })
+        "reason": reason,
+    });
+    if let Some(id) = request_id.as_ref().and_then(|id| id.to_str().ok()) {
+        line["requestId"] = id.into();
+    }
+    line
 }
 
 const RECORDS_MAX: usize = 4096;

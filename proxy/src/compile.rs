@@ -7,11 +7,14 @@ use std::time::Instant;
 
 use kubeng_config::backend::Backend;
 use kubeng_config::canonical::Digest;
-use kubeng_config::certificate::{Certificate, Secret, ServerName, ServerNameId};
+use kubeng_config::certificate::{
+    Certificate, ClientCertificates, Secret, ServerName, ServerNameId,
+};
 use kubeng_config::delta::{AnyPart, Delta, PartKey};
 use kubeng_config::endpoint::EndpointSet;
+use kubeng_config::listener::{Listener, Protocol};
 use kubeng_config::matching::HostMatch;
-use kubeng_config::name::{BackendId, CertificateId, RouteId, SecretId};
+use kubeng_config::name::{BackendId, CertificateId, ListenerId, RouteId, SecretId};
 use kubeng_config::part::Part;
 use kubeng_config::route::{Action, Route};
 use kubeng_config::snapshot::{Snapshot, SnapshotError};
@@ -19,8 +22,12 @@ use rustls::sign::CertifiedKey;
 
 use crate::backend::balance::{Schedule, Turn};
 use crate::backend::{BackendState, CompiledBackend, resolve, tls};
+use crate::filter::state::Memory;
 use crate::metrics::Metrics;
-use crate::table::{CompiledListener, CompiledRoute, Table};
+use crate::shared::Shared;
+use crate::table::{CompiledListener, CompiledRoute, CompiledSocket, NamedTls, Table};
+use crate::tls::client::{ClientPolicy, ClientPolicyError};
+use crate::tls::config::{SpokenTls, TlsCache};
 use crate::tls::{CertificateError, certified_key};
 
 /// Why a Delta was rejected. Nothing has changed; the former Table goes on serving.
@@ -36,6 +43,22 @@ pub enum Rejection {
         id: CertificateId,
         /// What is wrong with it.
         source: CertificateError,
+    },
+    /// The authorities that vouch for clients cannot be used.
+    #[error("clients of {part} cannot be verified")]
+    ClientCertificates {
+        /// The Listener or Server name that asks for them.
+        part: PartKey,
+        /// What is wrong with them.
+        source: ClientPolicyError,
+    },
+    /// TLS cannot be spoken as a Listener says.
+    #[error("TLS of listener {id} cannot be spoken as it says")]
+    Tls {
+        /// Which one.
+        id: ListenerId,
+        /// What the library says.
+        source: rustls::Error,
     },
 }
 
@@ -63,9 +86,14 @@ impl KeyCache {
 pub(crate) struct Compiler<'a> {
     pub(crate) secrets: &'a HashMap<SecretId, Secret>,
     pub(crate) keys: &'a mut KeyCache,
+    /// What Filters remember.
+    pub(crate) memory: &'a mut Memory,
     /// What is known of names.
     pub(crate) answers: &'a resolve::Answers,
     pub(crate) metrics: &'a Metrics,
+    /// Where certificates are looked up at each handshake.
+    pub(crate) shared: &'a Weak<Shared>,
+    pub(crate) tls: &'a mut TlsCache,
 }
 
 /// A Table that is ready, and the Endpoints that must be in place before it serves.
@@ -80,17 +108,31 @@ impl Compiler<'_> {
         let snapshot = before.snapshot.with(delta)?;
         let table = Table { snapshot, made: Instant::now(), ..before.clone() };
         let mut compiled = Compiled { table, endpoints: Vec::new() };
-        let mut are_listeners_touched = false;
+        let asks_clients = |snapshot: &Snapshot, id: &ServerNameId| {
+            let part = snapshot.server_names().get(id);
+            part.is_some_and(|part| part.value().client_certificates.is_some())
+        };
+        let touches_sockets = |key: &PartKey, snapshot: &Snapshot| match key {
+            PartKey::Listener(_) => true,
+            PartKey::ServerName(id) => {
+                asks_clients(&before.snapshot, id) || asks_clients(snapshot, id)
+            }
+            PartKey::Policy(_)
+            | PartKey::Backend(_)
+            | PartKey::Certificate(_)
+            | PartKey::Route(_) => false,
+        };
+        let mut are_sockets_touched = false;
         for key in &delta.removed {
-            are_listeners_touched |= matches!(key, PartKey::Listener(_));
+            are_sockets_touched |= touches_sockets(key, &compiled.table.snapshot);
             remove(&mut compiled.table, &before.snapshot, key);
         }
         for part in &delta.upserts {
-            are_listeners_touched |= matches!(part, AnyPart::Listener(..));
+            are_sockets_touched |= touches_sockets(&part.key(), &compiled.table.snapshot);
             self.put(&mut compiled, before, part)?;
         }
-        if are_listeners_touched {
-            compiled.table.sockets = Arc::new(self.sockets(&compiled.table.snapshot));
+        if are_sockets_touched {
+            compiled.table.sockets = Arc::new(self.sockets(&compiled.table)?);
         }
         for (id, set) in &delta.endpoints {
             if let Some(backend) = compiled.table.backends.get(id) {
@@ -115,12 +157,18 @@ impl Compiler<'_> {
                     parsed.map_err(|source| Rejection::Certificate { id: id.clone(), source })?;
                 to.table.certificates.insert(id.clone(), key);
             }
-            AnyPart::ServerName(id, part) => put_server_name(&mut to.table, id, part.value()),
+            AnyPart::ServerName(id, part) => {
+                let ServerName { certificate, client_certificates } = &**part.value();
+                let asked = client_certificates.as_ref();
+                let policy = asked.map(|asked| self.policy(&part_key(id), asked)).transpose()?;
+                let named = NamedTls { certificate: certificate.clone(), policy };
+                put_server_name(&mut to.table, id, named);
+            }
             AnyPart::Route(id, part) => {
                 if let Some(old) = before.snapshot.routes().get(id) {
                     to.table.routes.remove(id, old.value());
                 }
-                put_route(&mut to.table, id, part.value());
+                self.put_route(&mut to.table, id, part.value());
             }
         }
         Ok(())
@@ -137,60 +185,111 @@ impl Compiler<'_> {
             id: id.clone(),
             spec: spec.clone(),
             connection_key: tls::connection_key(spec),
+            tls: tls::CompiledTls::of(id, spec),
             state,
         };
         to.table.backends.insert(id.clone(), Arc::new(backend));
     }
 
-    fn sockets(&self, snapshot: &Snapshot) -> HashMap<SocketAddr, Vec<CompiledListener>> {
-        let mut sockets = HashMap::<SocketAddr, Vec<CompiledListener>>::new();
-        for (id, part) in snapshot.listeners().iter() {
+    fn put_route(&mut self, table: &mut Table, id: &RouteId, route: &Arc<Route>) {
+        let schedule = match &route.action {
+            Action::Forward(targets) => {
+                Schedule::new(&targets.iter().map(|target| target.weight).collect::<Vec<_>>())
+            }
+            Action::Answer | Action::Refuse { .. } => Schedule::default(),
+        };
+        let compiled = Arc::new(CompiledRoute {
+            id: id.clone(),
+            route: route.clone(),
+            states: self.memory.states(id, route, self.secrets),
+            schedule,
+            turn: Turn::default(),
+        });
+        self.memory.keep(&compiled);
+        table.routes.insert(id, route, &compiled);
+    }
+
+    fn policy(
+        &mut self,
+        part: &PartKey,
+        asked: &ClientCertificates,
+    ) -> Result<Arc<ClientPolicy>, Rejection> {
+        let policy = self.tls.policy(asked);
+        policy.map_err(|source| Rejection::ClientCertificates { part: part.clone(), source })
+    }
+
+    fn sockets(&mut self, table: &Table) -> Result<HashMap<SocketAddr, CompiledSocket>, Rejection> {
+        let mut sockets = HashMap::<SocketAddr, CompiledSocket>::new();
+        for (id, part) in table.snapshot.listeners().iter() {
             let listener = part.value();
-            sockets.entry(listener.address).or_default().push(CompiledListener {
+            let compiled = CompiledListener {
                 id: id.clone(),
                 protocol: listener.protocol,
                 host: listener.host.clone(),
                 default_certificate: listener.default_certificate.clone(),
+                tls: self.spoken_tls(table, id, listener)?,
                 metrics: self.metrics.of_listener(id),
-            });
+            };
+            // What all of a socket have in common; a Snapshot has no others.
+            let socket = || CompiledSocket {
+                opening: listener.protocol.opening(),
+                listeners: Vec::new(),
+                proxy_from: listener.proxy_protocol.as_ref().map(|proxy| proxy.from.clone().into()),
+                connections_max: listener.connections_max.map(|max| max as usize),
+            };
+            sockets.entry(listener.address).or_insert_with(socket).listeners.push(compiled);
         }
-        for listeners in sockets.values_mut() {
+        for CompiledSocket { listeners, .. } in sockets.values_mut() {
             // As `index::listener_for` decides: the most special host, then the smaller name.
             listeners.sort_by(|a, b| {
                 b.host.specificity().cmp(&a.host.specificity()).then_with(|| a.id.cmp(&b.id))
             });
         }
-        sockets
+        Ok(sockets)
+    }
+
+    fn spoken_tls(
+        &mut self,
+        table: &Table,
+        id: &ListenerId,
+        listener: &Listener,
+    ) -> Result<Option<SpokenTls>, Rejection> {
+        match listener.protocol {
+            Protocol::Https => {}
+            Protocol::Http | Protocol::Tcp | Protocol::TlsPassthrough => return Ok(None),
+        }
+        let asked = listener.client_certificates.as_ref();
+        let key = PartKey::Listener(id.clone());
+        let own = asked.map(|asked| self.policy(&key, asked)).transpose()?;
+        let names = table.server_names.get(id).map(|names| &**names);
+        let of_names = names.into_iter().flat_map(|names| {
+            let all = names.exact.values().chain(names.one_label_below.values());
+            all.filter_map(|named| named.policy.clone())
+        });
+        let spoken = SpokenTls::new(self.tls, self.shared, listener, own, of_names);
+        spoken.map(Some).map_err(|source| Rejection::Tls { id: id.clone(), source })
     }
 }
 
-fn put_server_name(table: &mut Table, id: &ServerNameId, value: &ServerName) {
+fn part_key(id: &ServerNameId) -> PartKey {
+    PartKey::ServerName(id.clone())
+}
+
+fn put_server_name(table: &mut Table, id: &ServerNameId, named: NamedTls) {
     let mut names = table.server_names.get(&id.listener).cloned().unwrap_or_default();
     let inner = Arc::make_mut(&mut names);
     match &id.host {
         HostMatch::Exact(name) => {
-            inner.exact.insert(name.as_str().into(), value.certificate.clone());
+            inner.exact.insert(name.as_str().into(), named);
         }
         // A certificate never covers more than one label below a name (RFC 9525 section 6.3).
         HostMatch::OneLabelBelow(name) | HostMatch::AnyLabelsBelow(name) => {
-            inner.one_label_below.insert(name.as_str().into(), value.certificate.clone());
+            inner.one_label_below.insert(name.as_str().into(), named);
         }
         // What is for every name is the default certificate of the Listener.
         HostMatch::Any => {}
     }
     table.server_names.insert(id.listener.clone(), names);
-}
-
-fn put_route(table: &mut Table, id: &RouteId, route: &Arc<Route>) {
-    let schedule = match &route.action {
-        Action::Forward(targets) => {
-            Schedule::new(&targets.iter().map(|target| target.weight).collect::<Vec<_>>())
-        }
-        Action::Answer | Action::Refuse { .. } => Schedule::default(),
-    };
-    let compiled =
-        CompiledRoute { id: id.clone(), route: route.clone(), schedule, turn: Turn::default() };
-    table.routes.insert(id, route, &Arc::new(compiled));
 }
 
 fn remove(table: &mut Table, before: &Snapshot, key: &PartKey) {

@@ -1,137 +1,18 @@
-//! Chooses the Endpoint, sets time limits, decides on retries, tells the Backend about the client.
+//! Tells the Backend about the client; [`tries`] decides where to and how often.
+
+pub(crate) mod tries;
+pub(crate) mod wish;
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use http::{Method, StatusCode};
 use ipnet::IpNet;
 use kubeng_config::backend::BackendProtocol;
-use kubeng_config::policy::Policy;
-use kubeng_config::policy::timeouts::Timeouts;
 
-use crate::backend::CompiledBackend;
 use crate::listener::connection::ConnFacts;
-use crate::request::{Fields, RequestContext, Tries};
-
-/// Where one try goes, and how long its steps may take.
-#[derive(Debug)]
-pub(crate) struct Try {
-    pub(crate) address: SocketAddr,
-    pub(crate) backend: Arc<CompiledBackend>,
-    /// Equal only for tries that may share a connection.
-    pub(crate) connection_key: u64,
-    pub(crate) connect: Duration,
-    pub(crate) read: Duration,
-    pub(crate) write: Duration,
-}
-
-/// What became of a try.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Failure {
-    /// No connection could be opened: the Endpoint has not seen the request.
-    Connect,
-    /// No connection could be opened in time.
-    ConnectTimeout,
-    /// A pooled connection had gone away before it answered, and the request can be sent again.
-    Stale,
-    /// No connection could be opened for want of something on this side: descriptors, ports, memory.
-    Local,
-    /// The Endpoint may have seen the request.
-    Other,
-}
-
-/// How a request goes on after a failed try.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Next {
-    /// With another try.
-    Retry,
-    /// With an answer of ours.
-    GiveUp,
-}
-
-/// Chooses the Endpoint of the next try.
-///
-/// # Errors
-/// The status of the answer when nothing is left to try, or no time.
-pub(crate) fn choose(
-    ctx: &mut RequestContext,
-    now: Instant,
-    since_start: Duration,
-) -> Result<Try, StatusCode> {
-    let (Some(backend), Some(policy)) = (&ctx.backend, &ctx.policy) else {
-        return Err(StatusCode::INTERNAL_SERVER_ERROR);
-    };
-    let Policy { timeouts, retry: _ } = &**policy;
-    let Timeouts { connect, read, write, tunnel, request } = timeouts;
-    let elapsed = ctx.started.map_or(Duration::ZERO, |(started, _)| now - started);
-    let left = request.map_or(Duration::MAX, |limit| limit.saturating_sub(elapsed));
-    if left.is_zero() {
-        return Err(StatusCode::GATEWAY_TIMEOUT);
-    }
-    let Tries { count, current, failed, last_status } = &mut ctx.tries;
-    // The one before is over, so it is not counted as load.
-    *current = None;
-    let in_flight = backend
-        .state
-        .choose(backend.spec.balance, failed, since_start)
-        .ok_or_else(|| last_status.unwrap_or(StatusCode::SERVICE_UNAVAILABLE))?;
-    *count = count.saturating_add(1);
-    let member = &in_flight.0;
-    let chosen = Try {
-        address: member.address,
-        backend: backend.clone(),
-        connection_key: backend.connection_key ^ member.generation.wrapping_mul(GENERATION_SPREAD),
-        connect: left.min(*connect),
-        // A tunnel may be silent for as long as the Policy says.
-        read: if ctx.is_upgrade { *tunnel } else { left.min(*read) },
-        write: left.min(*write),
-    };
-    *current = Some(in_flight);
-    Ok(chosen)
-}
-
-/// Notes that the current try failed, and decides how the request goes on.
-pub(crate) fn failed(ctx: &mut RequestContext, failure: Failure, since_start: Duration) -> Next {
-    let retries_max = ctx.policy.as_ref().map_or(0, |policy| policy.retry.retries_max);
-    let tries = &mut ctx.tries;
-    let status = match failure {
-        Failure::Connect | Failure::Stale | Failure::Other => StatusCode::BAD_GATEWAY,
-        Failure::ConnectTimeout => StatusCode::GATEWAY_TIMEOUT,
-        Failure::Local => StatusCode::SERVICE_UNAVAILABLE,
-    };
-    tries.last_status = Some(status);
-    match failure {
-        Failure::Connect | Failure::ConnectTimeout => {
-            if let Some(current) = &tries.current {
-                current.0.failed(since_start);
-                tries.failed.push(current.0.address);
-            }
-        }
-        // The Endpoint is not to blame, but another may be reached from a port that is free.
-        Failure::Local => {
-            tries.failed.extend(tries.current.as_ref().map(|current| current.0.address));
-        }
-        // The Endpoint is not to blame: it may close a connection that idles.
-        Failure::Stale => {}
-        Failure::Other => return Next::GiveUp,
-    }
-    if tries.count <= retries_max { Next::Retry } else { Next::GiveUp }
-}
-
-/// Notes that the Endpoint of the current try answers.
-pub(crate) fn answered(ctx: &RequestContext) {
-    if let Some(current) = &ctx.tries.current {
-        current.0.answered();
-    }
-}
-
-/// Whether a request may be sent again when nothing was answered (RFC 9110 section 9.2.2).
-pub(crate) fn is_repeatable(method: &Method) -> bool {
-    method.is_idempotent()
-}
+use crate::request::Fields;
+use crate::tls::client::CLAIMS;
 
 /// Whether the protocol of a Backend is HTTP/2.
 pub(crate) fn is_http2(protocol: BackendProtocol) -> bool {
@@ -158,6 +39,9 @@ pub(crate) fn forwarding_headers(
     let is_trusted = trusted.is_some();
     remove_claims(to, is_trusted);
     to.remove(&PROXY);
+    if let Some(client) = facts.tls.as_ref().and_then(|tls| tls.client.as_ref()) {
+        client.tell(to);
+    }
     let proto = HeaderValue::from_static(if facts.tls.is_some() { "https" } else { "http" });
     let client = &facts.client_text;
     let element = forwarded_element(facts, host, &proto);
@@ -177,6 +61,11 @@ pub(crate) fn forwarding_headers(
 /// The nearest client that is none of our proxies: the rightmost such address in
 /// `X-Forwarded-For`. None when all are, or when what stands there is no address.
 fn real_client(fields: &HeaderMap, trusted: &[IpNet]) -> Option<HeaderValue> {
+    HeaderValue::from_str(&real_client_of(fields, trusted)?.to_string()).ok()
+}
+
+/// The same as an address.
+fn real_client_of(fields: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
     for line in fields.get_all(X_FORWARDED_FOR).iter().rev() {
         for element in line.to_str().ok()?.rsplit(',') {
             let text = element.trim_ascii();
@@ -184,11 +73,33 @@ fn real_client(fields: &HeaderMap, trusted: &[IpNet]) -> Option<HeaderValue> {
             let address = text.parse().or_else(|_| text.parse().map(|to: SocketAddr| to.ip()));
             let address = address.ok()?.to_canonical();
             if !is_trusted(address, trusted) {
-                return HeaderValue::from_str(&address.to_string()).ok();
+                return Some(address);
             }
         }
     }
     None
+}
+
+/// The client itself, also behind trusted proxies. None when such a proxy says what is no address.
+///
+/// A proxy that speaks of nobody, or only of other proxies of ours, is the client.
+pub(crate) fn client_address(facts: &ConnFacts, fields: &HeaderMap) -> Option<IpAddr> {
+    let Some(trusted) = facts.trusted_proxies.as_deref() else { return Some(facts.client.ip()) };
+    if let Some(real) = real_client_of(fields, trusted) {
+        return Some(real);
+    }
+    let are_addresses = fields.get_all(X_FORWARDED_FOR).iter().all(|line| {
+        let parse = |text: &str| -> bool {
+            text.parse::<IpAddr>().is_ok() || text.parse::<SocketAddr>().is_ok()
+        };
+        line.to_str().is_ok_and(|line| line.split(',').all(|text| parse(text.trim_ascii())))
+    });
+    are_addresses.then(|| facts.client.ip())
+}
+
+/// Whether a field concerns one connection only (RFC 9110 section 7.6.1), or what is asked of proxies.
+pub(crate) fn is_of_connection(name: &HeaderName) -> bool {
+    OF_CONNECTION.contains(name)
 }
 
 /// Sets a field, or appends to what a trusted proxy said.
@@ -250,7 +161,13 @@ fn remove_claims(to: &mut impl Fields, is_trusted: bool) {
         }
         if text.contains('_') {
             let read = text.replace('_', "-");
-            return read.starts_with(X_FORWARDED) || read == X_REAL_IP.as_str();
+            return read.starts_with(X_FORWARDED)
+                || read.starts_with(CLAIMS)
+                || read == X_REAL_IP.as_str();
+        }
+        // Whoever said it: a handshake here is all that counts.
+        if text.starts_with(CLAIMS) {
+            return true;
         }
         !is_trusted && text.starts_with(X_FORWARDED) && !ALWAYS_SET.contains(*name)
     };
@@ -269,9 +186,19 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const OF_CONNECTION: [HeaderName; 10] = [
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::EXPECT,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
 const PROXY: HeaderName = HeaderName::from_static("proxy");
-/// An odd number, so that every generation gives another key.
-const GENERATION_SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 
 #[cfg(test)]
 mod tests;

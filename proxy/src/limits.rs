@@ -8,8 +8,18 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Open connections of the replica; what comes above is closed at once.
-    /// Default: 45 % of the limit of open files, for each request needs a second one to its Backend.
+    /// Default: 80 % of the limit of open files.
     pub connections_max: usize,
+    /// Open connections of one client address; what comes above is closed at once. Trusted proxies
+    /// and balancers have no such limit. Default: 1,024; None: no limit.
+    pub connections_per_address_max: Option<u32>,
+    /// Descriptors in use, of whatever kind, from which on connections are closed at once.
+    /// Default: the limit of open files without 64, which are kept for everything else.
+    pub descriptors_max: usize,
+    /// A header of the PROXY protocol, all of it; then the connection is closed. Default: 5 s.
+    pub proxy_header: Duration,
+    /// A ClientHello, where it must be known first; then the connection is closed. Default: 10 s.
+    pub client_hello: Duration,
     /// TLS handshakes at a time for each worker; what comes above is closed at once. Default: 256.
     pub handshakes_max: usize,
     /// A TLS handshake, all of it; then the connection is closed. Default: 10 s.
@@ -50,8 +60,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
+        let open_files = raise_open_files();
         Self {
-            connections_max: raise_open_files() / 100 * 45,
+            connections_max: open_files / 100 * 80,
+            connections_per_address_max: Some(1024),
+            descriptors_max: open_files.saturating_sub(DESCRIPTORS_RESERVED),
+            proxy_header: Duration::from_secs(5),
+            client_hello: Duration::from_secs(10),
             handshakes_max: 256,
             handshake: Duration::from_secs(10),
             idle: Duration::from_secs(75),
@@ -87,6 +102,8 @@ fn raise_open_files() -> usize {
     usize::try_from(open_files.min(OPEN_FILES_MAX)).unwrap_or(usize::MAX)
 }
 
+/// For the admin listener, the link to the controller, files and names.
+const DESCRIPTORS_RESERVED: usize = 64;
 /// As many as are ever counted on, also without a limit.
 const OPEN_FILES_MAX: u64 = 1 << 20;
 
@@ -95,11 +112,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clients_leave_room_for_backends_below_the_hard_limit() {
+    fn clients_leave_room_below_the_hard_limit() {
         let limits = Limits::default();
         let now = getrlimit(Resource::Nofile);
         assert_eq!(now.current, now.maximum);
         let max = now.current.unwrap_or(OPEN_FILES_MAX).min(OPEN_FILES_MAX);
-        assert!(limits.connections_max as u64 * 2 < max, "{} of {max}", limits.connections_max);
+        let clients = limits.connections_max as u64;
+        assert!(clients > max / 2 && clients <= max / 10 * 8, "{clients} of {max}");
+        assert_eq!(limits.descriptors_max as u64, max - 64);
     }
 }

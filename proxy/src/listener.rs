@@ -6,25 +6,29 @@
 //! bound by all workers or by none.
 
 pub(crate) mod accept;
+pub(crate) mod admission;
+pub(crate) mod alarm;
 pub(crate) mod connection;
 pub(crate) mod handover;
 pub(crate) mod head;
+pub(crate) mod opening;
 pub(crate) mod refusal;
 pub(crate) mod serve;
+pub(crate) mod stream;
 pub(crate) mod transport;
+pub(crate) mod tunnel;
+pub(crate) mod turned_away;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use kubeng_config::listener::Protocol;
-use rustls::ServerConfig;
+use kubeng_config::listener::Opening;
 use socket2::{Domain, Socket, Type};
 use tokio::sync::mpsc;
 
-use crate::shared::Shared;
-use crate::tls;
+use admission::SocketCount;
 use handover::Handover;
 
 /// A port that could not be opened. It is tried again; what else was asked for is served.
@@ -41,8 +45,10 @@ pub struct Unbound {
 pub(crate) struct SocketSpec {
     /// The address as its Listeners were given it: the key in the Table.
     pub(crate) address: SocketAddr,
-    /// Present when TLS is spoken.
-    pub(crate) tls: Option<Arc<ServerConfig>>,
+    /// What stands first on its connections.
+    pub(crate) opening: Opening,
+    /// Its open connections.
+    pub(crate) connections: SocketCount,
 }
 
 /// What a worker is told.
@@ -61,7 +67,7 @@ pub(crate) struct Sockets {
 }
 
 struct Open {
-    protocol: Protocol,
+    opening: Opening,
     /// The address with the port that the system chose, where port 0 was asked for.
     local: SocketAddr,
 }
@@ -75,12 +81,8 @@ impl Sockets {
     /// Opens what is wanted and not open, closes what is open and not wanted.
     ///
     /// Gives the ports that could not be opened; calling it again tries them again.
-    pub(crate) fn become_like(
-        &mut self,
-        wanted: &BTreeMap<SocketAddr, Protocol>,
-        shared: &Arc<Shared>,
-    ) -> Vec<Unbound> {
-        if *shared.closing.borrow() {
+    pub(crate) fn become_like(&mut self, wanted: &BTreeMap<SocketAddr, Opening>) -> Vec<Unbound> {
+        if self.handover.is_given_up() {
             // Another process opens and closes them.
             return Vec::new();
         }
@@ -92,15 +94,15 @@ impl Sockets {
             self.handover.release(address);
             self.tell_all(|| Command::Close(address));
         }
-        for (&address, &protocol) in wanted {
+        for (&address, &opening) in wanted {
             let before = self.open.get(&address);
-            if before.is_some_and(|open| open.protocol == protocol) {
+            if before.is_some_and(|open| open.opening == opening) {
                 continue;
             }
             let is_ipv4_beside =
                 wanted.keys().any(|other| other.ip() == IPV4_ANY && other.port() == address.port());
             let bound = match before {
-                // The protocol changed: the port stays open all the time.
+                // What is spoken changed: the port stays open all the time.
                 Some(open) => bind_all(open.local, self.workers.len(), is_ipv4_beside),
                 None => self.handover.take(address, self.workers.len()).unwrap_or_else(|| {
                     probe(address, is_ipv4_beside)
@@ -115,7 +117,7 @@ impl Sockets {
                     if before.is_some() {
                         self.tell_all(|| Command::Close(address));
                     }
-                    self.start(address, local, protocol, listeners, shared);
+                    self.start(address, local, opening, listeners);
                 }
                 Err(error) => unbound.push(Unbound { address, error }),
             }
@@ -132,19 +134,14 @@ impl Sockets {
         &mut self,
         address: SocketAddr,
         local: SocketAddr,
-        protocol: Protocol,
+        opening: Opening,
         listeners: Vec<TcpListener>,
-        shared: &Arc<Shared>,
     ) {
-        let tls = match protocol {
-            Protocol::Http => None,
-            Protocol::Https => Some(tls::server_config(shared, address)),
-        };
-        let spec = Arc::new(SocketSpec { address, tls });
+        let spec = Arc::new(SocketSpec { address, opening, connections: SocketCount::new(0) });
         for (worker, listener) in self.workers.iter().cycle().zip(listeners) {
             send(worker, Command::Open(spec.clone(), listener));
         }
-        self.open.insert(address, Open { protocol, local });
+        self.open.insert(address, Open { opening, local });
     }
 
     fn tell_all(&self, command: impl Fn() -> Command) {

@@ -12,6 +12,8 @@ use http::StatusCode;
 use kubeng_config::name::ListenerId;
 
 use crate::listener::refusal::Rule;
+use crate::listener::turned_away::TurnedAway;
+use crate::reason::Reason;
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -36,6 +38,8 @@ macro_rules! worker_counters {
         pub(crate) struct WorkerMetrics {
             $($(#[$doc])* pub(crate) $field: Counter,)*
             refusals: [Counter; Rule::ALL.len()],
+            failures: [Counter; Reason::ALL.len()],
+            turned_away: [Counter; TurnedAway::ALL.len()],
         }
 
         fn render_workers(workers: &[Arc<WorkerMetrics>], out: &mut String) {
@@ -50,9 +54,14 @@ macro_rules! worker_counters {
 worker_counters! {
     /// Connections taken.
     connections, "kubeng_connections_total", "Connections taken";
-    /// Connections closed at once because there were too many.
-    connections_refused, "kubeng_connections_refused_total",
-        "Connections closed at once because there were too many";
+    /// Connections that were passed on as they are.
+    tunnels, "kubeng_tunnels_total", "Connections passed on as they are";
+    /// Those that have ended.
+    tunnels_ended, "kubeng_tunnels_ended_total", "Connections passed on that have ended";
+    /// Bytes of clients that were passed on.
+    tunnel_bytes_in, "kubeng_tunnel_received_bytes_total", "Bytes from clients passed on";
+    /// Bytes of Endpoints that were passed on.
+    tunnel_bytes_out, "kubeng_tunnel_sent_bytes_total", "Bytes passed on to clients";
     /// Connections that ended with a panic.
     connections_panicked, "kubeng_connections_panicked_total",
         "Connections that ended with a panic; each is a fault of Kubeng, and the log says where";
@@ -69,6 +78,11 @@ worker_counters! {
     /// Requests answered by ourselves because no Backend could.
     backend_errors, "kubeng_backend_errors_total",
         "Requests answered with an error of ours because no backend answered";
+    /// Copies of requests that were sent.
+    mirrors, "kubeng_mirrors_total", "Copies of requests sent to another backend";
+    /// Copies of requests that were not sent, or not answered.
+    mirrors_dropped, "kubeng_mirrors_dropped_total",
+        "Copies of requests that were not sent or got no answer";
     /// Tries that went over a pooled connection.
     pool_hits, "kubeng_backend_connections_reused_total", "Tries over a pooled connection";
     /// Tries that opened a connection.
@@ -76,9 +90,23 @@ worker_counters! {
 }
 
 impl WorkerMetrics {
+    /// Counts a request that was not served, or not to its end.
+    pub(crate) fn failed(&self, reason: Reason) {
+        if let Some(counter) = self.failures.get(reason as usize) {
+            counter.add(1);
+        }
+    }
+
     /// Counts a request that broke `rule`.
     pub(crate) fn refused(&self, rule: Rule) {
         if let Some(counter) = self.refusals.get(rule as usize) {
+            counter.add(1);
+        }
+    }
+
+    /// Counts a connection that was closed without a word.
+    pub(crate) fn turned_away(&self, reason: TurnedAway) {
+        if let Some(counter) = self.turned_away.get(reason as usize) {
             counter.add(1);
         }
     }
@@ -156,9 +184,23 @@ impl Metrics {
         let name = "kubeng_access_records_dropped_total";
         simple(&mut out, name, "counter", help, access_records_dropped);
         render_workers(&self.workers, &mut out);
+        self.render_turned_away(&mut out);
         self.render_refusals(&mut out);
+        self.render_failures(&mut out);
         self.render_listeners(&mut out);
         out
+    }
+
+    fn render_turned_away(&self, out: &mut String) {
+        let name = "kubeng_connections_refused_total";
+        family(out, name, "counter", "Connections closed without a word");
+        for &reason in TurnedAway::ALL {
+            let of_reason = |worker: &Arc<WorkerMetrics>| {
+                worker.turned_away.get(reason as usize).map_or(0, Counter::read)
+            };
+            let sum: u64 = self.workers.iter().map(of_reason).sum();
+            line(out, name, &format!("{{rule=\"{}\"}}", reason.name()), sum);
+        }
     }
 
     fn render_refusals(&self, out: &mut String) {
@@ -170,6 +212,18 @@ impl Metrics {
             };
             let sum: u64 = self.workers.iter().map(of_rule).sum();
             line(out, name, &format!("{{rule=\"{}\"}}", rule.name()), sum);
+        }
+    }
+
+    fn render_failures(&self, out: &mut String) {
+        let name = "kubeng_request_failures_total";
+        family(out, name, "counter", "Requests that were not served, or not to their end");
+        for &reason in Reason::ALL {
+            let of_reason = |worker: &Arc<WorkerMetrics>| {
+                worker.failures.get(reason as usize).map_or(0, Counter::read)
+            };
+            let sum: u64 = self.workers.iter().map(of_reason).sum();
+            line(out, name, &format!("{{reason=\"{}\"}}", reason.name()), sum);
         }
     }
 

@@ -5,26 +5,33 @@
 //! decided in [`forward`](crate::forward).
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
 use kubeng_config::authority::{Authority, Host};
+use kubeng_config::filter::Filter;
+use kubeng_config::filter::error_pages::PageSource;
+use kubeng_config::matching::PathPrefix;
 use kubeng_config::name::Hostname;
 use kubeng_config::path::{PathRules, canonical};
 use kubeng_config::request::RequestHead;
 use kubeng_config::route::{Action, Refusal, TargetAction};
 
-use crate::filter;
+use crate::filter::compression::{self, Asking};
+use crate::filter::request_id::RequestId;
+use crate::filter::{self, Progress, Question, Step, Target, Told, cors, error_pages};
 use crate::forward;
 use crate::listener::connection::ConnFacts;
 use crate::listener::refusal::Rule;
+use crate::reason::Reason;
 use crate::reply::{Form, Reply, SERVER_NAME};
 use crate::request::{Fields, Incoming, RequestContext};
 use crate::table::{CompiledRoute, Table};
 
 /// How a request goes on.
-#[derive(Debug, Eq, PartialEq)]
+#[derive(Debug)]
 pub(crate) enum Begin {
     /// To a Backend.
     Forward,
@@ -32,6 +39,19 @@ pub(crate) enum Begin {
     Reply(Reply),
     /// Not at all: it broke a rule of input. On HTTP/1 the connection ends.
     Refuse(Rule),
+    /// With [`resume`], once the engine has found out about the question.
+    Ask(Question, Box<Pending>),
+}
+
+/// A request that waits for the answer to a question.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    route: Arc<CompiledRoute>,
+    progress: Progress,
+    authority: Option<Authority>,
+    /// In canonical form.
+    path: String,
+    matched: Option<PathPrefix>,
 }
 
 impl From<StatusCode> for Begin {
@@ -56,6 +76,9 @@ pub(crate) fn begin(
         Err(rule) => return Begin::Refuse(rule),
     };
     ctx.authority = authority_as_written(incoming);
+    if incoming.version == Version::HTTP_2 && is_refused(incoming.method) {
+        return Begin::Refuse(Rule::MethodRefused);
+    }
     if incoming.uri.path() == "*" && incoming.method == Method::OPTIONS {
         return StatusCode::NO_CONTENT.into();
     }
@@ -63,6 +86,11 @@ pub(crate) fn begin(
         return Begin::Refuse(Rule::Path);
     };
     let host = authority.as_ref().and_then(|authority| authority.host.name());
+    if let Some(tls) = &facts.tls
+        && table.is_misdirected(facts.socket, tls, host.map(|host| host.as_str()))
+    {
+        return Begin::Refuse(Rule::Misdirected);
+    }
     let Some(listener) = table.listener(facts.socket, host.map(|host| host.as_str())) else {
         return StatusCode::NOT_FOUND.into();
     };
@@ -78,42 +106,138 @@ pub(crate) fn begin(
         ctx.host = authority.and_then(name);
         return StatusCode::NOT_FOUND.into();
     };
-    let target = filter::Target {
-        authority: authority.as_ref(),
-        path: &path,
-        query: incoming.uri.query(),
-        matched: found.prefix(),
-        facts,
-    };
-    let (answer, rewrite) = filter::on_request(&found.value.route.filters, &target);
     let route = found.value.clone();
-    ctx.forwarded_host = rewrite.host;
-    ctx.path = rewrite.path.or(match path {
-        Cow::Borrowed(_) => None,
-        Cow::Owned(path) => Some(path),
-    });
-    let begin = match answer {
-        Some(reply) => Begin::Reply(reply),
-        None => target_of(table, &route, ctx),
+    let mut progress = Progress::default();
+    let target = Target {
+        authority: authority.as_ref(),
+        host: ctx.authority.as_ref(),
+        path: &path,
+        matched: found.prefix(),
+        is_upgrade: ctx.is_upgrade,
+        ..target(incoming, facts, now)
     };
+    let step = filter::on_request(&route, &mut progress, &target, table, &mut ctx.extra);
+    match step {
+        Step::Ask(question) => {
+            let matched = found.prefix().cloned();
+            ctx.route = Some(route.clone());
+            let path = path.into_owned();
+            let pending = Pending { route, progress, authority, path, matched };
+            Begin::Ask(question, Box::new(pending))
+        }
+        Step::Pass | Step::Reply(_) => {
+            let path = match path {
+                Cow::Borrowed(_) => None,
+                Cow::Owned(path) => Some(path),
+            };
+            go_on(table, (incoming, facts), step, (route, progress, authority, path), ctx)
+        }
+    }
+}
+
+/// Goes on with a request whose question was answered. `table` is the one that it began with.
+pub(crate) fn resume(
+    table: &Table,
+    incoming: &Incoming<'_>,
+    facts: &ConnFacts,
+    now: (Instant, SystemTime),
+    (mut pending, told): (Box<Pending>, Told),
+    ctx: &mut RequestContext,
+) -> Begin {
+    let Pending { route, progress, authority, path, matched } = &mut *pending;
+    let target = Target {
+        authority: authority.as_ref(),
+        host: ctx.authority.as_ref(),
+        path,
+        matched: matched.as_ref(),
+        is_upgrade: ctx.is_upgrade,
+        ..target(incoming, facts, now)
+    };
+    match filter::resume(route, progress, told, &target, table, &mut ctx.extra) {
+        Step::Ask(question) => Begin::Ask(question, pending),
+        step @ (Step::Pass | Step::Reply(_)) => {
+            let Pending { route, progress, authority, path, matched: _ } = *pending;
+            let path = (path != incoming.uri.path()).then_some(path);
+            go_on(table, (incoming, facts), step, (route, progress, authority, path), ctx)
+        }
+    }
+}
+
+/// What is known of a request without a look at the Table.
+fn target<'a>(
+    incoming: &Incoming<'a>,
+    facts: &'a ConnFacts,
+    (now, at): (Instant, SystemTime),
+) -> Target<'a> {
+    Target {
+        authority: None,
+        host: None,
+        method: incoming.method,
+        path: incoming.uri.path(),
+        query: incoming.uri.query(),
+        headers: incoming.headers,
+        matched: None,
+        is_upgrade: false,
+        facts,
+        now,
+        at,
+    }
+}
+
+/// Goes on behind the last Filter. The path is given where it is not the one that came.
+fn go_on(
+    table: &Table,
+    (incoming, facts): (&Incoming<'_>, &ConnFacts),
+    step: Step,
+    (route, progress, authority, path): (
+        Arc<CompiledRoute>,
+        Progress,
+        Option<Authority>,
+        Option<String>,
+    ),
+    ctx: &mut RequestContext,
+) -> Begin {
+    ctx.forwarded_host = progress.rewritten.host;
+    ctx.path = progress.rewritten.path.or(path);
+    let begin = match step {
+        Step::Reply(reply) => Begin::Reply(reply),
+        Step::Pass => target_of(table, &route, ctx),
+        // Who calls has taken questions out.
+        Step::Ask(_) => StatusCode::INTERNAL_SERVER_ERROR.into(),
+    };
+    if let Some(backend) = &ctx.backend {
+        let path = ctx.path.as_deref().unwrap_or(incoming.uri.path());
+        ctx.wish = forward::wish::of(&backend.spec, incoming.headers, path, facts);
+    }
     ctx.host = authority.and_then(name);
     ctx.route = Some(route);
     begin
 }
 
+/// What the head gate refuses on HTTP/1.
+fn is_refused(method: &Method) -> bool {
+    matches!(method.as_str(), "CONNECT" | "TRACE" | "TRACK")
+}
+
 /// Chooses among the targets of `route` by weight.
-fn target_of(table: &Table, route: &CompiledRoute, ctx: &mut RequestContext) -> Begin {
+pub(crate) fn target_of(table: &Table, route: &CompiledRoute, ctx: &mut RequestContext) -> Begin {
     let targets = match &route.route.action {
         Action::Forward(targets) => targets,
         Action::Answer => return StatusCode::INTERNAL_SERVER_ERROR.into(),
-        Action::Refuse { status, because: _ } => return status_of(*status).into(),
+        Action::Refuse { status, because: _ } => {
+            ctx.reason = Some(Reason::RouteRefused);
+            return status_of(*status).into();
+        }
     };
     let turn = if targets.len() == 1 { 0 } else { route.turn.next() };
     let chosen = route.schedule.from(turn).next().and_then(|at| targets.get(at));
     // No target has a share (Gateway API, `HTTPBackendRef.weight`).
     let Some(chosen) = chosen else { return StatusCode::INTERNAL_SERVER_ERROR.into() };
     match &chosen.to {
-        TargetAction::Refuse { status, because: _ } => status_of(*status).into(),
+        TargetAction::Refuse { status, because: _ } => {
+            ctx.reason = Some(Reason::RouteRefused);
+            status_of(*status).into()
+        }
         TargetAction::Backend(id) => {
             let backend = table.backends.get(id);
             let policy = table.policies.get(&route.route.policy);
@@ -224,6 +348,9 @@ fn is_look_alike(name: &str, real: &str) -> bool {
 /// Edits what is forwarded: forwarding headers first, then the Filters of the Route.
 pub(crate) fn request_edits(ctx: &RequestContext, facts: &ConnFacts, to: &mut impl Fields) {
     forward::forwarding_headers(facts, ctx.authority.as_ref(), to);
+    if let Some(extra) = &ctx.extra {
+        extra.edits.iter().for_each(|edit| edit.apply(to));
+    }
     if let Some(route) = &ctx.route {
         filter::edit_request(&route.route.filters, to);
     }
@@ -237,9 +364,54 @@ pub(crate) fn response_edits(ctx: &RequestContext, to: &mut impl Fields) {
     if let Some(route) = &ctx.route {
         filter::edit_response(&route.route.filters, to);
     }
+    answer_edits(ctx, to);
     if !to.fields().contains_key(header::SERVER) {
         to.set(&header::SERVER, HeaderValue::from_static(SERVER_NAME));
     }
+}
+
+/// Says on an answer, of a Backend or of ours, what Filters noted for every answer.
+pub(crate) fn answer_edits(ctx: &RequestContext, to: &mut impl Fields) {
+    let Some(extra) = &ctx.extra else { return };
+    if let Some(answer) = &extra.cors {
+        cors::on_response(answer, to);
+    }
+    if let Some(RequestId { header, value }) = &extra.request_id {
+        to.set(header, value.clone());
+    }
+}
+
+/// Begins to compress the answer of a Backend where a Filter says so.
+pub(crate) fn compress(
+    ctx: &mut RequestContext,
+    asking: Asking<'_>,
+    status: StatusCode,
+    to: &mut impl Fields,
+) {
+    let Some(route) = &ctx.route else { return };
+    for filter in &route.route.filters {
+        if let Filter::Compression(config) = filter {
+            if let Some(encoder) = compression::on_response(config, asking, status, to) {
+                ctx.extra.get_or_insert_default().encoder = Some(encoder);
+            }
+            return;
+        }
+    }
+}
+
+/// Where the page for an answer with `status` comes from, if the Route has one for it.
+pub(crate) fn error_page(ctx: &RequestContext, status: StatusCode) -> Option<&PageSource> {
+    if ctx.form == Form::Grpc || status.as_u16() < 400 {
+        return None;
+    }
+    let filters = &ctx.route.as_ref()?.route.filters;
+    filters.iter().find_map(|filter| {
+        if let Filter::ErrorPages(errors) = filter {
+            error_pages::source(errors, status)
+        } else {
+            None
+        }
+    })
 }
 
 /// Fields of an answer that concern the connection to the Backend only. `Connection`, `Upgrade`

@@ -13,10 +13,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::access_log::AccessLog;
 use crate::backend::resolve::{self, AllNamed, Answers};
+use crate::backend::sticky::StickyKey;
 use crate::drain::Drained;
 use crate::engine::pingora::Pingora;
+use crate::filter::basic_auth::Passwords;
 use crate::limits::Limits;
 use crate::listener::accept::Worker;
+use crate::listener::admission::Addresses;
 use crate::listener::handover::{Handover, ListeningSockets};
 use crate::listener::{Command, Sockets};
 use crate::metrics::Metrics;
@@ -39,6 +42,11 @@ pub struct ProxySettings {
     pub access_log: Option<Box<dyn Write + Send>>,
     /// Sockets of the process before this one. Listeners that have their address use them.
     pub inherited: Vec<ListeningSockets>,
+    /// The zone that the replica runs in, for Backends that prefer their own.
+    pub zone: Option<Arc<str>>,
+    /// The key of the cookies that keep clients at their Endpoints; replicas that share it read each
+    /// other's. None makes one of this process: then clients are spread anew when it ends.
+    pub sticky_key: Option<Vec<u8>>,
 }
 
 impl Default for ProxySettings {
@@ -50,6 +58,8 @@ impl Default for ProxySettings {
             drain: Duration::from_secs(20),
             access_log: None,
             inherited: Vec::new(),
+            zone: None,
+            sticky_key: None,
         }
     }
 }
@@ -64,6 +74,9 @@ pub enum StartError {
     /// store of the system is damaged.
     #[error("the engine of a worker did not start")]
     Engine,
+    /// The system gave no random bytes for a key.
+    #[error("the system gives no random bytes")]
+    Random,
     /// There is no certificate of our own.
     #[error("cannot prepare TLS")]
     Tls(#[source] tls::FallbackError),
@@ -119,8 +132,16 @@ impl Proxy {
     /// # Errors
     /// See [`StartError`].
     pub fn start(settings: ProxySettings) -> Result<(Self, TableWriter), StartError> {
-        let ProxySettings { workers, trusted_proxies, limits, drain, access_log, inherited } =
-            settings;
+        let ProxySettings {
+            workers,
+            trusted_proxies,
+            limits,
+            drain,
+            access_log,
+            inherited,
+            zone,
+            sticky_key,
+        } = settings;
         let workers = workers.max(1);
         // The engine's TLS towards Backends uses the provider of the process.
         // An error says that there is one already, which is as good.
@@ -137,11 +158,15 @@ impl Proxy {
             access_log,
             fallback_certificate: tls::fallback_certificate().map_err(StartError::Tls)?,
             connections: AtomicUsize::new(0),
+            addresses: Addresses::default(),
             leaving: watch::Sender::new(false),
             is_leaving: AtomicBool::new(false),
             handover: Arc::new(Handover::of(inherited)),
             closing: watch::Sender::new(false),
             stopping: watch::Sender::new(false),
+            zone,
+            sticky_key: StickyKey::new(sticky_key.as_deref()).map_err(|_| StartError::Random)?,
+            passwords: Passwords::new(workers),
             started: Instant::now(),
         });
         let (ready, are_ready) = std::sync::mpsc::channel();
@@ -195,7 +220,7 @@ impl Proxy {
     /// Takes no more connections, except those that the kernel has completed by now; what is open
     /// is served on. Another process has the sockets.
     pub fn close_ports(&self) {
-        self.shared.handover.release_all();
+        self.shared.handover.give_up();
         self.shared.closing.send_replace(true);
     }
 
@@ -205,7 +230,7 @@ impl Proxy {
         let Self { shared, workers, resolver, stop_resolver } = self;
         let open = shared.connections.load(Ordering::Relaxed);
         shared.leave();
-        shared.handover.release_all();
+        shared.handover.give_up();
         shared.stopping.send_replace(true);
         let mut cut = 0;
         let mut threads = vec![resolver];

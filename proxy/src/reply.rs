@@ -1,7 +1,7 @@
 //! Answers of ours: small, in the form the client reads best, and without anything internal.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
 
 /// An answer of ours.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -9,12 +9,23 @@ pub(crate) struct Reply {
     pub(crate) status: StatusCode,
     /// Where to go instead, on a redirect.
     pub(crate) location: Option<HeaderValue>,
+    /// What else the head says.
+    pub(crate) fields: Vec<(HeaderName, HeaderValue)>,
+    /// The body, where it is not the usual one.
+    pub(crate) page: Option<Page>,
+}
+
+/// A body that was written or made for an answer of ours.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Page {
+    pub(crate) kind: HeaderValue,
+    pub(crate) bytes: Bytes,
 }
 
 impl Reply {
     /// An answer that is only a status.
     pub(crate) fn of(status: StatusCode) -> Self {
-        Self { status, location: None }
+        Self { status, location: None, fields: Vec::new(), page: None }
     }
 }
 

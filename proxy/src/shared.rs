@@ -10,7 +10,11 @@ use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 
 use crate::access_log::AccessLog;
+use crate::backend::choice::Setting;
+use crate::backend::sticky::StickyKey;
+use crate::filter::basic_auth::Passwords;
 use crate::limits::Limits;
+use crate::listener::admission::Addresses;
 use crate::listener::handover::Handover;
 use crate::metrics::{Gauges, Metrics};
 use crate::table::Table;
@@ -27,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) fallback_certificate: Arc<CertifiedKey>,
     /// Open connections.
     pub(crate) connections: AtomicUsize,
+    /// Open connections by client.
+    pub(crate) addresses: Addresses,
     /// True once answers must say that the connection ends.
     pub(crate) leaving: watch::Sender<bool>,
     /// The same for whoever asks at each answer: it has no lock.
@@ -37,11 +43,26 @@ pub(crate) struct Shared {
     pub(crate) closing: watch::Sender<bool>,
     /// True once connections that wait for a request must end.
     pub(crate) stopping: watch::Sender<bool>,
+    /// The zone that this replica runs in.
+    pub(crate) zone: Option<Arc<str>>,
+    /// The key of the cookies that keep clients at their Endpoints.
+    pub(crate) sticky_key: StickyKey,
+    /// Where passwords are checked.
+    pub(crate) passwords: Passwords,
     /// What times of ejection are counted from.
     pub(crate) started: Instant,
 }
 
 impl Shared {
+    /// What is known of the replica and of the moment when an Endpoint is chosen.
+    pub(crate) fn setting(&self) -> Setting<'_> {
+        Setting {
+            since_start: self.started.elapsed(),
+            zone: self.zone.as_deref(),
+            sticky_key: &self.sticky_key,
+        }
+    }
+
     /// From here on answers say that the connection ends.
     pub(crate) fn leave(&self) {
         self.is_leaving.store(true, Ordering::Relaxed);

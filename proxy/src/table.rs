@@ -2,13 +2,14 @@
 
 pub(crate) mod writer;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use ipnet::IpNet;
 use kubeng_config::canonical::Digest;
 use kubeng_config::index::Index;
-use kubeng_config::listener::Protocol;
+use kubeng_config::listener::{Opening, Protocol};
 use kubeng_config::matching::HostMatch;
 use kubeng_config::name::{BackendId, CertificateId, ListenerId, PolicyId};
 use kubeng_config::policy::Policy;
@@ -18,7 +19,11 @@ use rustls::sign::CertifiedKey;
 
 use crate::backend::CompiledBackend;
 use crate::backend::balance::{Schedule, Turn};
+use crate::filter::state::State;
+use crate::forward::is_trusted;
 use crate::metrics::ListenerMetrics;
+use crate::tls::client::ClientPolicy;
+use crate::tls::config::SpokenTls;
 
 /// A persistent map with a fast hash: a clone is a pointer, a change copies a path.
 pub(crate) type Map<K, V> =
@@ -29,8 +34,8 @@ pub(crate) type Map<K, V> =
 pub(crate) struct Table {
     pub(crate) snapshot: Snapshot,
     pub(crate) routes: Index<Arc<CompiledRoute>>,
-    /// By the address that the Listeners were given, the most special host first.
-    pub(crate) sockets: Arc<std::collections::HashMap<SocketAddr, Vec<CompiledListener>>>,
+    /// By the address that the Listeners were given.
+    pub(crate) sockets: Arc<std::collections::HashMap<SocketAddr, CompiledSocket>>,
     pub(crate) policies: Map<PolicyId, Arc<Policy>>,
     pub(crate) backends: Map<BackendId, Arc<CompiledBackend>>,
     pub(crate) certificates: Map<CertificateId, Arc<CertifiedKey>>,
@@ -40,6 +45,31 @@ pub(crate) struct Table {
     pub(crate) made: Instant,
 }
 
+/// The Listeners of one address and port, and what they have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct CompiledSocket {
+    pub(crate) opening: Opening,
+    /// The most special host first.
+    pub(crate) listeners: Vec<CompiledListener>,
+    /// Who speaks the PROXY protocol here; nobody if absent.
+    pub(crate) proxy_from: Option<Arc<[IpNet]>>,
+    pub(crate) connections_max: Option<usize>,
+}
+
+impl CompiledSocket {
+    /// Whether `address` must say by the PROXY protocol whom it speaks for.
+    pub(crate) fn speaks_for_others(&self, address: IpAddr) -> bool {
+        self.proxy_from.as_ref().is_some_and(|from| is_trusted(address.to_canonical(), from))
+    }
+
+    /// Whether some name here asks clients for certificates.
+    pub(crate) fn asks_clients(&self) -> bool {
+        self.listeners
+            .iter()
+            .any(|listener| listener.tls.as_ref().is_some_and(SpokenTls::asks_clients))
+    }
+}
+
 /// A Listener as it is looked up for each request.
 #[derive(Clone, Debug)]
 pub(crate) struct CompiledListener {
@@ -47,14 +77,35 @@ pub(crate) struct CompiledListener {
     pub(crate) protocol: Protocol,
     pub(crate) host: HostMatch,
     pub(crate) default_certificate: Option<CertificateId>,
+    /// How TLS is spoken; absent where it is not ended.
+    pub(crate) tls: Option<SpokenTls>,
     pub(crate) metrics: Arc<ListenerMetrics>,
 }
 
 /// The certificates of one Listener by TLS name.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ServerNames {
-    pub(crate) exact: Map<Box<str>, CertificateId>,
-    pub(crate) one_label_below: Map<Box<str>, CertificateId>,
+    pub(crate) exact: Map<Box<str>, NamedTls>,
+    pub(crate) one_label_below: Map<Box<str>, NamedTls>,
+}
+
+impl ServerNames {
+    /// What is said under `name` itself.
+    pub(crate) fn find(&self, name: &str) -> Option<&NamedTls> {
+        let below = || {
+            let (_, parent) = name.split_once('.')?;
+            self.one_label_below.get(parent)
+        };
+        self.exact.get(name).or_else(below)
+    }
+}
+
+/// What TLS says under one name.
+#[derive(Clone, Debug)]
+pub(crate) struct NamedTls {
+    pub(crate) certificate: CertificateId,
+    /// What is asked of clients; absent: what the Listener says.
+    pub(crate) policy: Option<Arc<ClientPolicy>>,
 }
 
 /// A Route ready to be carried out.
@@ -62,6 +113,8 @@ pub(crate) struct ServerNames {
 pub(crate) struct CompiledRoute {
     pub(crate) id: kubeng_config::name::RouteId,
     pub(crate) route: Arc<Route>,
+    /// What its Filters remember, in their order; empty where none does.
+    pub(crate) states: Box<[State]>,
     /// The order in which the targets of a `Forward` take turns.
     pub(crate) schedule: Schedule,
     pub(crate) turn: Turn,
@@ -93,7 +146,13 @@ impl Table {
         socket: SocketAddr,
         host: Option<&str>,
     ) -> Option<&CompiledListener> {
-        self.sockets.get(&socket)?.iter().find(|listener| listener.host.accepts(host))
+        let listeners = &self.sockets.get(&socket)?.listeners;
+        listeners.iter().find(|listener| listener.host.accepts(host))
+    }
+
+    /// What the Listeners of a socket have in common.
+    pub(crate) fn socket(&self, socket: SocketAddr) -> Option<&CompiledSocket> {
+        self.sockets.get(&socket)
     }
 
     /// The certificate for `name` on this socket: its own, then the default of the Listener.
@@ -102,16 +161,7 @@ impl Table {
         socket: SocketAddr,
         name: Option<&str>,
     ) -> Option<&Arc<CertifiedKey>> {
-        let listener = self.listener(socket, name)?;
-        let of_name = name.and_then(|name| {
-            let names = self.server_names.get(&listener.id)?;
-            let below = || {
-                let (_, parent) = name.split_once('.')?;
-                names.one_label_below.get(parent)
-            };
-            names.exact.get(name).or_else(below)
-        });
-        self.certificates.get(of_name.or(listener.default_certificate.as_ref())?)
+        self.certificates.get(self.terms(socket, name)?.certificate?)
     }
 }
 

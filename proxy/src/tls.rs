@@ -1,10 +1,14 @@
 //! TLS towards clients: the certificate by server name, from the Table of the moment.
 
+pub(crate) mod client;
+pub(crate) mod config;
+mod terms;
+mod tickets;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use kubeng_config::certificate::{Certificate, Secret};
-use rustls::ServerConfig;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -41,7 +45,9 @@ pub(crate) fn certified_key(
     let chain = certificate.chain.iter().map(|der| CertificateDer::from(der.0.to_vec())).collect();
     let key =
         PrivateKeyDer::try_from(secret.expose().to_vec()).map_err(|_| CertificateError::KeyForm)?;
-    CertifiedKey::from_der(chain, key, &provider()).map(Arc::new).map_err(CertificateError::Key)
+    let mut key = CertifiedKey::from_der(chain, key, &provider()).map_err(CertificateError::Key)?;
+    key.ocsp = certificate.ocsp.as_ref().map(|der| der.0.to_vec());
+    Ok(Arc::new(key))
 }
 
 /// A certificate of our own, for names that have none: made at start, signed by itself.
@@ -63,22 +69,6 @@ pub enum FallbackError {
     Use(#[from] rustls::Error),
 }
 
-/// How TLS is spoken on a socket. Certificates are looked up at each handshake.
-pub(crate) fn server_config(shared: &Arc<Shared>, socket: SocketAddr) -> Arc<ServerConfig> {
-    let mut config = ServerConfig::builder_with_provider(provider())
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
-        .expect("the provider has suites for TLS 1.2 and 1.3")
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(BySocket { shared: Arc::downgrade(shared), socket }));
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    config.send_tls13_tickets = 1;
-    match rustls::crypto::ring::Ticketer::new() {
-        Ok(ticketer) => config.ticketer = ticketer,
-        Err(error) => tracing::warn!(%error, "sessions cannot be resumed by ticket"),
-    }
-    Arc::new(config)
-}
-
 /// Finds the certificate in the Table of the moment.
 ///
 /// Holds the Table weakly: a connection that lives on must not keep a replica alive.
@@ -86,6 +76,12 @@ pub(crate) fn server_config(shared: &Arc<Shared>, socket: SocketAddr) -> Arc<Ser
 struct BySocket {
     shared: std::sync::Weak<Shared>,
     socket: SocketAddr,
+}
+
+impl BySocket {
+    fn new(shared: &std::sync::Weak<Shared>, socket: SocketAddr) -> Self {
+        Self { shared: shared.clone(), socket }
+    }
 }
 
 impl std::fmt::Debug for BySocket {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::certificate::Der;
 use crate::name::Hostname;
 
 /// How a Backend is reached over TLS.
@@ -20,4 +21,10 @@ pub struct BackendTls {
 pub enum Roots {
     /// The authorities that the machine trusts.
     System,
+    /// One of these authorities, and nobody else. At least one, at most
+    /// [`AUTHORITIES_MAX`]; without any, and with one that cannot be read, nothing is ever sent.
+    Bundle(Vec<Der>),
 }
+
+/// Authorities in one bundle.
+pub const AUTHORITIES_MAX: usize = 64;

@@ -96,12 +96,7 @@ fn request() -> impl Strategy<Value = RequestKey> {
 }
 
 fn listener(protocol: Protocol, port: u16) -> Part<Listener> {
-    Part::new(Listener {
-        address: ([127, 0, 0, 1], port).into(),
-        protocol,
-        host: HostMatch::Any,
-        default_certificate: None,
-    })
+    Part::new(Listener::new(([127, 0, 0, 1], port).into(), protocol))
 }
 
 fn snapshot(routes: &[Route]) -> Snapshot {

@@ -87,9 +87,11 @@ fn server(
     locations: &[Location<'_>],
     provenance_of: &dyn Fn(&RouteId) -> Option<Provenance>,
 ) {
-    let tls = match listener.protocol {
-        Protocol::Http => "",
-        Protocol::Https => " ssl",
+    let (tls, note) = match listener.protocol {
+        Protocol::Http => ("", ""),
+        Protocol::Https => (" ssl", ""),
+        Protocol::Tcp => ("", " # of a stream block"),
+        Protocol::TlsPassthrough => ("", " # of a stream block with ssl_preread on"),
     };
     let name = match host {
         HostMatch::Any => "_".to_owned(),
@@ -98,7 +100,7 @@ fn server(
         }
     };
     let _ = writeln!(out, "\nserver {{ # listener {id}");
-    let _ = writeln!(out, "    listen {}{tls};", listener.address);
+    let _ = writeln!(out, "    listen {}{tls};{note}", listener.address);
     let _ = writeln!(out, "    server_name {name};");
     let key = crate::certificate::ServerNameId { listener: id.clone(), host: host.clone() };
     if let Some(part) = snapshot.server_names().get(&key) {
@@ -156,9 +158,25 @@ fn filter(out: &mut String, filter: &Filter) {
                 Some(PathRewrite::Prefix(prefix)) => {
                     let _ = writeln!(out, "        rewrite ^prefix(.*) {prefix}$1 break;");
                 }
+                Some(PathRewrite::Regex(rewrite)) => {
+                    let (pattern, to) = (rewrite.pattern(), rewrite.substitution());
+                    let _ = writeln!(out, "        rewrite ^{pattern}$ {to} break;");
+                }
                 None => {}
             }
         }
+        Filter::Cors(_)
+        | Filter::ClientAddress(_)
+        | Filter::RateLimit(_)
+        | Filter::ConcurrencyLimit(_)
+        | Filter::BasicAuth(_)
+        | Filter::Jwt(_)
+        | Filter::ExternalAuth(_)
+        | Filter::BodyLimit(_)
+        | Filter::RequestId(_)
+        | Filter::Mirror(_)
+        | Filter::Compression(_)
+        | Filter::ErrorPages(_) => super::nginx_filters::filter(out, filter),
     }
 }
 

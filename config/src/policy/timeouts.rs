@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
+
+use crate::milliseconds;
 
 /// Time limits of one try, and of the whole request.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -11,7 +13,15 @@ pub struct Timeouts {
     /// Opening a connection to an Endpoint. Then another one is tried; at last 504.
     #[serde(rename = "connectMs", with = "milliseconds")]
     pub connect: Duration,
-    /// The longest silence between two reads from the Endpoint. Then 504.
+    /// From the end of the request to the first byte of the answer; absent: as `read`. Then 504.
+    #[serde(
+        rename = "firstByteMs",
+        default,
+        with = "milliseconds::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub first_byte: Option<Duration>,
+    /// The longest silence between two reads from the Endpoint. Then 504, or the answer is cut off.
     #[serde(rename = "readMs", with = "milliseconds")]
     pub read: Duration,
     /// The longest wait between two writes to the Endpoint. Then 504.
@@ -20,11 +30,21 @@ pub struct Timeouts {
     /// The longest silence on a WebSocket, in both directions. Then it is closed.
     #[serde(rename = "tunnelMs", with = "milliseconds")]
     pub tunnel: Duration,
-    /// The whole request with all tries; absent: no limit. Then 504.
+    /// One try, from the choice of its Endpoint to the end of the answer; absent: no limit. Until the
+    /// answer begins it is a failed try, which may be repeated; later the answer is cut off.
+    #[serde(
+        rename = "tryMs",
+        default,
+        with = "milliseconds::optional",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub per_try: Option<Duration>,
+    /// The whole request with all tries, to the end of the answer; absent: no limit. Then 504, or the
+    /// answer is cut off.
     #[serde(
         rename = "requestMs",
         default,
-        with = "optional_milliseconds",
+        with = "milliseconds::optional",
         skip_serializing_if = "Option::is_none"
     )]
     pub request: Option<Duration>,
@@ -34,43 +54,12 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(5),
+            first_byte: None,
             read: Duration::from_secs(60),
             write: Duration::from_secs(60),
             tunnel: Duration::from_secs(3600),
+            per_try: None,
             request: None,
         }
-    }
-}
-
-/// Durations as whole milliseconds: canonical JSON has no fractions.
-mod milliseconds {
-    use super::{Deserialize, Deserializer, Duration, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_u64(u64::try_from(value.as_millis()).unwrap_or(u64::MAX))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
-        u64::deserialize(from).map(Duration::from_millis)
-    }
-}
-
-mod optional_milliseconds {
-    use super::{Deserialize, Deserializer, Duration, Serializer, milliseconds};
-
-    pub(super) fn serialize<S: Serializer>(
-        value: &Option<Duration>,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        match value {
-            Some(value) => milliseconds::serialize(value, to),
-            None => to.serialize_none(),
-        }
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<Option<Duration>, D::Error> {
-        Option::<u64>::deserialize(from).map(|value| value.map(Duration::from_millis))
     }
 }

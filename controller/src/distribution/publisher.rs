@@ -172,8 +172,11 @@ mod tests {
             protocol: BackendProtocol::Http1,
             tls: None,
             balance: Default::default(),
+            affinity: None,
+            resilience: None,
             endpoints: EndpointSource::Discovered,
             addresses: AddressRule::Tenant,
+            proxy_protocol: None,
         });
         let parts = [AnyPart::Backend(id.clone(), backend)];
         (id, Snapshot::default().edited(parts, []).unwrap())

@@ -70,7 +70,7 @@ fn listeners(view: &mut View<'_>, problems: &mut Vec<Problem>) -> Vec<AnyPart> {
     let listeners = settings.listeners.iter().map(|(id, listener)| {
         let default_certificate = match listener.protocol {
             Protocol::Https => default.clone(),
-            Protocol::Http => None,
+            Protocol::Http | Protocol::Tcp | Protocol::TlsPassthrough => None,
         };
         let listener = Listener { default_certificate, ..listener.clone() };
         AnyPart::Listener(id.clone(), Part::new(listener))

@@ -35,7 +35,7 @@ pub(crate) fn settings(view: &mut View<'_>, host: &HostMatch) -> HostSettings {
     if let Some(certificate) = &certificate {
         for listener in view.settings().https_listeners() {
             let id = ServerNameId { listener: listener.clone(), host: host.clone() };
-            let value = ServerName { certificate: certificate.id.clone() };
+            let value = ServerName::of(certificate.id.clone());
             parts.push(AnyPart::ServerName(id, Part::new(value)));
         }
     }

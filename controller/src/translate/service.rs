@@ -54,8 +54,11 @@ pub(crate) fn target(
         protocol,
         tls,
         balance: Balance::default(),
+        affinity: None,
+        resilience: None,
         endpoints: EndpointSource::Discovered,
         addresses: address_rule(object.author),
+        proxy_protocol: None,
     };
     Target::usable(id, backend, Vec::new())
 }
@@ -102,8 +105,11 @@ fn external_name(
         protocol,
         tls,
         balance: Balance::default(),
+        affinity: None,
+        resilience: None,
         endpoints: EndpointSource::Written(vec![endpoint]),
         addresses: address_rule(object.author),
+        proxy_protocol: None,
     };
     Target::usable(id, backend, Vec::new())
 }

@@ -136,12 +136,7 @@ impl Case {
 }
 
 fn settings(told: Told) -> TranslateSettings {
-    let listener = |port: u16, protocol| Listener {
-        address: ([0, 0, 0, 0], port).into(),
-        protocol,
-        host: HostMatch::Any,
-        default_certificate: None,
-    };
+    let listener = |port: u16, protocol| Listener::new(([0, 0, 0, 0], port).into(), protocol);
     let mut listeners = vec![("http".parse().unwrap(), listener(80, Protocol::Http))];
     if !told.without_https {
         listeners.push(("https".parse().unwrap(), listener(443, Protocol::Https)));

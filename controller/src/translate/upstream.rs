@@ -45,8 +45,11 @@ pub(crate) fn target(object: &Object, upstream: &Upstream, id: &BackendId) -> Ta
         protocol: spoken.protocol,
         tls,
         balance,
+        affinity: None,
+        resilience: None,
         endpoints: EndpointSource::Written(endpoints),
         addresses: address_rule(object.author),
+        proxy_protocol: None,
     };
     Target::usable(id, backend, problems)
 }

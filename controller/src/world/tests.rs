@@ -29,12 +29,8 @@ use crate::settings::{CONTROLLER, DefaultBackend, ExternalNames, TranslateSettin
 fn settings() -> impl Strategy<Value = TranslateSettings> {
     (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
         |(https, default, certificate, open)| {
-            let listener = |port: u16, protocol| Listener {
-                address: ([127, 0, 0, 1], port).into(),
-                protocol,
-                host: HostMatch::Any,
-                default_certificate: None,
-            };
+            let listener =
+                |port: u16, protocol| Listener::new(([127, 0, 0, 1], port).into(), protocol);
             let mut listeners = vec![("http".parse().unwrap(), listener(80, Protocol::Http))];
             if https {
                 listeners.push(("https".parse().unwrap(), listener(443, Protocol::Https)));

@@ -1,4 +1,9 @@
-//! Choosing by weight: a fixed order in which everything comes as often as its weight says.
+//! Choosing by weight: a fixed order in which everything comes as often as its weight says. One file
+//! for each other algorithm.
+
+pub(crate) mod consistent_hash;
+pub(crate) mod peak_ewma;
+pub(crate) mod two_choices;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

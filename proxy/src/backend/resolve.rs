@@ -331,8 +331,11 @@ mod tests {
             protocol: kubeng_config::backend::BackendProtocol::Http1,
             tls: None,
             balance: kubeng_config::backend::balance::Balance::RoundRobin,
+            affinity: None,
+            resilience: None,
             endpoints: EndpointSource::Written(endpoints.collect()),
             addresses,
+            proxy_protocol: None,
         };
         let named = Named { spec: Arc::new(spec), state: Arc::downgrade(state) };
         AllNamed::from([("Service/test/web:80".parse().unwrap(), named)])

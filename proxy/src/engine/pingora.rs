@@ -1,8 +1,13 @@
 //! The adapter to Pingora: the only place, with its folder, that names it. It decides nothing.
 
+mod answer;
 mod app;
+mod connector;
+mod errand;
 mod failure;
 mod io;
+mod peer;
+mod tls;
 
 use std::sync::Arc;
 
@@ -20,11 +25,13 @@ use super::Engine;
 use crate::listener::connection::Conn;
 use crate::shared::Shared;
 use app::App;
+use errand::Errands;
 use io::PingoraIo;
 
 /// Pingora with a pool of connections to Backends that belongs to one worker.
 pub(crate) struct Pingora {
     proxy: Arc<HttpProxy<App>>,
+    errands: Arc<Errands>,
     shared: Arc<Shared>,
     leaving: watch::Receiver<bool>,
 }
@@ -40,9 +47,13 @@ impl Pingora {
             max_retries: 16,
             ..ServerConf::default()
         };
-        let mut proxy = HttpProxy::new(App::new(shared.clone(), worker), Arc::new(conf));
+        let app = App::new(shared.clone(), worker);
+        let errands = app.errands.clone();
+        let mut proxy = HttpProxy::new(app, Arc::new(conf));
         let mut options = HttpServerOptions::default();
         options.h2_idle_timeout = Some(limits.idle);
+        // The pipeline refuses CONNECT; the engine would name itself in its own answer.
+        options.allow_connect_method_proxying = true;
         proxy.server_options = Some(options);
         let mut h2 = default_h2_options();
         h2.max_concurrent_streams(limits.h2_streams_max)
@@ -52,7 +63,7 @@ impl Pingora {
         proxy.h2_options = Some(h2);
         proxy.handle_init_modules();
         let leaving = shared.leaving.subscribe();
-        Self { proxy: Arc::new(proxy), shared: shared.clone(), leaving }
+        Self { proxy: Arc::new(proxy), errands, shared: shared.clone(), leaving }
     }
 }
 
@@ -89,6 +100,7 @@ impl Engine for Pingora {
     }
 
     async fn drain(&self) {
+        self.errands.end().await;
         self.proxy.cleanup().await;
     }
 }

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use http::{HeaderValue, StatusCode};
 use kubeng_config::authority::Host;
 use kubeng_config::filter::redirect::Redirect;
+use kubeng_config::filter::rewrite::RewriteError;
 use kubeng_config::request::Scheme;
 
 use super::Target;
@@ -13,14 +14,17 @@ use crate::reply::Reply;
 /// The answer that sends a client on.
 pub(crate) fn reply(redirect: &Redirect, target: &Target<'_>) -> Reply {
     let status = StatusCode::from_u16(redirect.status.into()).unwrap_or(StatusCode::FOUND);
-    match HeaderValue::from_str(&location(redirect, target)) {
-        Ok(location) => Reply { status, location: Some(location) },
+    let Ok(location) = location(redirect, target) else {
+        return Reply::of(StatusCode::BAD_REQUEST);
+    };
+    match HeaderValue::from_str(&location) {
+        Ok(location) => Reply { location: Some(location), ..Reply::of(status) },
         // Paths and queries that were let in are visible ASCII, so this is not reached.
         Err(_) => Reply::of(StatusCode::INTERNAL_SERVER_ERROR),
     }
 }
 
-fn location(redirect: &Redirect, target: &Target<'_>) -> String {
+fn location(redirect: &Redirect, target: &Target<'_>) -> Result<String, RewriteError> {
     let Redirect { scheme, host, port, path, status: _ } = redirect;
     let came_by = if target.facts.tls.is_some() { Scheme::Https } else { Scheme::Http };
     let to_scheme = scheme.unwrap_or(came_by);
@@ -48,14 +52,14 @@ fn location(redirect: &Redirect, target: &Target<'_>) -> String {
         }
     }
     match path {
-        Some(path) => location.push_str(&path.apply(target.path, target.matched)),
+        Some(path) => location.push_str(&path.apply(target.path, target.matched)?),
         None => location.push_str(target.path),
     }
     if let Some(query) = target.query {
         location.push('?');
         location.push_str(query);
     }
-    location
+    Ok(location)
 }
 
 #[cfg(test)]
@@ -73,12 +77,18 @@ mod tests {
         let matched = "/a".parse().unwrap();
         let target = Target {
             authority: Some(&authority),
+            host: None,
+            method: &http::Method::GET,
             path: "/a/b",
             query: Some("q=1"),
+            headers: &http::HeaderMap::new(),
             matched: Some(&matched),
+            is_upgrade: false,
             facts,
+            now: std::time::Instant::now(),
+            at: std::time::SystemTime::now(),
         };
-        assert_eq!(location(&redirect, &target), expected);
+        assert_eq!(location(&redirect, &target).as_deref(), Ok(expected));
     }
 
     #[test]

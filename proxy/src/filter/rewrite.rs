@@ -1,9 +1,10 @@
 //! Changing host or path of what is forwarded.
 
+use http::StatusCode;
 use kubeng_config::filter::rewrite::Rewrite;
 use kubeng_config::name::Hostname;
 
-use super::Target;
+use super::{Step, Target};
 
 /// What is forwarded instead of what came.
 #[derive(Debug, Default)]
@@ -13,14 +14,17 @@ pub(crate) struct Rewritten {
 }
 
 impl Rewritten {
-    /// Carries `rewrite` out; of several the last one counts.
-    pub(crate) fn apply(&mut self, rewrite: &Rewrite, target: &Target<'_>) {
+    /// Carries `rewrite` out; of several the last one counts. What has no path then is refused.
+    pub(crate) fn apply(&mut self, rewrite: &Rewrite, target: &Target<'_>) -> Step {
         let Rewrite { host, path } = rewrite;
         if let Some(host) = host {
             self.host = Some(host.clone());
         }
-        if let Some(path) = path {
-            self.path = Some(path.apply(target.path, target.matched));
+        match path.as_ref().map(|path| path.apply(target.path, target.matched)) {
+            Some(Ok(path)) => self.path = Some(path),
+            Some(Err(_)) => return Step::status(StatusCode::BAD_REQUEST),
+            None => {}
         }
+        Step::Pass
     }
 }

@@ -1,11 +1,6 @@
 use http::HeaderMap;
-use kubeng_config::address::AddressRule;
-use kubeng_config::backend::balance::Balance;
-use kubeng_config::backend::{Backend, EndpointSource};
-use kubeng_config::endpoint::{Endpoint, EndpointSet};
 
 use super::*;
-use crate::backend::BackendState;
 
 fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
     let mut map = HeaderMap::new();
@@ -93,19 +88,6 @@ fn a_request_without_a_host_claims_none() {
 }
 
 #[test]
-fn want_on_this_side_ejects_nobody() {
-    let mut ctx = context(&[1, 2]);
-    let first = next_port(&mut ctx).unwrap();
-    assert_eq!(failed(&mut ctx, Failure::Local, Duration::ZERO), Next::Retry);
-    assert_ne!(next_port(&mut ctx).unwrap(), first, "another is tried");
-    assert_eq!(failed(&mut ctx, Failure::Local, Duration::ZERO), Next::Retry);
-    assert_eq!(next_port(&mut ctx), Err(503));
-    ctx.tries.failed.clear();
-    let ports = [next_port(&mut ctx).unwrap(), next_port(&mut ctx).unwrap()];
-    assert_ne!(ports[0], ports[1], "both are in rotation");
-}
-
-#[test]
 fn what_a_trusted_proxy_says_is_extended() {
     check(
         &trusted(),
@@ -137,75 +119,4 @@ fn ipv6_addresses_are_quoted_where_they_must_be() {
     };
     let element = forwarded_element(&facts, None, &HeaderValue::from_static("http"));
     assert_eq!(element, "for=\"[2001:db8::1]\";proto=http");
-}
-
-fn context(ports: &[u16]) -> RequestContext {
-    let state = BackendState::default();
-    let endpoints = ports.iter().map(|&port| Endpoint::new(([127, 0, 0, 1], port).into()));
-    state.store(&Arc::new(EndpointSet::new(endpoints.collect())));
-    let spec = Backend {
-        protocol: BackendProtocol::Http1,
-        tls: None,
-        balance: Balance::RoundRobin,
-        endpoints: EndpointSource::Discovered,
-        addresses: AddressRule::Operator,
-    };
-    RequestContext {
-        started: Some((Instant::now(), std::time::SystemTime::now())),
-        policy: Some(Arc::default()),
-        backend: Some(Arc::new(CompiledBackend {
-            id: "Service/test/web:80".parse().unwrap(),
-            spec: Arc::new(spec),
-            connection_key: 0,
-            state: Arc::new(state),
-        })),
-        ..RequestContext::default()
-    }
-}
-
-fn next_port(ctx: &mut RequestContext) -> Result<u16, u16> {
-    choose(ctx, Instant::now(), Duration::ZERO)
-        .map(|to| to.address.port())
-        .map_err(|status| status.as_u16())
-}
-
-#[test]
-fn tries_end_with_the_policy_or_with_the_endpoints() {
-    let mut ctx = context(&[1, 2, 3, 4, 5]);
-    let mut ports = Vec::new();
-    for _ in 0..3 {
-        ports.push(next_port(&mut ctx).unwrap());
-        let next = failed(&mut ctx, Failure::Connect, Duration::ZERO);
-        assert_eq!(next == Next::Retry, ports.len() < 3, "two retries by default");
-    }
-    ports.dedup();
-    assert_eq!(ports.len(), 3, "each on another endpoint");
-
-    let mut ctx = context(&[1]);
-    assert_eq!(next_port(&mut ctx), Ok(1));
-    assert_eq!(failed(&mut ctx, Failure::ConnectTimeout, Duration::ZERO), Next::Retry);
-    assert_eq!(next_port(&mut ctx), Err(504));
-    assert_eq!(next_port(&mut context(&[])), Err(503));
-}
-
-#[test]
-fn a_stale_connection_is_tried_again_on_the_same_endpoint_and_a_seen_request_is_not() {
-    let mut ctx = context(&[1]);
-    assert_eq!(next_port(&mut ctx), Ok(1));
-    assert_eq!(failed(&mut ctx, Failure::Stale, Duration::ZERO), Next::Retry);
-    assert_eq!(next_port(&mut ctx), Ok(1));
-    assert_eq!(failed(&mut ctx, Failure::Other, Duration::ZERO), Next::GiveUp);
-}
-
-#[test]
-fn the_time_of_the_whole_request_bounds_every_try() {
-    let mut ctx = context(&[1]);
-    let mut policy = Policy::default();
-    policy.timeouts.request = Some(Duration::from_secs(3));
-    ctx.policy = Some(Arc::new(policy));
-    let (started, _) = ctx.started.unwrap();
-    let to = choose(&mut ctx, started + Duration::from_secs(1), Duration::ZERO).unwrap();
-    assert_eq!((to.connect, to.read), (Duration::from_secs(2), Duration::from_secs(2)));
-    let late = choose(&mut ctx, started + Duration::from_secs(3), Duration::ZERO);
-    assert_eq!(late.unwrap_err(), StatusCode::GATEWAY_TIMEOUT);
 }

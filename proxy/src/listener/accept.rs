@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -13,6 +13,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::admission::Admitted;
 use super::{Command, SocketSpec, serve};
 use crate::engine::Engine;
 use crate::metrics::WorkerMetrics;
@@ -129,26 +130,13 @@ impl<E: Engine> Worker<E> {
     }
 
     fn admit(self: &Arc<Self>, tcp: TcpStream, from: SocketAddr, spec: &Arc<SocketSpec>) {
-        let open = self.shared.connections.fetch_add(1, Ordering::Relaxed) + 1;
-        let admitted = Admitted(self.shared.clone(), self.metrics.clone());
         self.metrics.connections.add(1);
-        if open > self.shared.limits.connections_max {
-            self.metrics.connections_refused.add(1);
-            return;
-        }
-        self.connections.spawn(serve::connection(self.clone(), tcp, from, spec.clone(), admitted));
-    }
-}
-
-/// Counts one open connection for as long as it lives.
-pub(crate) struct Admitted(Arc<Shared>, Arc<WorkerMetrics>);
-
-impl Drop for Admitted {
-    fn drop(&mut self) {
-        self.0.connections.fetch_sub(1, Ordering::Relaxed);
-        if std::thread::panicking() {
-            // It ends this connection; the task keeps it from the others.
-            self.1.connections_panicked.add(1);
+        match Admitted::enter(&self.shared, spec, &tcp, from) {
+            Ok(admitted) => {
+                let task = serve::connection(self.clone(), tcp, from, spec.clone(), admitted);
+                self.connections.spawn(task);
+            }
+            Err(reason) => self.metrics.turned_away(reason),
         }
     }
 }

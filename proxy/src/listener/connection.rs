@@ -16,10 +16,13 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use http::HeaderValue;
 use ipnet::IpNet;
+use kubeng_config::canonical::Digest;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::alarm::Alarm;
 use super::transport::Transport;
+use crate::tls::client::ClientCertificate;
 
 /// What is known about a connection from the moment it was taken.
 #[derive(Debug)]
@@ -32,6 +35,8 @@ pub(crate) struct ConnFacts {
     pub(crate) client_text: HeaderValue,
     /// The proxies whose word about other clients counts; present when `client` is one of them.
     pub(crate) trusted_proxies: Option<Arc<[IpNet]>>,
+    /// What was connected to, as a balancer in front saw it where one tells.
+    pub(crate) local: SocketAddr,
     /// The port that was connected to.
     pub(crate) local_port: u16,
     /// `local_port` as text, for headers.
@@ -43,6 +48,8 @@ pub(crate) struct ConnFacts {
     /// Set by the engine while a Backend decides whether it becomes a tunnel: how long that may take,
     /// in milliseconds; 0 at all other times.
     pub(crate) switch_millis: AtomicU64,
+    /// Set by the engine when the request in progress has a deadline; HTTP/1 only.
+    pub(crate) alarm: Alarm,
 }
 
 #[cfg(test)]
@@ -54,11 +61,13 @@ impl ConnFacts {
             client: SocketAddr::from(([192, 0, 2, 7], 5000)),
             client_text: HeaderValue::from_static("192.0.2.7"),
             trusted_proxies: None,
+            local: SocketAddr::from(([127, 0, 0, 1], local_port)),
             local_port,
             port_text: HeaderValue::from(local_port),
             tls: None,
             is_tunnel: AtomicBool::new(false),
             switch_millis: AtomicU64::new(0),
+            alarm: Alarm::default(),
         }
     }
 }
@@ -66,12 +75,12 @@ impl ConnFacts {
 /// What the TLS handshake of a connection told.
 #[derive(Debug)]
 pub(crate) struct TlsFacts {
-    /// The name that the client asked for.
-    #[expect(
-        dead_code,
-        reason = "goes when names have client certificate policies, which answer 421"
-    )]
+    /// The name that the client asked for, as hosts are compared.
     pub(crate) server_name: Option<Box<str>>,
+    /// What was asked of the client: the digest of its policy.
+    pub(crate) policy: Option<Digest>,
+    /// The certificate of the client, if it has one; it was verified.
+    pub(crate) client: Option<Box<ClientCertificate>>,
 }
 
 /// What of the body of the current request is still to come.
@@ -99,6 +108,8 @@ pub(crate) struct Conn {
     stall: Option<Pin<Box<Sleep>>>,
     /// Runs while a Backend decides whether this becomes a tunnel.
     switch: Option<Pin<Box<Sleep>>>,
+    /// Runs until the deadline of the request in progress, where it has one.
+    deadline: Option<Pin<Box<Sleep>>>,
     write_stall: Duration,
     /// Requests that were begun.
     requests: u32,
@@ -116,6 +127,7 @@ impl Conn {
             is_put_off: false,
             stall: None,
             switch: None,
+            deadline: None,
             write_stall,
             requests: 0,
             facts,
@@ -147,6 +159,7 @@ impl Conn {
         self.out = BytesMut::new();
         self.stall = None;
         self.switch = None;
+        self.deadline = None;
         self.left = Left::Open;
     }
 
@@ -199,6 +212,18 @@ impl Conn {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
+    /// Ready when the request in progress has reached its deadline.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(at) = self.facts.alarm.get().map(Instant::from_std) else {
+            return Poll::Pending;
+        };
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        if deadline.deadline() != at {
+            deadline.as_mut().reset(at);
+        }
+        deadline.as_mut().poll(cx)
+    }
+
     /// Reads what comes while nothing may: only the end of the stream is news.
     fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // The engine's limit of silence from a Backend is that of the tunnel already.
@@ -232,6 +257,9 @@ impl AsyncRead for Conn {
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.poll_deadline(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         if this.is_put_off {
             if let Poll::Ready(Err(error)) = this.poll_drain(cx) {
                 return Poll::Ready(Err(error));

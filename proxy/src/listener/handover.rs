@@ -28,6 +28,8 @@ struct State {
     open: BTreeMap<SocketAddr, Vec<TcpListener>>,
     /// What came from another process and no Listener has asked for yet.
     inherited: BTreeMap<SocketAddr, Vec<TcpListener>>,
+    /// Whether the ports are another process's, or nobody's, from here on.
+    is_given_up: bool,
 }
 
 impl Handover {
@@ -72,6 +74,17 @@ impl Handover {
         let mut state = self.state();
         state.open.clear();
         state.inherited.clear();
+    }
+
+    /// The same, for good: no port is opened any more.
+    pub(crate) fn give_up(&self) {
+        self.release_all();
+        self.state().is_given_up = true;
+    }
+
+    /// Whether no port may be opened any more.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.state().is_given_up
     }
 
     /// Handles for another process.

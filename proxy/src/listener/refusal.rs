@@ -71,6 +71,8 @@ rules! {
     Host, "host", BAD_REQUEST;
     /// The host is not a name or an address with an optional port.
     Authority, "authority", BAD_REQUEST;
+    /// The host asks for another TLS handshake than the one it came over.
+    Misdirected, "misdirected", MISDIRECTED_REQUEST;
     /// The path has no canonical form.
     Path, "path", BAD_REQUEST;
     /// An expectation other than 100-continue.

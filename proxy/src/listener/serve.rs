@@ -2,25 +2,23 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use http::HeaderValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsAcceptor;
 
-use super::SocketSpec;
-use super::accept::{Admitted, Worker};
-use super::connection::{Conn, ConnFacts, TlsFacts};
+use super::accept::Worker;
+use super::admission::Admitted;
+use super::connection::Conn;
 use super::head::{NoHead, Turn, read_head};
+use super::opening::{Opened, Unopened, open};
 use super::refusal::Rule;
-use super::transport::Transport;
+use super::{SocketSpec, tunnel};
 use crate::engine::Engine;
-use crate::forward::is_trusted;
+use crate::metrics::WorkerMetrics;
 use crate::reply::{self, Asked};
 
 /// Serves a connection to its end.
@@ -34,9 +32,17 @@ pub(crate) async fn connection<E: Engine>(
     admitted: Admitted,
 ) {
     // Dropped at the end, however it comes about.
-    let _admitted = admitted;
-    let Some(mut conn) = Box::pin(set_up(&worker, tcp, from, &spec)).await else { return };
+    let mut admitted = admitted;
+    let _panics = CountsPanic(&worker.metrics);
     let mut stopping = worker.shared.stopping.subscribe();
+    let set_up = set_up(&worker, tcp, from, &spec, &mut admitted, &mut stopping);
+    let mut conn = match Box::pin(set_up).await {
+        Some(Opened::Requests(conn)) => conn,
+        Some(Opened::PassOn(to_pass_on)) => {
+            return Box::pin(tunnel::serve(&worker, to_pass_on)).await;
+        }
+        None => return,
+    };
     if conn.is_h2() {
         return serve_h2(&worker, conn, BytesMut::new(), &mut stopping).await;
     }
@@ -69,6 +75,17 @@ pub(crate) async fn connection<E: Engine>(
         conn.begin(head.left, head.early);
         let Some(back) = Box::pin(worker.engine.exchange(conn, head.bytes)).await else { return };
         conn = back;
+    }
+}
+
+/// Counts a panic on its way out. It ends this connection; the task keeps it from the others.
+struct CountsPanic<'a>(&'a WorkerMetrics);
+
+impl Drop for CountsPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.connections_panicked.add(1);
+        }
     }
 }
 
@@ -122,73 +139,27 @@ async fn read_preface(conn: &mut Conn, mut bytes: BytesMut) -> Result<BytesMut, 
     }
 }
 
-/// What comes before HTTP: facts about the peer, and TLS.
+/// Reads what comes before requests; None when it ends there.
 async fn set_up<E: Engine>(
     worker: &Worker<E>,
     tcp: TcpStream,
     from: SocketAddr,
     spec: &SocketSpec,
-) -> Option<Box<Conn>> {
-    tcp.set_nodelay(true).ok()?;
-    let local = tcp.local_addr().ok()?;
-    let limits = &worker.shared.limits;
-    let (transport, tls, is_h2) = match &spec.tls {
-        None => (Transport::Plain(tcp), None, false),
-        Some(config) => {
-            let _turn = Handshaking::begin(worker)?;
-            let acceptor = TlsAcceptor::from(config.clone());
-            let Ok(Ok(stream)) = timeout(limits.handshake, acceptor.accept(tcp)).await else {
-                worker.metrics.handshakes_failed.add(1);
-                return None;
-            };
-            worker.metrics.handshakes.add(1);
-            let session = stream.get_ref().1;
-            let server_name = session.server_name().map(Into::into);
-            let is_h2 = session.alpn_protocol() == Some(b"h2");
-            (Transport::Tls(Box::new(stream)), Some(TlsFacts { server_name }), is_h2)
-        }
+    admitted: &mut Admitted,
+    stopping: &mut watch::Receiver<bool>,
+) -> Option<Opened> {
+    let opened = tokio::select! {
+        biased;
+        opened = open(worker, tcp, from, spec, admitted) => opened,
+        () = has_to_end(stopping, true) => Err(Unopened::Gone),
     };
-    let client = SocketAddr::new(from.ip().to_canonical(), from.port());
-    let facts = Arc::new(ConnFacts {
-        socket: spec.address,
-        client,
-        client_text: HeaderValue::from_str(&client.ip().to_string())
-            .expect("an address is visible ASCII"),
-        trusted_proxies: is_trusted(client.ip(), &worker.shared.trusted_proxies)
-            .then(|| worker.shared.trusted_proxies.clone()),
-        local_port: local.port(),
-        port_text: HeaderValue::from(local.port()),
-        tls,
-        is_tunnel: AtomicBool::new(false),
-        switch_millis: AtomicU64::new(0),
-    });
-    let mut conn = Box::new(Conn::new(transport, facts, limits.write_stall));
-    if is_h2 {
-        conn.become_h2(BytesMut::new());
+    match opened {
+        Ok(opened) => return Some(opened),
+        Err(Unopened::TurnedAway(reason)) => worker.metrics.turned_away(reason),
+        Err(Unopened::Handshake) => worker.metrics.handshakes_failed.add(1),
+        Err(Unopened::Gone) => {}
     }
-    Some(conn)
-}
-
-/// One of the handshakes that may go on at a time.
-struct Handshaking<'a, E: Engine>(&'a Worker<E>);
-
-impl<'a, E: Engine> Handshaking<'a, E> {
-    /// None when there are too many already.
-    fn begin(worker: &'a Worker<E>) -> Option<Self> {
-        let before = worker.handshakes.fetch_add(1, Ordering::Relaxed);
-        let this = Self(worker);
-        if before < worker.shared.limits.handshakes_max {
-            return Some(this);
-        }
-        worker.metrics.handshakes_failed.add(1);
-        None
-    }
-}
-
-impl<E: Engine> Drop for Handshaking<'_, E> {
-    fn drop(&mut self) {
-        self.0.handshakes.fetch_sub(1, Ordering::Relaxed);
-    }
+    None
 }
 
 /// Answers a request that broke `rule`, and closes so that the client can read the answer.

@@ -7,16 +7,17 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
+
+use super::stream::ClientStream;
 
 /// What a connection is made of below HTTP.
 #[derive(Debug)]
 pub(crate) enum Transport {
     /// As it comes from the socket.
-    Plain(TcpStream),
+    Plain(ClientStream),
     /// Decrypted.
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<ClientStream>>),
 }
 
 /// Does the same to either kind.

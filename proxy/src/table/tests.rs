@@ -19,7 +19,9 @@ use proptest::prelude::*;
 use super::*;
 use crate::backend::resolve::Answers;
 use crate::compile::{Compiler, KeyCache};
+use crate::filter::state::Memory;
 use crate::metrics::Metrics;
+use crate::tls::config::TlsCache;
 
 const HOSTS: [&str; 4] = ["*", "a.example", "*.example", "**.example"];
 const PATHS: [&str; 4] = ["/", "/x", "/x/y", "/z"];
@@ -54,10 +56,8 @@ fn parts(routes: &BTreeMap<u8, Wanted>) -> Vec<AnyPart> {
     let mut parts = Vec::new();
     for (number, host) in ["*", "**.example"].into_iter().enumerate() {
         let listener = Listener {
-            address: SocketAddr::from(([127, 0, 0, 1], 80)),
-            protocol: Protocol::Http,
             host: host.parse().unwrap(),
-            default_certificate: None,
+            ..Listener::new(SocketAddr::from(([127, 0, 0, 1], 80)), Protocol::Http)
         };
         parts.push(AnyPart::Listener(format!("l{number}").parse().unwrap(), Part::new(listener)));
     }
@@ -68,8 +68,11 @@ fn parts(routes: &BTreeMap<u8, Wanted>) -> Vec<AnyPart> {
             protocol: BackendProtocol::Http1,
             tls: None,
             balance: Balance::RoundRobin,
+            affinity: None,
+            resilience: None,
             endpoints: EndpointSource::Discovered,
             addresses: AddressRule::Operator,
+            proxy_protocol: None,
         };
         parts.push(AnyPart::Backend(id.clone(), Part::new(backend)));
         let path = PATHS[wanted.path];
@@ -102,7 +105,15 @@ fn snapshot(routes: &BTreeMap<u8, Wanted>) -> Snapshot {
 fn compile(before: &Table, newer: &Snapshot, keys: &mut KeyCache, metrics: &Metrics) -> Table {
     let secrets = std::collections::HashMap::<SecretId, Secret>::new();
     let answers = Answers::new();
-    let mut compiler = Compiler { secrets: &secrets, keys, answers: &answers, metrics };
+    let mut compiler = Compiler {
+        secrets: &secrets,
+        keys,
+        memory: &mut Memory::default(),
+        answers: &answers,
+        metrics,
+        shared: &std::sync::Weak::new(),
+        tls: &mut TlsCache::default(),
+    };
     compiler.compile(before, &before.snapshot.delta_to(newer)).unwrap().table
 }
 

@@ -8,24 +8,29 @@ use kubeng_config::canonical::Digest;
 use kubeng_config::certificate::Secret;
 use kubeng_config::delta::{AnyPart, Delta, PartKey};
 use kubeng_config::endpoint::EndpointSet;
-use kubeng_config::listener::Protocol;
-use kubeng_config::name::{BackendId, SecretId};
+use kubeng_config::filter::Filter;
+use kubeng_config::listener::Opening;
+use kubeng_config::name::{BackendId, RouteId, SecretId};
 use kubeng_config::snapshot::Snapshot;
 use tokio::sync::watch;
 
 use crate::backend::BackendState;
 use crate::backend::resolve::{self, AllNamed, Answers, Named, Unresolved};
 use crate::compile::{Compiled, Compiler, KeyCache, Rejection};
+use crate::filter::state::Memory;
 use crate::listener::{Sockets, Unbound};
 use crate::shared::Shared;
 use crate::table::Table;
+use crate::tls::config::TlsCache;
 
 /// Puts Tables in place. There is one for each replica.
 pub struct TableWriter {
     shared: Arc<Shared>,
-    /// The keys of all certificates that are served.
+    /// The keys of all certificates that are served, and what Filters need.
     secrets: HashMap<SecretId, Secret>,
     keys: KeyCache,
+    memory: Memory,
+    tls: TlsCache,
     sockets: Sockets,
     names: Names,
 }
@@ -47,7 +52,15 @@ pub struct Applied {
 
 impl TableWriter {
     pub(crate) fn new(shared: Arc<Shared>, sockets: Sockets, names: Names) -> Self {
-        Self { shared, secrets: HashMap::new(), keys: KeyCache::default(), sockets, names }
+        Self {
+            shared,
+            secrets: HashMap::new(),
+            keys: KeyCache::default(),
+            memory: Memory::default(),
+            tls: TlsCache::default(),
+            sockets,
+            names,
+        }
     }
 
     /// Serves what `delta` leads to: compiles what it touches, puts the Endpoints of its Backends in
@@ -62,8 +75,11 @@ impl TableWriter {
         let mut compiler = Compiler {
             secrets: &self.secrets,
             keys: &mut self.keys,
+            memory: &mut self.memory,
             answers: &answers,
             metrics: &self.shared.metrics,
+            shared: &Arc::downgrade(&self.shared),
+            tls: &mut self.tls,
         };
         let compiled = compiler.compile(&before, delta);
         // The resolver waits for it.
@@ -129,14 +145,9 @@ impl TableWriter {
     }
 
     fn become_like(&mut self, table: &Table) -> Vec<Unbound> {
-        let mut wanted = BTreeMap::<SocketAddr, Protocol>::new();
-        for (&address, listeners) in table.sockets.iter() {
-            // Of Listeners that disagree about their socket the first decides.
-            if let Some(first) = listeners.first() {
-                wanted.insert(address, first.protocol);
-            }
-        }
-        self.sockets.become_like(&wanted, &self.shared)
+        let wanted: BTreeMap<SocketAddr, Opening> =
+            table.sockets.iter().map(|(&address, socket)| (address, socket.opening)).collect();
+        self.sockets.become_like(&wanted)
     }
 
     /// Puts Endpoints in place, and tells the resolver which names there are.
@@ -190,8 +201,8 @@ impl TableWriter {
         }
     }
 
-    /// Forgets keys of `delta` and of what it removed that no certificate uses; they are wiped when
-    /// freed.
+    /// Forgets keys of `delta` and of what it removed that no certificate and no Filter uses; they
+    /// are wiped when freed.
     fn forget_unused(&mut self, delta: &Delta, before: &Snapshot, after: &Snapshot) {
         let old_key = |id| before.certificates().get(id).map(|part| part.value().key.clone());
         let mut doubtful: HashSet<SecretId> =
@@ -210,16 +221,50 @@ impl TableWriter {
                 doubtful.remove(&part.value().key);
             }
         }
+        doubtful.extend(touched_routes(delta).flat_map(|id| filter_secrets(before, id)));
         if doubtful.is_empty() {
             return;
         }
         for (_, part) in after.certificates().iter() {
             doubtful.remove(&part.value().key);
         }
+        for (_, part) in after.routes().iter() {
+            for id in part.value().filters.iter().filter_map(Filter::secret) {
+                doubtful.remove(id);
+            }
+        }
         for id in &doubtful {
             self.secrets.remove(id);
         }
     }
+}
+
+/// The Routes that are put in or taken out.
+fn touched_routes(delta: &Delta) -> impl Iterator<Item = &RouteId> {
+    let put = delta.upserts.iter().filter_map(|part| match part {
+        AnyPart::Route(id, _) => Some(id),
+        AnyPart::Listener(..)
+        | AnyPart::Policy(..)
+        | AnyPart::Backend(..)
+        | AnyPart::Certificate(..)
+        | AnyPart::ServerName(..) => None,
+    });
+    put.chain(delta.removed.iter().filter_map(|key| match key {
+        PartKey::Route(id) => Some(id),
+        PartKey::Listener(_)
+        | PartKey::Policy(_)
+        | PartKey::Backend(_)
+        | PartKey::Certificate(_)
+        | PartKey::ServerName(_) => None,
+    }))
+}
+
+/// What the Filters of a Route need.
+fn filter_secrets(of: &Snapshot, id: &RouteId) -> Vec<SecretId> {
+    let route = of.routes().get(id);
+    route.map_or_else(Vec::new, |part| {
+        part.value().filters.iter().filter_map(Filter::secret).cloned().collect()
+    })
 }
 
 /// The Backends that are put in or taken out.

@@ -113,8 +113,11 @@ fn written(address: &str, addresses: AddressRule) -> AnyPart {
         protocol: BackendProtocol::Http1,
         tls: None,
         balance: Balance::RoundRobin,
+        affinity: None,
+        resilience: None,
         endpoints: EndpointSource::Written(vec![endpoint(address), endpoint("localhost")]),
         addresses,
+        proxy_protocol: None,
     };
     AnyPart::Backend(backend_id("web"), Part::new(value))
 }

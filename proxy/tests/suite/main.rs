@@ -4,10 +4,22 @@
 
 mod support;
 
+mod bad_backends;
 mod changes;
 mod draining;
+mod filters;
+mod filters_auth;
+mod filters_bodies;
 mod hostile;
 mod http1;
 mod http2;
+mod limits;
+mod listening;
+mod passing;
+mod protection;
+mod proxy_protocol;
+mod scripted;
+mod sticky;
 mod tls;
+mod tls_client;
 mod upgrade;

@@ -117,8 +117,7 @@ impl Replica {
 }
 
 pub(crate) fn listener(id: &str, address: SocketAddr, protocol: Protocol) -> AnyPart {
-    let value = Listener { address, protocol, host: HostMatch::Any, default_certificate: None };
-    AnyPart::Listener(id.parse().unwrap(), Part::new(value))
+    AnyPart::Listener(id.parse().unwrap(), Part::new(Listener::new(address, protocol)))
 }
 
 pub(crate) fn policy(id: &str, value: Policy) -> AnyPart {
@@ -134,13 +133,21 @@ pub(crate) fn route_id(name: &str) -> RouteId {
 }
 
 pub(crate) fn backend(name: &str, protocol: BackendProtocol) -> AnyPart {
-    let value = Backend {
-        protocol,
+    backend_with(name, |backend| backend.protocol = protocol)
+}
+
+pub(crate) fn backend_with(name: &str, change: impl FnOnce(&mut Backend)) -> AnyPart {
+    let mut value = Backend {
+        protocol: BackendProtocol::Http1,
         tls: None,
         balance: Balance::RoundRobin,
+        affinity: None,
+        resilience: None,
         endpoints: EndpointSource::Discovered,
         addresses: AddressRule::Operator,
+        proxy_protocol: None,
     };
+    change(&mut value);
     AnyPart::Backend(backend_id(name), Part::new(value))
 }
 
@@ -184,12 +191,13 @@ pub(crate) fn certificate(name: &str) -> (Vec<AnyPart>, (SecretId, Secret)) {
         key: key.clone(),
         names: vec![name.to_owned()],
         not_after: 4_102_444_800,
+        ocsp: None,
     };
     let server_name =
         ServerNameId { listener: "https".parse().unwrap(), host: name.parse().unwrap() };
     let parts = vec![
         AnyPart::Certificate(certificate.clone(), Part::new(value)),
-        AnyPart::ServerName(server_name, Part::new(ServerName { certificate })),
+        AnyPart::ServerName(server_name, Part::new(ServerName::of(certificate))),
     ];
     (parts, (key, Secret::new(made.signing_key.serialize_der())))
 }

@@ -5,100 +5,48 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
+use arc_swap::Guard;
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, StatusCode, Uri, Version};
+use http::{HeaderMap, StatusCode, Uri, Version};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
+use super::answer::{answer_part, broken, take_out};
+use super::errand::Errands;
 use super::failure;
+use super::peer::peer;
 use crate::access_log::AccessRecord;
-use crate::forward::{self, Failure, Next, Try};
+use crate::filter::compression::Asking;
+use crate::forward::tries::{self, Failure, Next, Replay};
+use crate::forward::wish;
 use crate::listener::connection::ConnFacts;
 use crate::metrics::WorkerMetrics;
+use crate::nominated::nominated;
 use crate::pipeline::{self, Begin};
-use crate::reply::{self, Form, Reply, SERVER_NAME};
+use crate::reason::Reason;
+use crate::reply::Reply;
 use crate::request::{Fields, Incoming, RequestContext};
 use crate::shared::Shared;
 
 /// The handle of one worker on what all share.
 pub(super) struct App {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     worker: usize,
     metrics: Arc<WorkerMetrics>,
+    pub(super) errands: Arc<Errands>,
 }
 
 impl App {
     pub(super) fn new(shared: Arc<Shared>, worker: usize) -> Self {
         let metrics = shared.metrics.workers.get(worker).cloned().unwrap_or_default();
-        Self { shared, worker, metrics }
-    }
-
-    fn since_start(&self) -> Duration {
-        self.shared.started.elapsed()
-    }
-
-    /// Sends an answer of ours.
-    async fn reply(
-        &self,
-        session: &mut Session,
-        ctx: &mut RequestContext,
-        reply: &Reply,
-    ) -> Result<()> {
-        let is_grpc = ctx.form == Form::Grpc;
-        // gRPC carries its own status, over an HTTP status that says that it is gRPC.
-        let status = if is_grpc { StatusCode::OK } else { reply.status };
-        let mut header = ResponseHeader::build(status, Some(6))?;
-        header.insert_header(header::SERVER, SERVER_NAME)?;
-        if let Some(location) = &reply.location {
-            header.insert_header(header::LOCATION, location.clone())?;
-        }
-        let body = reply::body(status, ctx.form);
-        if is_grpc {
-            header.insert_header(header::CONTENT_TYPE, "application/grpc")?;
-            header.insert_header("grpc-status", reply::grpc_status(reply.status))?;
-        }
-        if let Some(body) = &body {
-            header.insert_header(header::CONTENT_TYPE, body.kind)?;
-            header.insert_header(header::CONTENT_LENGTH, body.bytes.len())?;
-        } else if status != StatusCode::NO_CONTENT {
-            header.insert_header(header::CONTENT_LENGTH, 0)?;
-        }
-        ctx.answered = Some(reply.status);
-        let is_head = session.req_header().method == Method::HEAD;
-        let bytes = body.filter(|_| !is_head).map(|body| body.bytes);
-        session.write_response_header(Box::new(header), bytes.is_none()).await?;
-        session.write_response_body(bytes, true).await
-    }
-
-    fn peer(&self, to: &Try) -> HttpPeer {
-        let limits = &self.shared.limits;
-        let server_name = to.backend.spec.tls.as_ref().map(|tls| tls.server_name.as_str());
-        // An empty name would switch verification off; the type of the name has no empty value.
-        let mut peer = HttpPeer::new(
-            to.address,
-            server_name.is_some(),
-            server_name.unwrap_or_default().to_owned(),
-        );
-        peer.group_key = to.connection_key;
-        let options = &mut peer.options;
-        options.connection_timeout = Some(to.connect);
-        options.total_connection_timeout = Some(match server_name {
-            Some(_) => to.connect + limits.backend_handshake,
-            None => to.connect,
-        });
-        options.read_timeout = Some(to.read);
-        options.write_timeout = Some(to.write);
-        options.idle_timeout = Some(limits.pool_idle);
-        if forward::is_http2(to.backend.spec.protocol) {
-            options.set_http_version(2, 2);
-            options.max_h2_streams = BACKEND_STREAMS_MAX;
-        }
-        peer
+        let errands = Arc::new(Errands::new(shared.clone(), metrics.clone()));
+        Self { shared, worker, metrics, errands }
     }
 
     fn record(&self, session: &Session, ctx: &RequestContext) {
@@ -116,6 +64,12 @@ impl App {
             backend: ctx.backend.as_ref().map(|backend| backend.id.clone()),
             endpoint: ctx.tries.current.as_ref().map(|current| current.0.address),
             tries: ctx.tries.count,
+            reason: ctx.reason.map(Reason::name),
+            request_id: ctx
+                .extra
+                .as_ref()
+                .and_then(|extra| extra.request_id.as_ref())
+                .map(|id| id.value.clone()),
         });
     }
 }
@@ -159,7 +113,25 @@ impl ProxyHttp for App {
             headers: &request.headers,
         };
         let now = (Instant::now(), SystemTime::now());
-        let begin = pipeline::begin(&self.shared.table.load(), &incoming, &facts, now, ctx);
+        let table = self.shared.table.load();
+        let begin = pipeline::begin(&table, &incoming, &facts, now, ctx);
+        let begin = match begin {
+            Begin::Ask(question, pending) => {
+                // The answer may be long in coming, and the Table must be the same then.
+                let table = Guard::into_inner(table);
+                self.ask(&table, &incoming, &facts, now, (question, pending), ctx).await
+            }
+            Begin::Forward | Begin::Reply(_) | Begin::Refuse(_) => {
+                drop(table);
+                begin
+            }
+        };
+        if request.version != Version::HTTP_2
+            && let Some(nominated) = nominated(&request.headers)
+        {
+            take_out(session, nominated);
+        }
+        let request = session.req_header();
         if request.version == Version::HTTP_2 {
             // On HTTP/1 the connection has it; here a stream without a window would wait for ever.
             session.set_write_timeout(Some(self.shared.limits.write_stall));
@@ -177,13 +149,15 @@ impl ProxyHttp for App {
                 Ok(false)
             }
             Begin::Reply(reply) => {
-                self.reply(session, ctx, &reply).await?;
+                self.reply(session, ctx, reply).await?;
                 Ok(true)
             }
+            // All questions were answered above.
+            Begin::Ask(..) => Err(Error::new(ErrorType::InternalError)),
             Begin::Refuse(rule) => {
                 self.metrics.refused(rule);
                 session.set_keepalive(None);
-                self.reply(session, ctx, &Reply::of(rule.status())).await?;
+                self.reply(session, ctx, Reply::of(rule.status())).await?;
                 Ok(true)
             }
         }
@@ -194,15 +168,24 @@ impl ProxyHttp for App {
         _: &mut Session,
         ctx: &mut RequestContext,
     ) -> Result<Box<HttpPeer>> {
-        match forward::choose(ctx, Instant::now(), self.since_start()) {
-            Ok(to) => Ok(Box::new(self.peer(&to))),
-            Err(status) => Err(Error::new(ErrorType::HTTPStatus(status.as_u16()))),
+        if let Some(extra) = &mut ctx.extra {
+            extra.begin_try();
+        }
+        if let Some(pause) = tries::pause(ctx) {
+            tokio::time::sleep(pause).await;
+        }
+        match tries::choose(ctx, Instant::now(), self.shared.setting()) {
+            Ok(to) => Ok(Box::new(peer(&self.shared.limits, &to, ctx.facts.as_deref()))),
+            Err(reason) => {
+                ctx.reason = Some(reason);
+                Err(Error::new(ErrorType::HTTPStatus(reason.status().as_u16())))
+            }
         }
     }
 
     async fn connected_to_upstream(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         reused: bool,
         _: &HttpPeer,
         _: std::os::unix::io::RawFd,
@@ -214,8 +197,40 @@ impl ProxyHttp for App {
         } else {
             self.metrics.pool_misses.add(1);
         }
-        forward::answered(ctx);
+        tries::connected(ctx);
+        set_alarm(session, ctx, ctx.tries.ends);
         Ok(())
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        let status = response.status;
+        if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
+            ctx.tries.interim = ctx.tries.interim.saturating_add(1);
+            let is_flood = ctx.tries.interim > INTERIM_MAX;
+            return if is_flood { Err(bad_answer()) } else { in_time(ctx) };
+        }
+        let replay = replay_of(session);
+        if tries::answered(ctx, status, replay, self.shared.setting()) == Next::Retry {
+            return Err(Error::new(ErrorType::HTTPStatus(status.as_u16())));
+        }
+        set_alarm(session, ctx, ctx.tries.ends);
+        Ok(())
+    }
+
+    fn upstream_response_body_filter(
+        &self,
+        _: &mut Session,
+        _: &mut Option<Bytes>,
+        _: bool,
+        ctx: &mut RequestContext,
+    ) -> Result<Option<Duration>> {
+        // What comes byte by byte is never silent for long.
+        in_time(ctx).map(|()| None)
     }
 
     async fn upstream_request_filter(
@@ -231,6 +246,35 @@ impl ProxyHttp for App {
         }
         if let Some(path) = &ctx.path {
             request.set_uri(with_path(&request.uri, path)?);
+        }
+        if let Some(extra) = &mut ctx.extra {
+            for copy in &mut extra.mirrors {
+                copy.head(&request.method, &request.uri, &request.headers);
+            }
+        }
+        Ok(())
+    }
+
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        body: &mut Option<Bytes>,
+        is_end: bool,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        if is_end && !ctx.tries.is_answered {
+            set_alarm(session, ctx, tries::first_byte_by(ctx, Instant::now()));
+        }
+        let Some(extra) = &mut ctx.extra else { return Ok(()) };
+        if let Some(part) = body {
+            if !extra.bodies.request.takes(part.len()) {
+                let status = StatusCode::PAYLOAD_TOO_LARGE;
+                return Err(Error::new(ErrorType::HTTPStatus(status.as_u16())));
+            }
+            extra.mirrors.iter_mut().for_each(|copy| copy.take(part));
+        }
+        if is_end {
+            std::mem::take(&mut extra.mirrors).into_iter().for_each(|copy| self.mirror(copy));
         }
         Ok(())
     }
@@ -249,8 +293,9 @@ impl ProxyHttp for App {
             return Ok(());
         }
         if response.status == StatusCode::SWITCHING_PROTOCOLS && !ctx.is_upgrade {
-            return Err(Error::new(ErrorType::HTTPStatus(StatusCode::BAD_GATEWAY.as_u16())));
+            return Err(bad_answer());
         }
+        self.check_answer(session, response, ctx)?;
         ctx.answered = Some(response.status);
         if let (true, Some(facts)) = (ctx.is_upgrade, &ctx.facts) {
             facts.switch_millis.store(0, Ordering::Relaxed);
@@ -261,20 +306,50 @@ impl ProxyHttp for App {
             facts.is_tunnel.store(true, Ordering::Relaxed);
             session.set_read_timeout(Some(policy.timeouts.tunnel));
         }
-        pipeline::response_edits(ctx, &mut ResponseFields(response));
+        let (request, status) = (session.req_header(), response.status);
+        let asking =
+            Asking { method: &request.method, version: request.version, headers: &request.headers };
+        let mut fields = ResponseFields(response);
+        pipeline::response_edits(ctx, &mut fields);
+        wish::set_cookie(ctx, &self.shared.sticky_key, &mut fields);
+        pipeline::compress(ctx, asking, status, &mut fields);
         Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        is_end: bool,
+        ctx: &mut RequestContext,
+    ) -> Result<Option<Duration>> {
+        if let Some(extra) = &mut ctx.extra {
+            answer_part(extra, body, is_end)?;
+        }
+        Ok(None)
+    }
+
+    async fn response_trailer_filter(
+        &self,
+        _: &mut Session,
+        _: &mut HeaderMap,
+        ctx: &mut RequestContext,
+    ) -> Result<Option<Bytes>> {
+        // Trailers end the body, so what the encoder still has goes out in their place.
+        let encoder = ctx.extra.as_mut().and_then(|extra| extra.encoder.take());
+        encoder.map(|encoder| encoder.finish().map_err(|_| broken())).transpose()
     }
 
     fn fail_to_connect(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         _: &HttpPeer,
         ctx: &mut RequestContext,
         mut error: Box<Error>,
     ) -> Box<Error> {
         self.metrics.connect_failures.add(1);
         let failure = failure::of_connect(&error);
-        let next = forward::failed(ctx, failure, self.since_start());
+        let next = tries::failed(ctx, failure, replay_of(session), self.shared.setting());
         self.set_next(&mut error, next);
         error
     }
@@ -289,11 +364,13 @@ impl ProxyHttp for App {
     ) -> Box<Error> {
         // Only what Pingora itself marks as a pooled connection that had gone away.
         error.retry.decide_reuse(reused);
-        let is_repeatable = forward::is_repeatable(&session.req_header().method)
-            && !session.as_ref().retry_buffer_truncated()
-            && session.response_written().is_none();
-        let failure = if error.retry() && is_repeatable { Failure::Stale } else { Failure::Other };
-        let next = forward::failed(ctx, failure, self.since_start());
+        let rings = ctx.facts.as_ref().is_some_and(|facts| facts.alarm.rings(Instant::now()));
+        set_alarm(session, ctx, None);
+        let next = if std::mem::take(&mut ctx.tries.is_repeated) {
+            Next::Retry
+        } else {
+            self.failed(session, &error, ctx, rings)
+        };
         self.set_next(&mut error, next);
         error
     }
@@ -305,19 +382,30 @@ impl ProxyHttp for App {
         ctx: &mut RequestContext,
     ) -> FailToProxy {
         let status = failure::status_of(error, ctx);
-        if *error.esource() != ErrorSource::Downstream {
+        // The Backend did answer; only its page is not passed on.
+        let is_replaced = ctx.extra.as_ref().is_some_and(|extra| extra.is_replaced);
+        if *error.esource() != ErrorSource::Downstream && !is_replaced {
             self.metrics.backend_errors.add(1);
         }
-        if let (Some(status), None) = (status, session.response_written()) {
-            session.set_keepalive(None);
+        if let (Some(status), false) = (status, is_begun(session)) {
+            if !is_replaced {
+                session.set_keepalive(None);
+            }
             // When this fails the client is gone.
-            let _ = self.reply(session, ctx, &Reply::of(status)).await;
+            let _ = self.reply(session, ctx, Reply::of(status)).await;
+        } else if is_begun(session) && session.req_header().version == Version::HTTP_11 {
+            // What was written leaves before the end: a connection that ends without a byte looks as
+            // if the request could be sent again. The framing tells that the answer is cut off.
+            session.as_downstream_mut().shutdown().await;
         }
         let error_code = status.map_or(0, |status| status.as_u16());
-        FailToProxy { error_code, can_reuse_downstream: false }
+        FailToProxy { error_code, can_reuse_downstream: is_replaced }
     }
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut RequestContext) {
+        if let Some(reason) = ctx.reason {
+            self.metrics.failed(reason);
+        }
         if let (Some(listener), Some(status)) = (&ctx.listener, ctx.answered) {
             listener.answered(self.worker, status);
         }
@@ -343,12 +431,75 @@ impl ProxyHttp for App {
 }
 
 impl App {
+    /// What becomes of a request whose exchange with an Endpoint broke off.
+    fn failed(
+        &self,
+        session: &Session,
+        error: &Error,
+        ctx: &mut RequestContext,
+        rings: bool,
+    ) -> Next {
+        let Some(failure) = failure::of_exchange(error, ctx, rings) else {
+            // Of a former try, if there was one; this one ended otherwise.
+            ctx.reason = match error.etype() {
+                kind if *kind == BAD_ANSWER => Some(Reason::BadAnswer),
+                _ => None,
+            };
+            return Next::GiveUp;
+        };
+        if ctx.tries.is_answered {
+            ctx.reason = Some(match failure {
+                Failure::Timeout => tries::timeout_of(ctx),
+                _ => Reason::AnswerCut,
+            });
+            return Next::GiveUp;
+        }
+        tries::failed(ctx, failure, replay_of(session), self.shared.setting())
+    }
+
     fn set_next(&self, error: &mut Error, next: Next) {
         if next == Next::Retry {
             self.metrics.retries.add(1);
         }
         error.set_retry(next == Next::Retry);
     }
+}
+
+/// Whether the client has a part of an answer, interim ones left aside.
+fn is_begun(session: &Session) -> bool {
+    session.response_written().is_some_and(|head| {
+        !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS
+    })
+}
+
+/// Whether the request can be sent once more, as things stand.
+fn replay_of(session: &Session) -> Replay {
+    if session.as_ref().retry_buffer_truncated() || is_begun(session) {
+        return Replay::Impossible;
+    }
+    Replay::of(&session.req_header().method)
+}
+
+/// Sets the deadline of the request on its connection. HTTP/2 carries many at a time, so there it is
+/// looked at when something comes, and the limits of silence bound the rest.
+fn set_alarm(session: &Session, ctx: &RequestContext, at: Option<Instant>) {
+    if let Some(facts) = &ctx.facts
+        && session.req_header().version != Version::HTTP_2
+    {
+        facts.alarm.set(at);
+    }
+}
+
+/// An error once the time of the current try is over.
+fn in_time(ctx: &RequestContext) -> Result<()> {
+    match ctx.tries.ends {
+        Some(ends) if ends <= Instant::now() => Err(Error::new_up(ErrorType::ReadTimedout)),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn bad_answer() -> Box<Error> {
+    Error::new(BAD_ANSWER)
 }
 
 /// On HTTP/2 the facts travel with the connection.
@@ -372,7 +523,7 @@ fn with_path(uri: &Uri, path: &str) -> Result<Uri> {
 /// Pingora keeps a second map for the case of names, so only its own methods may edit.
 macro_rules! fields {
     ($name:ident, $header:ident) => {
-        struct $name<'a>(&'a mut $header);
+        pub(super) struct $name<'a>(pub(super) &'a mut $header);
 
         impl Fields for $name<'_> {
             fn fields(&self) -> &HeaderMap {
@@ -400,5 +551,7 @@ fields!(ResponseFields, ResponseHeader);
 
 /// The longest that a Backend may take to answer a request for a tunnel: an hour.
 const SWITCH_MILLIS_MAX: u64 = 3_600_000;
-/// Streams that share one connection to an Endpoint.
-const BACKEND_STREAMS_MAX: usize = 100;
+/// An answer that may not be passed on.
+const BAD_ANSWER: ErrorType = ErrorType::new("BadAnswer");
+/// Interim answers in front of one answer; then 502.
+const INTERIM_MAX: u8 = 10;

@@ -1,7 +1,9 @@
 use std::io::{Read as _, Write as _};
+use std::sync::atomic::Ordering;
 
 use arc_swap::ArcSwap;
 use bytes::BytesMut;
+use kubeng_config::listener::Opening;
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
 
@@ -40,11 +42,15 @@ fn shared() -> Arc<Shared> {
         access_log: AccessLog::default(),
         fallback_certificate: crate::tls::fallback_certificate().unwrap(),
         connections: AtomicUsize::new(0),
+        addresses: crate::listener::admission::Addresses::default(),
         leaving: watch::Sender::new(false),
         is_leaving: false.into(),
         handover: Arc::default(),
         closing: watch::Sender::new(false),
         stopping: watch::Sender::new(false),
+        zone: None,
+        sticky_key: crate::backend::sticky::StickyKey::new(None).unwrap(),
+        passwords: crate::filter::basic_auth::Passwords::new(1),
         started: std::time::Instant::now(),
     })
 }
@@ -68,7 +74,8 @@ async fn a_panic_ends_one_connection_and_is_counted() {
     socket.set_nonblocking(true).unwrap();
     let address = socket.local_addr().unwrap();
     let (commands, received) = mpsc::channel(1);
-    let spec = Arc::new(SocketSpec { address, tls: None });
+    let opening = Opening::Http;
+    let spec = Arc::new(SocketSpec { address, opening, connections: AtomicUsize::new(0) });
     commands.send(Command::Open(spec, socket)).await.unwrap();
     let mut running = tokio::task::JoinSet::new();
     running.spawn(worker.run(received, Duration::from_secs(5)));

@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::listener::connection::ConnFacts;
+use crate::listener::stream::ClientStream;
 use crate::listener::transport::Transport;
 
 fn limits() -> Limits {
@@ -236,7 +237,7 @@ async fn pair() -> (tokio::net::TcpStream, Conn) {
     let client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (tcp, _) = listener.accept().await.unwrap();
     let facts = ConnFacts::for_tests(80).into();
-    let transport = Transport::Plain(tcp);
+    let transport = Transport::Plain(ClientStream::new(tcp));
     (client, Conn::new(transport, facts, Duration::from_secs(5)))
 }
 

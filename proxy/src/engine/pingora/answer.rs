@@ -1,0 +1,206 @@
+//! Answers of ours through the engine, and what is done to those of Backends beside their headers.
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use bytes::Bytes;
+use http::{Method, StatusCode, header};
+use kubeng_config::filter::error_pages::PageSource;
+use pingora_error::{Error, ErrorType, Result};
+use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
+
+use super::app::{App, ResponseFields};
+use crate::filter::mirror::Copy;
+use crate::filter::{Question, Told, error_pages};
+use crate::listener::connection::ConnFacts;
+use crate::nominated::Nominated;
+use crate::pipeline::{self, Begin, Pending};
+use crate::reply::{self, Form, Page, Reply, SERVER_NAME};
+use crate::request::{Extra, Incoming, RequestContext};
+use crate::table::Table;
+
+impl App {
+    /// Sends an answer of ours.
+    pub(super) async fn reply(
+        &self,
+        session: &mut Session,
+        ctx: &mut RequestContext,
+        reply: Reply,
+    ) -> Result<()> {
+        let Reply { status: told, location, fields, page } = reply;
+        let page = match page {
+            Some(page) => Some(page),
+            None => self.error_page(session, ctx, told).await,
+        };
+        let is_grpc = ctx.form == Form::Grpc;
+        // gRPC carries its own status, over an HTTP status that says that it is gRPC.
+        let status = if is_grpc { StatusCode::OK } else { told };
+        let mut header = ResponseHeader::build(status, Some(6))?;
+        header.insert_header(header::SERVER, SERVER_NAME)?;
+        if let Some(location) = location {
+            header.insert_header(header::LOCATION, location)?;
+        }
+        for (name, value) in fields {
+            header.append_header(name, value)?;
+        }
+        if is_grpc {
+            header.insert_header(header::CONTENT_TYPE, "application/grpc")?;
+            header.insert_header("grpc-status", reply::grpc_status(told))?;
+        }
+        let bytes = match (page, reply::body(status, ctx.form)) {
+            (Some(Page { kind, bytes }), Some(_)) => {
+                header.insert_header(header::CONTENT_TYPE, kind)?;
+                Some(bytes)
+            }
+            (None, Some(usual)) => {
+                header.insert_header(header::CONTENT_TYPE, usual.kind)?;
+                Some(usual.bytes)
+            }
+            // Neither gRPC nor a status without a body takes a page.
+            (_, None) => None,
+        };
+        if let Some(bytes) = &bytes {
+            header.insert_header(header::CONTENT_LENGTH, bytes.len())?;
+        } else if status != StatusCode::NO_CONTENT {
+            header.insert_header(header::CONTENT_LENGTH, 0)?;
+        }
+        pipeline::answer_edits(ctx, &mut ResponseFields(&mut header));
+        ctx.answered = Some(told);
+        let is_head = session.req_header().method == Method::HEAD;
+        let bytes = bytes.filter(|_| !is_head);
+        session.write_response_header(Box::new(header), bytes.is_none()).await?;
+        session.write_response_body(bytes, true).await
+    }
+
+    /// The page that the Route has for `status`.
+    async fn error_page(
+        &self,
+        session: &Session,
+        ctx: &RequestContext,
+        status: StatusCode,
+    ) -> Option<Page> {
+        let id = match pipeline::error_page(ctx, status)? {
+            PageSource::Inline { content_type, body } => {
+                return Some(error_pages::inline(&content_type.0, body.as_str()));
+            }
+            PageSource::Backend(id) => id,
+        };
+        let backend = self.shared.table.load().backends.get(id)?.clone();
+        let request = session.req_header();
+        let uri = request.uri.path_and_query().map_or("/", |target| target.as_str());
+        let told = error_pages::Told {
+            status,
+            uri,
+            host: ctx.authority.as_ref(),
+            accept: request.headers.get(header::ACCEPT),
+            request_id: ctx
+                .extra
+                .as_ref()
+                .and_then(|extra| extra.request_id.as_ref())
+                .map(|id| &id.value),
+        };
+        error_pages::page(self.errands.fetch(&error_pages::errand(backend, told)).await?)
+    }
+
+    /// Asks until there is nothing to ask any more.
+    pub(super) async fn ask(
+        &self,
+        table: &Table,
+        incoming: &Incoming<'_>,
+        facts: &ConnFacts,
+        now: (Instant, SystemTime),
+        (mut question, mut pending): (Question, Box<Pending>),
+        ctx: &mut RequestContext,
+    ) -> Begin {
+        loop {
+            let told = match question {
+                Question::Password(attempt) => {
+                    Told::Password(self.shared.passwords.check(attempt).await)
+                }
+                Question::Permission(inquiry) => {
+                    // Who has no place is answered like who got no answer.
+                    let place = inquiry.gate.try_acquire();
+                    Told::Permission(match place {
+                        Ok(_place) => self.errands.fetch(&inquiry.errand).await,
+                        Err(_) => None,
+                    })
+                }
+            };
+            match pipeline::resume(table, incoming, facts, now, (pending, told), ctx) {
+                Begin::Ask(next, waits) => (question, pending) = (next, waits),
+                begin @ (Begin::Forward | Begin::Reply(_) | Begin::Refuse(_)) => return begin,
+            }
+        }
+    }
+
+    /// Sends a copy of a request on its way.
+    pub(super) fn mirror(&self, copy: Copy) {
+        Arc::clone(&self.errands).send(copy.finish());
+    }
+
+    /// Stops an answer that is too large, or in whose place a page is sent.
+    pub(super) fn check_answer(
+        &self,
+        session: &Session,
+        response: &ResponseHeader,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        let status = response.status;
+        if pipeline::error_page(ctx, status).is_some() {
+            ctx.extra.get_or_insert_default().is_replaced = true;
+            return Err(Error::new(ErrorType::HTTPStatus(status.as_u16())));
+        }
+        let Some(extra) = &ctx.extra else { return Ok(()) };
+        let has_body = session.req_header().method != Method::HEAD;
+        if has_body && !extra.bodies.response.allows(&response.headers) {
+            let status = StatusCode::BAD_GATEWAY;
+            return Err(Error::new(ErrorType::HTTPStatus(status.as_u16())));
+        }
+        Ok(())
+    }
+}
+
+/// Counts and encodes a part of the answer.
+pub(super) fn answer_part(extra: &mut Extra, body: &mut Option<Bytes>, is_end: bool) -> Result<()> {
+    if let Some(part) = &body
+        && !extra.bodies.response.takes(part.len())
+    {
+        return Err(broken());
+    }
+    let Some(mut encoder) = extra.encoder.take() else { return Ok(()) };
+    let part = body.take().unwrap_or_default();
+    let mut out = encoder.encode(&part).map_err(|_| broken())?;
+    if is_end {
+        let rest = encoder.finish().map_err(|_| broken())?;
+        out = if out.is_empty() { rest } else { [&out[..], &rest].concat().into() };
+    } else {
+        extra.encoder = Some(encoder);
+    }
+    // An empty part would end the body too early.
+    *body = Some(out).filter(|out| !out.is_empty());
+    Ok(())
+}
+
+/// The answer has begun and cannot go on: the client sees that it is incomplete.
+pub(super) fn broken() -> Box<Error> {
+    Error::new(ErrorType::InternalError)
+}
+
+/// Carries out what `Connection` says, before the engine refuses it.
+pub(super) fn take_out(session: &mut Session, nominated: Nominated) {
+    let Nominated { removed, left } = nominated;
+    let closes = left.as_ref().is_some_and(|left| left.as_bytes().starts_with(b"close"));
+    let request = session.req_header_mut();
+    for name in &removed {
+        request.remove_header(name);
+    }
+    request.remove_header(&header::CONNECTION);
+    if let Some(left) = left {
+        // It fails only when there are more fields than any limit allows.
+        let _ = request.insert_header(header::CONNECTION, left);
+    }
+    if closes {
+        session.set_keepalive(None);
+    }
+}
