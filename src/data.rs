@@ -1,7 +1,8 @@
 //! The folder for what must outlive the process.
 
-use std::fs::{File, TryLockError};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::fs::{File, Metadata, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -9,7 +10,7 @@ use anyhow::{Context as _, bail};
 /// The folder, held by this process alone until it is dropped.
 #[derive(Debug)]
 pub(crate) struct DataFolder {
-    _lock: File,
+    lock: File,
 }
 
 impl DataFolder {
@@ -24,10 +25,10 @@ impl DataFolder {
             .mode(0o700)
             .create(path)
             .with_context(|| format!("cannot make the data folder {shown}"))?;
-        let lock = File::create(path.join("kubeng.lock"))
+        let lock = File::create(path.join(LOCK))
             .with_context(|| format!("cannot write to the data folder {shown}"))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { _lock: lock }),
+            Ok(()) => Ok(Self { lock }),
             Err(TryLockError::WouldBlock) => {
                 bail!("another process holds the data folder {shown}; give each its own --data")
             }
@@ -36,7 +37,32 @@ impl DataFolder {
             }
         }
     }
+
+    /// The folder that the process before this one holds, by its handle; both hold it until that one
+    /// ends. Opens the folder anew where the handle belongs to another one.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub(crate) fn inherit(path: &Path, lock: File) -> anyhow::Result<Self> {
+        let is_same = |there: &Metadata, held: &Metadata| {
+            (there.dev(), there.ino()) == (held.dev(), held.ino())
+        };
+        match (std::fs::metadata(path.join(LOCK)), lock.metadata()) {
+            (Ok(there), Ok(held)) if is_same(&there, &held) => Ok(Self { lock }),
+            _ => Self::open(path),
+        }
+    }
+
+    /// A second handle, for the process that takes over.
+    ///
+    /// # Errors
+    /// When the system gives no more descriptors.
+    pub(crate) fn lend(&self) -> io::Result<File> {
+        self.lock.try_clone()
+    }
 }
+
+const LOCK: &str = "kubeng.lock";
 
 #[cfg(test)]
 mod tests {
@@ -51,5 +77,19 @@ mod tests {
         assert!(format!("{error:#}").contains("another process"), "{error:#}");
         drop(first);
         DataFolder::open(&path).unwrap();
+    }
+
+    #[test]
+    fn a_lent_handle_holds_its_own_folder_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ours, other) = (folder.path().join("ours"), folder.path().join("other"));
+        let first = DataFolder::open(&ours).unwrap();
+        let second = DataFolder::inherit(&ours, first.lend().unwrap()).unwrap();
+        let elsewhere = DataFolder::inherit(&other, first.lend().unwrap()).unwrap();
+        DataFolder::open(&other).unwrap_err();
+        drop((first, elsewhere));
+        DataFolder::open(&ours).unwrap_err();
+        drop(second);
+        DataFolder::open(&ours).unwrap();
     }
 }

@@ -2,9 +2,11 @@
 
 mod command;
 mod data;
+mod notify;
 mod settings;
 mod shutdown;
 mod telemetry;
+mod upgrade;
 mod wiring;
 
 use std::process::ExitCode;

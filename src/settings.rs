@@ -158,6 +158,11 @@ pub(crate) struct Given {
     #[arg(long, value_name = "SECONDS", env = "KUBENG_DRAIN_DELAY")]
     pub(crate) drain_delay: Option<u64>,
 
+    /// How long the process that SIGUSR2 starts may take until it serves; then it is ended, and this
+    /// one goes on [default: 60]
+    #[arg(long, value_name = "SECONDS", env = "KUBENG_UPGRADE_WITHIN")]
+    pub(crate) upgrade_within: Option<u64>,
+
     /// Threads that serve requests [default: one per core]
     #[arg(long, value_name = "N", env = "KUBENG_WORKERS")]
     pub(crate) workers: Option<usize>,
@@ -228,6 +233,7 @@ pub(crate) struct Settings {
     pub(crate) data: Option<PathBuf>,
     pub(crate) drain: Duration,
     pub(crate) drain_delay: Duration,
+    pub(crate) upgrade_within: Duration,
     pub(crate) workers: usize,
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) log_format: LogFormat,
@@ -340,6 +346,7 @@ impl Given {
             data: self.data.or(file.data),
             drain: self.drain.or(file.drain),
             drain_delay: self.drain_delay.or(file.drain_delay),
+            upgrade_within: self.upgrade_within.or(file.upgrade_within),
             workers: self.workers.or(file.workers),
             trusted_proxies: list(self.trusted_proxies, file.trusted_proxies),
             publish_addresses: list(self.publish_addresses, file.publish_addresses),
@@ -413,17 +420,22 @@ impl Given {
             data: self.data,
             drain,
             drain_delay,
+            upgrade_within: Duration::from_secs(self.upgrade_within.unwrap_or(60)),
             workers,
             trusted_proxies: self.trusted_proxies,
-            log_format: match self.log_format.as_deref() {
-                Some("json") => LogFormat::Json,
-                Some("text") | None => LogFormat::Text,
-                Some(other) => bail!("log-format is {other:?}; write text or json"),
-            },
+            log_format: log_format(self.log_format.as_deref())?,
             access_log: self.access_log.unwrap_or(false),
             zone: self.zone,
             sticky_key_file: self.sticky_key_file,
         })
+    }
+}
+
+fn log_format(written: Option<&str>) -> anyhow::Result<LogFormat> {
+    match written {
+        Some("json") => Ok(LogFormat::Json),
+        Some("text") | None => Ok(LogFormat::Text),
+        Some(other) => bail!("log-format is {other:?}; write text or json"),
     }
 }
 

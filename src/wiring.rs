@@ -2,14 +2,14 @@
 
 mod cluster;
 mod link;
+mod running;
 mod sources;
 
 use std::collections::BTreeSet;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
-use anyhow::Context as _;
 use kubeng_admin::{Admin, LocalReplica};
 use kubeng_config::address::Reserved;
 use kubeng_config::name::{FleetName, ObjectKey, ObjectKind};
@@ -25,13 +25,14 @@ use kubeng_controller::world::World;
 use kubeng_proxy::{Limits, Proxy, ProxyFacts, ProxySettings};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::data::DataFolder;
 use crate::settings::Settings;
-use crate::shutdown;
+use crate::shutdown::Signals;
+use crate::upgrade::{self, Inherited};
+use running::Running;
 
 /// The name of the one fleet that a process serves by itself.
 const FLEET: &str = "default";
@@ -39,16 +40,19 @@ const FLEET: &str = "default";
 /// Answers of the replica that wait for the loop; it reads them between rounds.
 const ANSWERS_MAX: usize = 16;
 
-/// How long tasks may take to end although no time is left.
-const FAREWELL: Duration = Duration::from_millis(200);
-
-/// Serves until the process is told to stop, and then ends well.
+/// Serves until the process is told to stop, or another one has taken over, and then ends well.
 ///
 /// # Errors
 /// When it cannot start, or a task that everything hangs on ends.
 pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
-    // Held until the end, so that no other process shares it.
-    let _data = settings.data.as_deref().map(DataFolder::open).transpose()?;
+    let signals = Signals::listen()?;
+    let Inherited { ports, admin: admin_socket, data: lock, before } = upgrade::inherit().await?;
+    // Held until the end, so that no process but the next one shares it.
+    let open = |path| match lock {
+        Some(lock) => DataFolder::inherit(path, lock),
+        None => DataFolder::open(path),
+    };
+    let data = settings.data.as_deref().map(open).transpose()?;
     let mut translate = translate_settings(&settings);
     translate.reserved = reserved(&settings).await;
     let metrics = Arc::new(Metrics::default());
@@ -61,6 +65,7 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
         drain: settings.drain - settings.drain_delay,
         access_log: settings.access_log.then(|| Box::new(std::io::stdout()) as _),
         reserved: translate.reserved.clone(),
+        inherited: ports,
         zone: settings.zone.as_deref().map(Arc::from),
         sticky_key: settings.sticky_key()?,
         limits: limits(&settings),
@@ -80,41 +85,39 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
         metrics: Arc::clone(&metrics),
         is_leaving: Arc::clone(&is_leaving),
     });
-    let admin = Admin::bind(settings.admin, control.clone(), replica).await?;
+    let admin = open_admin(settings.admin, admin_socket, control.clone(), replica).await?;
     info!(address = %admin.address()?, "admin listener open");
-    let stop_admin = CancellationToken::new();
-    let mut admins = JoinSet::new();
-    admins.spawn(admin.serve(stop_admin.clone()));
-    cluster::tell(&settings, &control, &metrics, &stop, &mut tasks)?;
-    tasks.spawn(log_changes(control, metrics));
+    tasks.spawn(log_changes(control.clone(), Arc::clone(&metrics)));
+    let running = Running {
+        admin_socket: admin.lend_socket()?,
+        proxy,
+        data,
+        tasks,
+        stop,
+        stop_cluster: CancellationToken::new(),
+        linked,
+        stop_link,
+        admins: JoinSet::new(),
+        stop_admin: CancellationToken::new(),
+        is_leaving,
+        settings,
+        control,
+        metrics,
+    };
+    running.run(signals, before, admin).await
+}
 
-    tokio::select! {
-        signal = shutdown::told_to_stop() => info!(signal = signal?, "told to stop"),
-        Some(ended) = admins.join_next() => ended.context("the admin listener panicked")??,
-        Some(_) = linked.join_next() => anyhow::bail!("the link to the replica ended"),
-        panic = first_panic(&mut tasks) => return Err(panic).context("a task panicked"),
+/// On the socket of the process before, if it is that of this address, or on its own.
+async fn open_admin(
+    address: SocketAddr,
+    inherited: Option<TcpListener>,
+    control: Control,
+    replica: Arc<Local>,
+) -> anyhow::Result<Admin> {
+    match inherited.filter(|socket| socket.local_addr().is_ok_and(|local| local == address)) {
+        Some(socket) => Ok(Admin::on(socket, control, replica)?),
+        None => Ok(Admin::bind(address, control, replica).await?),
     }
-
-    // Readiness off first; requests go on while balancers notice.
-    let deadline = Instant::now() + settings.drain;
-    is_leaving.store(true, Ordering::Release);
-    proxy.leave();
-    tokio::time::sleep(settings.drain_delay).await;
-    stop_link.cancel();
-    if let Some(writer) = linked.join_next().await {
-        drop(writer.context("the link to the replica panicked")?);
-    }
-    // Beside the requests that end; whoever leads gives the Lease back.
-    stop.cancel();
-    let ended = async { while tasks.join_next().await.is_some() {} };
-    let farewell = tokio::time::timeout_at(deadline.max(Instant::now() + FAREWELL), ended);
-    let (drained, _) = tokio::join!(proxy.drain(), farewell);
-    info!(finished = drained.finished, cut = drained.cut, "drained");
-    // What does not end by itself is ended.
-    tasks.shutdown().await;
-    stop_admin.cancel();
-    while admins.join_next().await.is_some() {}
-    Ok(())
 }
 
 fn limits(settings: &Settings) -> Limits {
@@ -163,17 +166,6 @@ fn start_controller(
         answers: answered,
     }));
     Ok(Started { control: Control::new(control), newest, endpoints, answers })
-}
-
-/// Waits for a task that panics; tasks that end well are none of its business.
-async fn first_panic(tasks: &mut JoinSet<()>) -> tokio::task::JoinError {
-    loop {
-        match tasks.join_next().await {
-            Some(Err(panic)) => return panic,
-            Some(Ok(())) => {}
-            None => std::future::pending().await,
-        }
-    }
 }
 
 /// Sockets of our own inside, which tenants may not name as endpoints.

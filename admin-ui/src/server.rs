@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -66,6 +67,28 @@ impl Admin {
             .await
             .map_err(|source| ServeError::Bind { address, source })?;
         Ok(Self { listener, context: Context { control, replica } })
+    }
+
+    /// On a socket that another process has opened.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub fn on(
+        socket: std::net::TcpListener,
+        control: Control,
+        replica: Arc<dyn LocalReplica>,
+    ) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(socket)?;
+        Ok(Self { listener, context: Context { control, replica } })
+    }
+
+    /// A second handle on its socket, for the process that takes over. It holds the port open.
+    ///
+    /// # Errors
+    /// When the system gives no more descriptors.
+    pub fn lend_socket(&self) -> io::Result<std::net::TcpListener> {
+        Ok(self.listener.as_fd().try_clone_to_owned()?.into())
     }
 
     /// Where it listens: the port that the system gave, if 0 was asked for.

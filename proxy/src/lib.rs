@@ -36,6 +36,7 @@ pub use compile::Rejection;
 pub use drain::Drained;
 pub use limits::Limits;
 pub use listener::Unbound;
+pub use listener::handover::ListeningSockets;
 pub use proxy::{Proxy, ProxyFacts, ProxySettings, StartError};
 pub use table::writer::{Applied, TableWriter};
 pub use tls::client::ClientPolicyError;

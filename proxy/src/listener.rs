@@ -9,6 +9,7 @@ pub(crate) mod accept;
 pub(crate) mod admission;
 pub(crate) mod alarm;
 pub(crate) mod connection;
+pub(crate) mod handover;
 pub(crate) mod head;
 pub(crate) mod opening;
 pub(crate) mod refusal;
@@ -28,6 +29,7 @@ use socket2::{Domain, Socket, Type};
 use tokio::sync::mpsc;
 
 use admission::SocketCount;
+use handover::Handover;
 
 /// A port that could not be opened. It is tried again; what else was asked for is served.
 #[derive(Debug)]
@@ -63,6 +65,7 @@ pub(crate) struct Sockets {
     open: BTreeMap<SocketAddr, Open>,
     /// Those that were told to close, and whether a worker still listens there.
     leaving: Vec<(SocketAddr, Weak<()>)>,
+    handover: Arc<Handover>,
 }
 
 struct Open {
@@ -103,20 +106,25 @@ impl Families {
 
 impl Sockets {
     /// No sockets yet; `workers` are told of every change.
-    pub(crate) fn new(workers: Vec<mpsc::Sender<Command>>) -> Self {
-        Self { workers, open: BTreeMap::new(), leaving: Vec::new() }
+    pub(crate) fn new(workers: Vec<mpsc::Sender<Command>>, handover: Arc<Handover>) -> Self {
+        Self { workers, open: BTreeMap::new(), leaving: Vec::new(), handover }
     }
 
     /// Opens what is wanted and not open, closes what is open and not wanted.
     ///
     /// Gives the ports that could not be opened; calling it again tries them again.
     pub(crate) fn become_like(&mut self, wanted: &BTreeMap<SocketAddr, Opening>) -> Vec<Unbound> {
+        if self.handover.is_given_up() {
+            // Another process opens and closes them.
+            return Vec::new();
+        }
         let mut unbound = Vec::new();
         self.leaving.retain(|(_, listening)| listening.strong_count() > 0);
         let gone: Vec<_> =
             self.open.keys().filter(|address| !wanted.contains_key(address)).copied().collect();
         for address in gone {
             self.close(address);
+            self.handover.release(address);
         }
         for (&address, &opening) in wanted {
             let is_ipv4_beside =
@@ -130,13 +138,18 @@ impl Sockets {
             let bound = match before {
                 // What is spoken changed: the port stays open all the time.
                 Some(open) => bind_all(open.local, workers, families),
-                // Sockets of our own are no reason to refuse: all of them share their ports.
-                None if self.is_ours(address) => bind_all(address, workers, families),
-                None => {
-                    probe(address, families).and_then(|()| bind_all(address, workers, families))
-                }
+                None => self.handover.take(address, workers).unwrap_or_else(|| {
+                    // Sockets of our own are no reason to refuse: all of them share their ports.
+                    if !self.is_ours(address) {
+                        probe(address, families)?;
+                    }
+                    bind_all(address, workers, families)
+                }),
             };
-            match bound {
+            let kept = bound.and_then(|(local, listeners)| {
+                self.handover.keep(address, &listeners).map(|()| (local, listeners))
+            });
+            match kept {
                 Ok((local, listeners)) => {
                     self.close(address);
                     self.start(address, Open::new(opening, local, families), listeners);
@@ -166,7 +179,7 @@ impl Sockets {
     fn start(&mut self, address: SocketAddr, open: Open, listeners: Vec<TcpListener>) {
         let connections = SocketCount::new(0);
         let spec = Arc::new(SocketSpec { address, opening: open.opening, connections });
-        for (worker, listener) in self.workers.iter().zip(listeners) {
+        for (worker, listener) in self.workers.iter().cycle().zip(listeners) {
             send(worker, Command::Open(spec.clone(), listener, open.listening.clone()));
         }
         self.open.insert(address, open);
@@ -183,6 +196,13 @@ impl Sockets {
         for worker in &self.workers {
             send(worker, command());
         }
+    }
+}
+
+impl Drop for Sockets {
+    fn drop(&mut self) {
+        // The workers close their sockets when nobody can tell them anything any more.
+        self.handover.release_all();
     }
 }
 

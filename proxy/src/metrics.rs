@@ -64,6 +64,9 @@ worker_counters! {
     tunnel_bytes_in, "kubeng_tunnel_received_bytes_total", "Bytes from clients passed on";
     /// Bytes of Endpoints that were passed on.
     tunnel_bytes_out, "kubeng_tunnel_sent_bytes_total", "Bytes passed on to clients";
+    /// Connections that ended with a panic.
+    connections_panicked, "kubeng_connections_panicked_total",
+        "Connections that ended with a panic; each is a fault of Kubeng, and the log says where";
     /// TLS handshakes that ended well.
     handshakes, "kubeng_tls_handshakes_total", "TLS handshakes that ended well";
     /// TLS handshakes that failed or took too long.

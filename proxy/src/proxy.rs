@@ -23,6 +23,7 @@ use crate::filter::basic_auth::Passwords;
 use crate::limits::Limits;
 use crate::listener::accept::Worker;
 use crate::listener::admission::Addresses;
+use crate::listener::handover::{Handover, ListeningSockets};
 use crate::listener::{Command, Sockets};
 use crate::metrics::Metrics;
 use crate::shared::Shared;
@@ -44,6 +45,8 @@ pub struct ProxySettings {
     pub access_log: Option<Box<dyn Write + Send>>,
     /// Sockets of the control plane, which tenants may not name as Endpoints.
     pub reserved: Reserved,
+    /// Sockets of the process before this one. Listeners that have their address use them.
+    pub inherited: Vec<ListeningSockets>,
     /// The zone that the replica runs in, for Backends that prefer their own.
     pub zone: Option<Arc<str>>,
     /// The key of the cookies that keep clients at their Endpoints; replicas that share it read each
@@ -60,6 +63,7 @@ impl Default for ProxySettings {
             drain: Duration::from_secs(20),
             access_log: None,
             reserved: Reserved::default(),
+            inherited: Vec::new(),
             zone: None,
             sticky_key: None,
         }
@@ -147,6 +151,7 @@ impl Proxy {
             drain,
             access_log,
             reserved,
+            inherited,
             zone,
             sticky_key,
         } = settings;
@@ -169,6 +174,8 @@ impl Proxy {
             addresses: Addresses::default(),
             leaving: watch::Sender::new(false),
             is_leaving: AtomicBool::new(false),
+            handover: Arc::new(Handover::of(inherited)),
+            closing: watch::Sender::new(false),
             stopping: watch::Sender::new(false),
             reserved: Arc::new(reserved),
             zone,
@@ -194,7 +201,8 @@ impl Proxy {
             start_resolver(named.subscribe(), answers, asked.subscribe())
                 .map_err(StartError::Worker)?;
         let names = Names { named, answers: known };
-        let writer = TableWriter::new(shared.clone(), Sockets::new(commands), names, asked);
+        let sockets = Sockets::new(commands, shared.handover.clone());
+        let writer = TableWriter::new(shared.clone(), sockets, names, asked);
         Ok((Self { shared, workers, resolver, stop_resolver }, writer))
     }
 
@@ -211,12 +219,34 @@ impl Proxy {
         self.shared.leave();
     }
 
+    /// Handles on all open ports, for the process that takes over.
+    ///
+    /// # Errors
+    /// When the system gives no more descriptors.
+    pub fn lend_sockets(&self) -> io::Result<Vec<ListeningSockets>> {
+        self.shared.handover.lend()
+    }
+
+    /// Closes inherited sockets that no Listener has asked for. To be called when the process that
+    /// lent them takes no connections any more.
+    pub fn forget_inherited(&self) {
+        self.shared.handover.forget_inherited();
+    }
+
+    /// Takes no more connections, except those that the kernel has completed by now; what is open
+    /// is served on. Another process has the sockets.
+    pub fn close_ports(&self) {
+        self.shared.handover.give_up();
+        self.shared.closing.send_replace(true);
+    }
+
     /// Stops taking connections, closes those that wait, waits for those that work, at most for the
     /// time that the settings say, cuts the rest, and ends all threads.
     pub async fn drain(self) -> Drained {
         let Self { shared, workers, resolver, stop_resolver } = self;
         let open = shared.connections.load(Ordering::Relaxed);
         shared.leave();
+        shared.handover.give_up();
         shared.stopping.send_replace(true);
         let mut cut = 0;
         let mut threads = vec![resolver];

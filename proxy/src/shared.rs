@@ -17,6 +17,7 @@ use crate::backend::sticky::StickyKey;
 use crate::filter::basic_auth::Passwords;
 use crate::limits::Limits;
 use crate::listener::admission::Addresses;
+use crate::listener::handover::Handover;
 use crate::metrics::{Gauges, Metrics};
 use crate::table::Table;
 
@@ -38,6 +39,10 @@ pub(crate) struct Shared {
     pub(crate) leaving: watch::Sender<bool>,
     /// The same for whoever asks at each answer: it has no lock.
     pub(crate) is_leaving: AtomicBool,
+    /// Sockets to lend to the next process, and those of the one before.
+    pub(crate) handover: Arc<Handover>,
+    /// True once no connection is taken any more, whatever the Table says.
+    pub(crate) closing: watch::Sender<bool>,
     /// True once connections that wait for a request must end.
     pub(crate) stopping: watch::Sender<bool>,
     /// What tenants may not name on this replica.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod admin;
+mod clients;
 mod cluster;
 mod commands;
 mod demo;
@@ -15,3 +16,4 @@ mod shutdown;
 mod start;
 mod support;
 mod tidy;
+mod upgrade;

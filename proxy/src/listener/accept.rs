@@ -51,12 +51,19 @@ impl<E: Engine> Worker<E> {
         let loops = TaskTracker::new();
         let mut stopping = self.shared.stopping.subscribe();
         let mut tidying = interval(TIDIED_EVERY);
+        let mut closing = self.shared.closing.subscribe();
+        let mut is_closed = false;
         loop {
             let command = tokio::select! {
                 biased;
                 // Before the end: a socket that still waits here may have connections.
                 command = commands.recv() => command,
                 _ = stopping.wait_for(|stopping| *stopping) => break,
+                _ = closing.wait_for(|closing| *closing), if !is_closed => {
+                    is_closed = true;
+                    open.drain().for_each(|(_, stop)| stop.cancel());
+                    continue;
+                }
                 _ = tidying.tick() => {
                     self.engine.tidy();
                     continue;
@@ -64,17 +71,19 @@ impl<E: Engine> Worker<E> {
             };
             let Some(command) = command else { break };
             match command {
+                // The sockets are another process's now.
+                Command::Open(..) if is_closed => {}
                 Command::Open(spec, listener, listening) => {
                     let address = spec.address;
-                    let stop = CancellationToken::new();
+                    // There may be several: those of a process with more workers.
+                    let stop = open.entry(address).or_default().clone();
                     match TcpListener::from_std(listener) {
                         Ok(listener) => {
-                            let accept = self.clone().accept(listener, spec, stop.clone());
+                            let accept = self.clone().accept(listener, spec, stop);
                             loops.spawn(async move {
                                 accept.await;
                                 drop(listening);
                             });
-                            open.insert(address, stop);
                         }
                         Err(error) => tracing::error!(%address, %error, "cannot listen"),
                     }
@@ -154,3 +163,6 @@ fn is_exhausted(error: &io::Error) -> bool {
 const PAUSE: Duration = Duration::from_millis(50);
 /// How often the engine lets go of what nobody needs.
 const TIDIED_EVERY: Duration = Duration::from_secs(5);
+
+#[cfg(test)]
+mod tests;

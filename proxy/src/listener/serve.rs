@@ -18,6 +18,7 @@ use super::opening::{Opened, Unopened, open};
 use super::refusal::Rule;
 use super::{SocketSpec, tunnel};
 use crate::engine::Engine;
+use crate::metrics::WorkerMetrics;
 use crate::reply::{self, Asked};
 
 /// Serves a connection to its end.
@@ -32,6 +33,7 @@ pub(crate) async fn connection<E: Engine>(
 ) {
     // Dropped at the end, however it comes about.
     let mut admitted = admitted;
+    let _panics = CountsPanic(&worker.metrics);
     let mut stopping = worker.shared.stopping.subscribe();
     let set_up = set_up(&worker, tcp, from, &spec, &mut admitted, &mut stopping);
     let mut conn = match Box::pin(set_up).await {
@@ -73,6 +75,17 @@ pub(crate) async fn connection<E: Engine>(
         conn.begin(head.left, head.early);
         let Some(back) = Box::pin(worker.engine.exchange(conn, head.bytes)).await else { return };
         conn = back;
+    }
+}
+
+/// Counts a panic on its way out. It ends this connection; the task keeps it from the others.
+struct CountsPanic<'a>(&'a WorkerMetrics);
+
+impl Drop for CountsPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.connections_panicked.add(1);
+        }
     }
 }
 

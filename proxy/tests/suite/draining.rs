@@ -159,3 +159,63 @@ async fn a_connection_that_never_asked_does_not_hold_a_drain_up() {
     assert_eq!(plain.read(&mut [0; 16]).await.unwrap_or(0), 0);
     assert_eq!(h2.read(&mut [0; 16]).await.unwrap_or(0), 0);
 }
+
+/// A client that asks again and again, on one connection as long as it may, wherever `front` says.
+async fn ask_on(
+    front: std::sync::Arc<std::sync::Mutex<std::net::SocketAddr>>,
+    mut is_over: tokio::sync::watch::Receiver<bool>,
+) -> u32 {
+    let mut answered = 0;
+    let mut open: Option<TcpStream> = None;
+    while !*is_over.borrow_and_update() {
+        let to = *front.lock().unwrap();
+        let mut tcp = match open.take() {
+            Some(tcp) => tcp,
+            None => TcpStream::connect(to).await.expect("the port is open"),
+        };
+        tcp.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("the request is taken");
+        let mut text = String::new();
+        while !text.ends_with("hello") {
+            let mut space = [0; 1024];
+            let count = tcp.read(&mut space).await.expect("the answer is whole");
+            assert_ne!(count, 0, "the answer is whole: {text:?}");
+            text.push_str(str::from_utf8(&space[..count]).unwrap());
+        }
+        assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+        answered += 1;
+        open = (!text.to_ascii_lowercase().contains("connection: close")).then_some(tcp);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    answered
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn twenty_drains_under_load_lose_no_request() {
+    let backend = serve_text("hello").await;
+    let start = || {
+        let given = kubeng_proxy::ProxySettings { workers: 1, ..settings() };
+        let mut replica = Replica::with(given);
+        replica.serve(&[backend]);
+        replica
+    };
+    let mut serving = start();
+    let front = std::sync::Arc::new(std::sync::Mutex::new(serving.http));
+    let (over, is_over) = tokio::sync::watch::channel(false);
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        clients.spawn(ask_on(front.clone(), is_over.clone()));
+    }
+    for _ in 0..20 {
+        let next = start();
+        // As a balancer does: readiness goes off, it sends new connections elsewhere, then we stop.
+        serving.proxy.leave();
+        *front.lock().unwrap() = next.http;
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        let Replica { proxy, writer, .. } = std::mem::replace(&mut serving, next);
+        drop(writer);
+        assert_eq!(proxy.drain().await.cut, 0);
+    }
+    over.send(true).unwrap();
+    let answered: u32 = clients.join_all().await.into_iter().sum();
+    assert!(answered > 1_000, "{answered}");
+}

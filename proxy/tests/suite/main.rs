@@ -25,6 +25,7 @@ mod protection;
 mod proxy_protocol;
 mod scripted;
 mod sticky;
+mod streaming;
 mod tls;
 mod tls_client;
 mod upgrade;

@@ -2,13 +2,17 @@
 
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::io::Errno;
+use rustix::process::{
+    Pid, Signal, WaitOptions, WaitStatus, kill_process, test_kill_process, waitpid,
+};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
@@ -38,7 +42,10 @@ pub struct Kubeng {
     /// Where its admin listener is.
     pub admin: SocketAddr,
     child: Child,
+    /// The process that serves: that of `child`, or one that took over.
     pid: Pid,
+    /// All that took over.
+    successors: Vec<Pid>,
     lines: Lines,
     scratch: TempDir,
 }
@@ -126,7 +133,7 @@ impl Launch {
         let pid = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let pid = pid.context("it ended at once")?;
         let lines = Lines::read(child.stdout.take(), child.stderr.take());
-        Ok(Kubeng { http, https, admin, child, pid, lines, scratch })
+        Ok(Kubeng { http, https, admin, child, pid, successors: Vec::new(), lines, scratch })
     }
 
     /// Starts it and waits until it is ready; tries again when another program was faster
@@ -256,11 +263,105 @@ impl Kubeng {
         Ok(kill_process(self.pid, Signal::TERM)?)
     }
 
-    /// Waits until it has ended.
+    /// Asks it to hand over to a new process, as SIGUSR2 does.
+    ///
+    /// # Errors
+    /// When it has ended already.
+    pub fn ask_for_upgrade(&self) -> Result<()> {
+        // What it starts becomes a child of this process when it ends, so its end is seen.
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+        Ok(kill_process(self.pid, Signal::USR2)?)
+    }
+
+    /// Hands over to a new process and waits until that one serves. The old one may still drain.
+    ///
+    /// # Errors
+    /// When that takes longer than `within`, or fails.
+    pub async fn upgrade(&mut self, within: Duration) -> Result<()> {
+        let (serves, failed) = ("upgrade: the next process serves", "upgrade: it failed");
+        let count =
+            |lines: &[String], text| lines.iter().filter(|line| line.contains(text)).count();
+        let before = self.log();
+        let (done, failures) = (count(&before, serves), count(&before, failed));
+        self.ask_for_upgrade()?;
+        let until = Instant::now() + within;
+        loop {
+            let lines = self.log();
+            if let Some(line) = lines.iter().filter(|line| line.contains(serves)).nth(done) {
+                return self.follow(line);
+            }
+            if count(&lines, failed) > failures {
+                bail!("the upgrade failed\n{}", self.log_end());
+            }
+            if Instant::now() > until {
+                bail!("no upgrade within {within:?}\n{}", self.log_end());
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits until the next process has been started, and takes that one for the process that serves.
+    ///
+    /// # Errors
+    /// When none is started within `within`.
+    pub async fn follow_next(&mut self, within: Duration) -> Result<()> {
+        let starts = |line: &str| line.contains("upgrade: the next process is starting");
+        let line = self.wait_for_line(within, starts).await?;
+        self.follow(&line)
+    }
+
+    fn follow(&mut self, line: &str) -> Result<()> {
+        let (_, pid) = line.split_once("pid=").context("the line names no process")?;
+        let pid = pid.split_whitespace().next().unwrap_or_default().parse()?;
+        self.pid = Pid::from_raw(pid).context("the line names no process")?;
+        self.successors.push(self.pid);
+        Ok(())
+    }
+
+    /// Kills the process that was started first.
+    ///
+    /// # Errors
+    /// When it has ended already.
+    pub async fn kill_first(&mut self) -> Result<()> {
+        Ok(self.child.kill().await?)
+    }
+
+    /// Waits until every process that was replaced has ended: true when each ended well.
+    ///
+    /// # Errors
+    /// When one runs on after `within`.
+    pub async fn wait_for_replaced(&mut self, within: Duration) -> Result<bool> {
+        if self.successors.is_empty() {
+            return Ok(true);
+        }
+        let mut is_well = self.wait_for_first(within).await?.success();
+        let replaced: Vec<Pid> =
+            self.successors.iter().copied().filter(|pid| *pid != self.pid).collect();
+        for pid in replaced {
+            // The status of one that ended before the process that started it went to that one.
+            let status = wait_for(pid, within).await?;
+            is_well &= status.is_none_or(|status| status.exit_status() == Some(0));
+            self.successors.retain(|one| *one != pid);
+        }
+        Ok(is_well)
+    }
+
+    /// Waits until it has ended; where another process took over, until that one has: its status is
+    /// then that of the last, if those before have ended: see [`wait_for_replaced`](Self::wait_for_replaced).
     ///
     /// # Errors
     /// When it runs on after `within`.
     pub async fn wait_for_end(&mut self, within: Duration) -> Result<ExitStatus> {
+        if self.successors.is_empty() {
+            return self.wait_for_first(within).await;
+        }
+        let status = wait_for(self.pid, within).await?;
+        self.successors.retain(|pid| *pid != self.pid);
+        let status = status.context("its status went to the process that it replaced")?;
+        Ok(ExitStatus::from_raw(status.as_raw()))
+    }
+
+    async fn wait_for_first(&mut self, within: Duration) -> Result<ExitStatus> {
         let ended = tokio::time::timeout(within, self.child.wait()).await;
         Ok(ended.with_context(|| format!("it still runs after {within:?}"))??)
     }
@@ -269,6 +370,33 @@ impl Kubeng {
         let lines = self.log();
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
+}
+
+impl Drop for Kubeng {
+    fn drop(&mut self) {
+        for pid in &self.successors {
+            // It may have ended.
+            let _ = kill_process(*pid, Signal::KILL);
+            let _ = waitpid(Some(*pid), WaitOptions::empty());
+        }
+    }
+}
+
+/// Waits for a process that took over. None when its status went to the process that started it.
+async fn wait_for(pid: Pid, within: Duration) -> Result<Option<WaitStatus>> {
+    let until = Instant::now() + within;
+    while Instant::now() < until {
+        match waitpid(Some(pid), WaitOptions::NOHANG) {
+            Ok(Some((_, status))) => return Ok(Some(status)),
+            Ok(None) => {}
+            // It is not ours as long as its parent lives.
+            Err(Errno::CHILD) if test_kill_process(pid) == Err(Errno::SRCH) => return Ok(None),
+            Err(Errno::CHILD) => {}
+            Err(error) => return Err(error).context("a process that took over"),
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    bail!("process {pid:?} still runs after {within:?}")
 }
 
 impl Lines {
