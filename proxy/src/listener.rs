@@ -6,6 +6,7 @@
 //! bound by all workers or by none.
 
 pub(crate) mod accept;
+pub(crate) mod body;
 pub(crate) mod connection;
 pub(crate) mod head;
 pub(crate) mod refusal;

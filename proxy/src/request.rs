@@ -11,6 +11,7 @@ use kubeng_config::policy::Policy;
 
 use crate::backend::{CompiledBackend, InFlight};
 use crate::listener::connection::ConnFacts;
+use crate::listener::refusal::Rule;
 use crate::metrics::ListenerMetrics;
 use crate::reply::Form;
 use crate::table::CompiledRoute;
@@ -78,8 +79,17 @@ pub(crate) struct RequestContext {
     pub(crate) policy: Option<Arc<Policy>>,
     pub(crate) backend: Option<Arc<CompiledBackend>>,
     pub(crate) tries: Tries,
+    /// Interim answers that the Backend gave.
+    pub(crate) interim_answers: u8,
     /// The status that the client got.
     pub(crate) answered: Option<StatusCode>,
+}
+
+impl RequestContext {
+    /// The rule that its body broke.
+    pub(crate) fn body_fault(&self) -> Option<Rule> {
+        self.facts.as_ref()?.body_fault.rule()
+    }
 }
 
 /// The tries of a request so far.

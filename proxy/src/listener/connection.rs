@@ -19,7 +19,10 @@ use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::body::{BodyFault, Chunks, Pace};
+use super::refusal::Rule;
 use super::transport::Transport;
+use crate::limits::Limits;
 
 /// What is known about a connection from the moment it was taken.
 #[derive(Debug)]
@@ -43,6 +46,8 @@ pub(crate) struct ConnFacts {
     /// Set by the engine while a Backend decides whether it becomes a tunnel: how long that may take,
     /// in milliseconds; 0 at all other times.
     pub(crate) switch_millis: AtomicU64,
+    /// The rule that the body of the current request broke.
+    pub(crate) body_fault: BodyFault,
 }
 
 #[cfg(test)]
@@ -59,6 +64,7 @@ impl ConnFacts {
             tls: None,
             is_tunnel: AtomicBool::new(false),
             switch_millis: AtomicU64::new(0),
+            body_fault: BodyFault::default(),
         }
     }
 }
@@ -79,7 +85,9 @@ pub(crate) struct TlsFacts {
 pub(crate) enum Left {
     /// So many bytes.
     Bytes(u64),
-    /// Its end is found by whoever reads it: chunks, a tunnel, or HTTP/2.
+    /// Chunks.
+    Chunked(Chunks),
+    /// Its end is found by whoever reads it: a tunnel, or HTTP/2.
     Open,
 }
 
@@ -100,13 +108,16 @@ pub(crate) struct Conn {
     /// Runs while a Backend decides whether this becomes a tunnel.
     switch: Option<Pin<Box<Sleep>>>,
     write_stall: Duration,
+    /// In each such period some of a body has to arrive.
+    body_period: Duration,
+    pace: Pace,
     /// Requests that were begun.
     requests: u32,
     pub(crate) facts: Arc<ConnFacts>,
 }
 
 impl Conn {
-    pub(crate) fn new(transport: Transport, facts: Arc<ConnFacts>, write_stall: Duration) -> Self {
+    pub(crate) fn new(transport: Transport, facts: Arc<ConnFacts>, limits: &Limits) -> Self {
         Self {
             transport,
             out: BytesMut::new(),
@@ -116,7 +127,9 @@ impl Conn {
             is_put_off: false,
             stall: None,
             switch: None,
-            write_stall,
+            write_stall: limits.write_stall,
+            body_period: limits.body_read,
+            pace: Pace::default(),
             requests: 0,
             facts,
         }
@@ -147,6 +160,7 @@ impl Conn {
         self.out = BytesMut::new();
         self.stall = None;
         self.switch = None;
+        self.pace = Pace::default();
         self.left = Left::Open;
     }
 
@@ -199,6 +213,70 @@ impl Conn {
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
+    /// Reads a part of a body of known length, of which `left` is to come.
+    fn poll_sized(
+        &mut self,
+        left: u64,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let most = out.remaining().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let mut part = ReadBuf::new(out.initialize_unfilled_to(most));
+        ready!(self.poll_body(cx, &mut part))?;
+        let count = part.filled().len();
+        out.advance(count);
+        self.left = Left::Bytes(left - count as u64);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads a part of a chunked body; what came behind its end is held.
+    fn poll_chunked(
+        &mut self,
+        mut chunks: Chunks,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            let mut part = ReadBuf::new(out.initialize_unfilled());
+            ready!(self.poll_body(cx, &mut part))?;
+            if part.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            let passed = match chunks.pass(part.filled_mut()) {
+                Ok(passed) => passed,
+                Err(rule) => return self.fault(rule, io::ErrorKind::InvalidData),
+            };
+            self.left = Left::Chunked(chunks);
+            if passed.is_end {
+                self.held.extend_from_slice(part.filled().get(passed.taken..).unwrap_or_default());
+                self.left = Left::Bytes(0);
+            }
+            out.advance(passed.kept);
+            // No bytes at all would be read as the end of the connection.
+            if passed.kept > 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Reads bytes of a body; an error when they come too slowly.
+    fn poll_body(&mut self, cx: &mut Context<'_>, part: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.transport.poll_read(cx, part)?.is_ready() {
+            self.pace.arrived(part.filled().len());
+            return Poll::Ready(Ok(()));
+        }
+        if self.pace.is_too_slow(self.body_period, cx) {
+            return self.fault(Rule::SlowBody, io::ErrorKind::TimedOut);
+        }
+        Poll::Pending
+    }
+
+    /// The body broke `rule`: nothing more of it is read.
+    fn fault<T>(&mut self, rule: Rule, kind: io::ErrorKind) -> Poll<io::Result<T>> {
+        self.facts.body_fault.set(rule);
+        Poll::Ready(Err(kind.into()))
+    }
+
     /// Reads what comes while nothing may: only the end of the stream is news.
     fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // The engine's limit of silence from a Backend is that of the tunnel already.
@@ -239,6 +317,9 @@ impl AsyncRead for Conn {
             // A full socket wakes this task when it has room.
             this.is_put_off = !this.out.is_empty();
         }
+        if this.facts.body_fault.rule().is_some() {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
         match this.left {
             Left::Open => {
                 if !this.held.is_empty() {
@@ -256,15 +337,8 @@ impl AsyncRead for Conn {
                 self.poll_read(cx, out)
             }
             Left::Bytes(0) => this.poll_hold(cx),
-            Left::Bytes(left) => {
-                let most = out.remaining().min(usize::try_from(left).unwrap_or(usize::MAX));
-                let mut part = ReadBuf::new(out.initialize_unfilled_to(most));
-                ready!(this.transport.poll_read(cx, &mut part))?;
-                let count = part.filled().len();
-                out.advance(count);
-                this.left = Left::Bytes(left - count as u64);
-                Poll::Ready(Ok(()))
-            }
+            Left::Chunked(chunks) => this.poll_chunked(chunks, cx, out),
+            Left::Bytes(left) => this.poll_sized(left, cx, out),
         }
     }
 }

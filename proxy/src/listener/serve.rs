@@ -15,6 +15,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::SocketSpec;
 use super::accept::{Admitted, Worker};
+use super::body::BodyFault;
 use super::connection::{Conn, ConnFacts, TlsFacts};
 use super::head::{NoHead, Turn, read_head};
 use super::refusal::Rule;
@@ -161,8 +162,9 @@ async fn set_up<E: Engine>(
         tls,
         is_tunnel: AtomicBool::new(false),
         switch_millis: AtomicU64::new(0),
+        body_fault: BodyFault::default(),
     });
-    let mut conn = Box::new(Conn::new(transport, facts, limits.write_stall));
+    let mut conn = Box::new(Conn::new(transport, facts, limits));
     if is_h2 {
         conn.become_h2(BytesMut::new());
     }

@@ -5,9 +5,12 @@
 mod support;
 
 mod changes;
+mod corpus;
 mod draining;
 mod hostile;
 mod http1;
 mod http2;
+mod recorder;
+mod reference;
 mod tls;
 mod upgrade;

@@ -167,6 +167,10 @@ impl ProxyHttp for App {
             // Any upgrade makes the engine expect one.
             session.req_header_mut().remove_header(&header::UPGRADE);
         }
+        if session.req_header().headers.contains_key(header::EXPECT) {
+            let is_forwarded = begin == Begin::Forward;
+            continue_body(session, is_forwarded).await?;
+        }
         match begin {
             Begin::Forward => {
                 if let (true, Some(policy)) = (ctx.is_upgrade, &ctx.policy) {
@@ -246,7 +250,7 @@ impl ProxyHttp for App {
         }
         if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS
         {
-            return Ok(());
+            return interim(session, response.status, ctx);
         }
         if response.status == StatusCode::SWITCHING_PROTOCOLS && !ctx.is_upgrade {
             return Err(Error::new(ErrorType::HTTPStatus(StatusCode::BAD_GATEWAY.as_u16())));
@@ -305,6 +309,9 @@ impl ProxyHttp for App {
         ctx: &mut RequestContext,
     ) -> FailToProxy {
         let status = failure::status_of(error, ctx);
+        if let Some(rule) = ctx.body_fault() {
+            self.metrics.refused(rule);
+        }
         if *error.esource() != ErrorSource::Downstream {
             self.metrics.backend_errors.add(1);
         }
@@ -349,6 +356,28 @@ impl App {
         }
         error.set_retry(next == Next::Retry);
     }
+}
+
+/// An interim answer of a Backend: early hints are relayed, others are not; too many are an error.
+fn interim(session: &mut Session, status: StatusCode, ctx: &mut RequestContext) -> Result<()> {
+    ctx.interim_answers = ctx.interim_answers.saturating_add(1);
+    if ctx.interim_answers > INTERIM_ANSWERS_MAX {
+        return Err(Error::new(ErrorType::HTTPStatus(StatusCode::BAD_GATEWAY.as_u16())));
+    }
+    let is_relayed = status == StatusCode::EARLY_HINTS;
+    session.as_downstream_mut().set_ignore_info_resp(!is_relayed);
+    Ok(())
+}
+
+/// Answers the expectation of a client (RFC 9110 section 10.1.1); no Backend hears of it.
+async fn continue_body(session: &mut Session, is_forwarded: bool) -> Result<()> {
+    let is_old = session.req_header().version == Version::HTTP_10;
+    session.req_header_mut().remove_header(&header::EXPECT);
+    // On HTTP/2 the engine sends no interim answer; clients go on after a moment without.
+    if is_forwarded && !is_old {
+        session.as_downstream_mut().write_continue_response().await?;
+    }
+    Ok(())
 }
 
 /// On HTTP/2 the facts travel with the connection.
@@ -398,6 +427,8 @@ macro_rules! fields {
 fields!(RequestFields, RequestHeader);
 fields!(ResponseFields, ResponseHeader);
 
+/// Interim answers of a Backend to one request.
+const INTERIM_ANSWERS_MAX: u8 = 8;
 /// The longest that a Backend may take to answer a request for a tunnel: an hour.
 const SWITCH_MILLIS_MAX: u64 = 3_600_000;
 /// Streams that share one connection to an Endpoint.

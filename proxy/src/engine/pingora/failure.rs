@@ -47,6 +47,10 @@ pub(super) fn status_of(error: &Error, ctx: &RequestContext) -> Option<StatusCod
     if let ErrorType::HTTPStatus(code) = error.etype() {
         return StatusCode::from_u16(*code).ok();
     }
+    // The connection is read by the engine, so what it found looks like an error of the engine.
+    if let Some(rule) = ctx.body_fault() {
+        return Some(rule.status());
+    }
     match error.esource() {
         ErrorSource::Upstream => Some(of_backend(error.etype(), ctx)),
         // The connection stands for the Backend, which has not decided about the tunnel in time.
