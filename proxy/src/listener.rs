@@ -8,6 +8,8 @@
 pub(crate) mod accept;
 pub(crate) mod body;
 pub(crate) mod connection;
+mod cut;
+pub(crate) mod frames;
 pub(crate) mod head;
 pub(crate) mod refusal;
 pub(crate) mod serve;

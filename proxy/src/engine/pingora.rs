@@ -15,9 +15,11 @@ use pingora_core::server::configuration::ServerConf;
 use pingora_http::ResponseHeader;
 use pingora_proxy::HttpProxy;
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
 use super::Engine;
 use crate::listener::connection::Conn;
+use crate::listener::frames::Course;
 use crate::shared::Shared;
 use app::App;
 use io::PingoraIo;
@@ -60,7 +62,7 @@ impl Engine for Pingora {
     async fn exchange(&self, conn: Box<Conn>, head: BytesMut) -> Option<Box<Conn>> {
         let limits = &self.shared.limits;
         let facts = conn.facts.clone();
-        let is_last = conn.requests() >= limits.requests_max;
+        let is_last = conn.requests() >= limits.requests_max || Instant::now() >= conn.ends();
         let mut session = ServerSession::new_http1(Box::new(PingoraIo { conn, facts: None }));
         // Any time makes it answer keep-alive; the wait itself is not Pingora's.
         session.set_keepalive((!is_last).then_some(limits.idle.as_secs()));
@@ -81,15 +83,34 @@ impl Engine for Pingora {
         let facts: Box<dyn std::any::Any + Send + Sync> = Box::new(conn.facts.clone());
         let facts = Some(Arc::new(ProxyDigest::new(Box::new(nothing), Some(facts))));
         let mut leaving = self.leaving.clone();
-        if *leaving.borrow() {
+        let (end, mut ended) = watch::channel(*leaving.borrow());
+        if *ended.borrow() {
             // Pingora waits for a change; one that has been is told again.
-            leaving.mark_changed();
+            ended.mark_changed();
         }
-        self.proxy.process_new(Box::new(PingoraIo { conn, facts }), &leaving).await;
+        let (course, ends) = (conn.course(), conn.ends());
+        let io = Box::new(PingoraIo { conn, facts });
+        let mut served = std::pin::pin!(self.proxy.process_new(io, &ended));
+        tokio::select! {
+            _ = &mut served => return,
+            _ = leaving.wait_for(|leaving| *leaving) => {}
+            () = is_spent(course) => {}
+            () = sleep_until(ends) => {}
+        }
+        end.send_replace(true);
+        served.await;
     }
 
     async fn drain(&self) {
         self.proxy.cleanup().await;
+    }
+}
+
+/// Ends when the connection has had as many requests as one may have.
+async fn is_spent(course: Option<Arc<Course>>) {
+    match course {
+        Some(course) => course.is_spent.notified().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -20,6 +20,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::body::{BodyFault, Chunks, Pace};
+use super::cut::Cut;
+use super::frames::{Course, Frames, GOAWAY};
 use super::refusal::Rule;
 use super::transport::Transport;
 use crate::limits::Limits;
@@ -100,7 +102,10 @@ pub(crate) struct Conn {
     /// Bytes that were read before their turn: of the next request, or the preface of HTTP/2.
     held: BytesMut,
     left: Left,
-    is_h2: bool,
+    /// HTTP/2: what its client may do.
+    frames: Option<Box<Frames>>,
+    /// HTTP/2: present once it has done too much.
+    cut: Option<Box<Cut>>,
     /// HTTP/2: `out` waits for the next turn of this connection.
     is_put_off: bool,
     /// Runs while a write makes no progress.
@@ -111,6 +116,7 @@ pub(crate) struct Conn {
     /// In each such period some of a body has to arrive.
     body_period: Duration,
     pace: Pace,
+    ends: Instant,
     /// Requests that were begun.
     requests: u32,
     pub(crate) facts: Arc<ConnFacts>,
@@ -123,20 +129,32 @@ impl Conn {
             out: BytesMut::new(),
             held: BytesMut::new(),
             left: Left::Open,
-            is_h2: false,
+            frames: None,
+            cut: None,
             is_put_off: false,
             stall: None,
             switch: None,
             write_stall: limits.write_stall,
             body_period: limits.body_read,
             pace: Pace::default(),
+            ends: Instant::now() + age(limits.age, facts.client.port()),
             requests: 0,
             facts,
         }
     }
 
     pub(crate) fn is_h2(&self) -> bool {
-        self.is_h2
+        self.frames.is_some()
+    }
+
+    /// HTTP/2: what its owner is told while the engine has it.
+    pub(crate) fn course(&self) -> Option<Arc<Course>> {
+        self.frames.as_ref().map(|frames| frames.course.clone())
+    }
+
+    /// When it has to end, however busy it is.
+    pub(crate) fn ends(&self) -> Instant {
+        self.ends
     }
 
     /// How many requests were begun on it.
@@ -149,9 +167,9 @@ impl Conn {
     }
 
     /// From here on it carries HTTP/2; `before` was read already.
-    pub(crate) fn become_h2(&mut self, before: BytesMut) {
+    pub(crate) fn become_h2(&mut self, before: BytesMut, streams_max: u32) {
         self.held = before;
-        self.is_h2 = true;
+        self.frames = Some(Box::new(Frames::new(streams_max)));
         self.left = Left::Open;
     }
 
@@ -211,6 +229,43 @@ impl Conn {
             self.stall.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + deadline)));
         ready!(stall.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Reads whatever comes, first what is held.
+    fn poll_open(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.held.is_empty() {
+            return self.transport.poll_read(cx, out);
+        }
+        let count = self.held.len().min(out.remaining());
+        out.put_slice(&self.held.split_to(count));
+        if self.held.is_empty() {
+            self.held = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// The client of HTTP/2 did too much: it is told, where the engine is not within a frame.
+    fn begin_cut(&mut self) {
+        if self.frames.as_ref().is_some_and(|frames| frames.is_between_frames()) {
+            self.out.extend_from_slice(&GOAWAY);
+        } else {
+            self.out.clear();
+        }
+        self.cut = Some(Box::new(Cut::new()));
+    }
+
+    fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.cut {
+            Some(cut) => cut.poll(&mut self.transport, &mut self.out, cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// HTTP/2: counts what the engine wrote.
+    fn wrote(&mut self, bytes: &[u8]) {
+        if let Some(frames) = &mut self.frames {
+            frames.wrote(bytes);
+        }
     }
 
     /// Reads a part of a body of known length, of which `left` is to come.
@@ -310,6 +365,9 @@ impl AsyncRead for Conn {
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.cut.is_some() {
+            return this.poll_cut(cx);
+        }
         if this.is_put_off {
             if let Poll::Ready(Err(error)) = this.poll_drain(cx) {
                 return Poll::Ready(Err(error));
@@ -322,15 +380,15 @@ impl AsyncRead for Conn {
         }
         match this.left {
             Left::Open => {
-                if !this.held.is_empty() {
-                    let count = this.held.len().min(out.remaining());
-                    out.put_slice(&this.held.split_to(count));
-                    if this.held.is_empty() {
-                        this.held = BytesMut::new();
-                    }
+                let before = out.filled().len();
+                ready!(this.poll_open(cx, out))?;
+                let Some(frames) = &mut this.frames else { return Poll::Ready(Ok(())) };
+                if frames.read(out.filled().get(before..).unwrap_or_default()).is_ok() {
                     return Poll::Ready(Ok(()));
                 }
-                this.transport.poll_read(cx, out)
+                out.set_filled(before);
+                this.begin_cut();
+                this.poll_cut(cx)
             }
             Left::Bytes(0) if this.facts.is_tunnel.load(Ordering::Relaxed) => {
                 this.left = Left::Open;
@@ -350,15 +408,23 @@ impl AsyncWrite for Conn {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
+        if this.cut.is_some() {
+            // The client is told nothing more.
+            return Poll::Ready(Ok(bytes.len()));
+        }
         loop {
             if this.out.len() + bytes.len() <= OUT_BYTES_MAX {
                 this.out.extend_from_slice(bytes);
+                this.wrote(bytes);
                 return Poll::Ready(Ok(bytes.len()));
             }
             match this.transport.poll_write_both(cx, &mut this.out, bytes) {
                 Poll::Ready(Ok(0)) => this.stall = None,
                 Poll::Ready(written) => {
                     this.stall = None;
+                    if let Ok(count) = written {
+                        this.wrote(bytes.get(..count).unwrap_or_default());
+                    }
                     return Poll::Ready(written);
                 }
                 Poll::Pending => return this.poll_stall(cx),
@@ -368,7 +434,10 @@ impl AsyncWrite for Conn {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.is_h2 && this.out.len() < OUT_BYTES_MAX {
+        if this.cut.is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        if this.frames.is_some() && this.out.len() < OUT_BYTES_MAX {
             // h2 flushes after every DATA frame over 256 bytes. Say yes, and write once, at the start
             // of this connection's next turn: frames of other ready streams join the record.
             if !this.is_put_off && !this.out.is_empty() {
@@ -387,6 +456,11 @@ impl AsyncWrite for Conn {
         ready!(this.poll_drain(cx))?;
         this.transport.poll_shutdown(cx)
     }
+}
+
+/// `age`, shortened or prolonged by up to a tenth, so that connections of one moment do not end in one.
+fn age(age: Duration, client_port: u16) -> Duration {
+    age / 100 * (90 + u32::from(client_port % 21))
 }
 
 /// Bytes that are read at once before a request is known.

@@ -95,6 +95,16 @@ rules! {
     Trailer, "trailer", BAD_REQUEST;
     /// The body did not arrive in time.
     SlowBody, "slow_body", REQUEST_TIMEOUT;
+    /// HTTP/2: too many SETTINGS, PING and other control frames; the connection is cut.
+    ControlFlood, "control_flood", BAD_REQUEST;
+    /// HTTP/2: more WINDOW_UPDATE than there was to grant; the connection is cut.
+    WindowFlood, "window_flood", BAD_REQUEST;
+    /// HTTP/2: too many PRIORITY for the streams that were opened; the connection is cut.
+    PriorityFlood, "priority_flood", BAD_REQUEST;
+    /// HTTP/2: frames without content in a row; the connection is cut.
+    EmptyFrames, "empty_frames", BAD_REQUEST;
+    /// HTTP/2: too many streams were reset; the connection is cut.
+    ResetFlood, "reset_flood", BAD_REQUEST;
     /// What arrived is no HTTP; the connection is closed without an answer.
     NotHttp, "not_http", BAD_REQUEST;
 }

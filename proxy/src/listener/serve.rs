@@ -100,8 +100,12 @@ async fn serve_h2<E: Engine>(
     };
     match read {
         Ok(Ok(preface)) => {
-            conn.become_h2(preface);
+            conn.become_h2(preface, worker.shared.limits.requests_max);
+            let course = conn.course();
             worker.engine.serve_h2(conn).await;
+            if let Some(rule) = course.and_then(|course| course.broken()) {
+                worker.metrics.refused(rule);
+            }
         }
         Ok(Err(rule)) => worker.metrics.refused(rule),
         Err(_) => worker.metrics.refused(Rule::SlowHead),
@@ -166,7 +170,7 @@ async fn set_up<E: Engine>(
     });
     let mut conn = Box::new(Conn::new(transport, facts, limits));
     if is_h2 {
-        conn.become_h2(BytesMut::new());
+        conn.become_h2(BytesMut::new(), limits.requests_max);
     }
     Some(conn)
 }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use http::Uri;
+use http::{HeaderMap, Uri};
 
 use super::*;
 

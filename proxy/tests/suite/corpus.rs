@@ -3,7 +3,7 @@
 //! The one rule is that a Backend gets exactly one canonical request, or
 //! nothing. A recording Backend and a strict reader judge what arrives.
 
-mod case;
+pub(crate) mod case;
 mod chunks;
 mod codings;
 mod fields;
@@ -13,7 +13,7 @@ mod limits;
 mod lines;
 mod paths;
 mod pipelining;
-mod run;
+pub(crate) mod run;
 
 use std::collections::BTreeMap;
 

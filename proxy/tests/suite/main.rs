@@ -6,11 +6,14 @@ mod support;
 
 mod changes;
 mod corpus;
+mod downgrade;
 mod draining;
+mod floods;
 mod hostile;
 mod http1;
 mod http2;
 mod recorder;
 mod reference;
+mod slow;
 mod tls;
 mod upgrade;

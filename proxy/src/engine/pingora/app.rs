@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, StatusCode, Uri, Version};
@@ -20,7 +21,7 @@ use crate::access_log::AccessRecord;
 use crate::forward::{self, Failure, Next, Try};
 use crate::listener::connection::ConnFacts;
 use crate::metrics::WorkerMetrics;
-use crate::pipeline::{self, Begin};
+use crate::pipeline::{self, Begin, http2};
 use crate::reply::{self, Form, Reply, SERVER_NAME};
 use crate::request::{Fields, Incoming, RequestContext};
 use crate::shared::Shared;
@@ -159,13 +160,19 @@ impl ProxyHttp for App {
             headers: &request.headers,
         };
         let now = (Instant::now(), SystemTime::now());
-        let begin = pipeline::begin(&self.shared.table.load(), &incoming, &facts, now, ctx);
+        let begin = match http2::check(&incoming, &self.shared.limits) {
+            Ok(()) => pipeline::begin(&self.shared.table.load(), &incoming, &facts, now, ctx),
+            Err(rule) => Begin::Refuse(rule),
+        };
         if request.version == Version::HTTP_2 {
             // On HTTP/1 the connection has it; here a stream without a window would wait for ever.
             session.set_write_timeout(Some(self.shared.limits.write_stall));
         } else if !ctx.is_upgrade && request.headers.contains_key(header::UPGRADE) {
             // Any upgrade makes the engine expect one.
             session.req_header_mut().remove_header(&header::UPGRADE);
+        }
+        if begin == Begin::Forward && session.req_header().version == Version::HTTP_2 {
+            self.check_end(session).await?;
         }
         if session.req_header().headers.contains_key(header::EXPECT) {
             let is_forwarded = begin == Begin::Forward;
@@ -224,11 +231,14 @@ impl ProxyHttp for App {
 
     async fn upstream_request_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         request: &mut RequestHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
         let Some(facts) = &ctx.facts else { return Ok(()) };
+        if session.req_header().version == Version::HTTP_2 {
+            http2::join_cookies(&mut RequestFields(request));
+        }
         pipeline::request_edits(ctx, facts, &mut RequestFields(request));
         if let Some(host) = &ctx.forwarded_host {
             request.insert_header(header::HOST, host.as_str())?;
@@ -237,6 +247,28 @@ impl ProxyHttp for App {
             request.set_uri(with_path(&request.uri, path)?);
         }
         Ok(())
+    }
+
+    async fn request_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        is_end: bool,
+        _: &mut RequestContext,
+    ) -> Result<()> {
+        drop_empty_end(body, is_end);
+        Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _: &mut Session,
+        body: &mut Option<Bytes>,
+        is_end: bool,
+        _: &mut RequestContext,
+    ) -> Result<Option<Duration>> {
+        drop_empty_end(body, is_end);
+        Ok(None)
     }
 
     async fn response_filter(
@@ -350,11 +382,35 @@ impl ProxyHttp for App {
 }
 
 impl App {
+    /// Waits for the end of a request of HTTP/2 that says that it has no body, and asks how a request
+    /// ended that has ended: one that was reset, also by the engine for its faults, looks complete.
+    async fn check_end(&self, session: &mut Session) -> Result<()> {
+        let is_said_empty = http2::is_said_empty(&session.req_header().headers);
+        if !is_said_empty && !session.as_downstream_mut().is_body_done() {
+            return Ok(());
+        }
+        let read = session.as_downstream_mut().read_request_body();
+        match tokio::time::timeout(self.shared.limits.body_read, read).await {
+            Ok(Ok(None)) => Ok(()),
+            Ok(Ok(Some(bytes))) if bytes.is_empty() => Ok(()),
+            Ok(Ok(Some(_))) => Err(Error::new(ErrorType::HTTPStatus(400))),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(Error::new(ErrorType::HTTPStatus(408))),
+        }
+    }
+
     fn set_next(&self, error: &mut Error, next: Next) {
         if next == Next::Retry {
             self.metrics.retries.add(1);
         }
         error.set_retry(next == Next::Retry);
+    }
+}
+
+/// The engine would write a last piece of no bytes as a last chunk, and then a second one.
+fn drop_empty_end(body: &mut Option<Bytes>, is_end: bool) {
+    if is_end && body.as_ref().is_some_and(Bytes::is_empty) {
+        *body = None;
     }
 }
 
@@ -375,7 +431,10 @@ async fn continue_body(session: &mut Session, is_forwarded: bool) -> Result<()> 
     session.req_header_mut().remove_header(&header::EXPECT);
     // On HTTP/2 the engine sends no interim answer; clients go on after a moment without.
     if is_forwarded && !is_old {
+        // Any answer before the end of the body makes the engine close; this one need not.
+        let keepalive = session.get_keepalive();
         session.as_downstream_mut().write_continue_response().await?;
+        session.set_keepalive(keepalive);
     }
     Ok(())
 }

@@ -1,0 +1,125 @@
+//! The rules of the head gate for a head that came by HTTP/2, where RFC 9113 leaves them to us.
+
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, Uri, Version};
+
+use crate::limits::Limits;
+use crate::listener::head::is_token_byte;
+use crate::listener::refusal::Rule;
+use crate::request::{Fields, Incoming};
+
+/// Judges a request of HTTP/2. One of HTTP/1 has passed the head gate.
+///
+/// # Errors
+/// The rule that it breaks.
+pub(crate) fn check(incoming: &Incoming<'_>, limits: &Limits) -> Result<(), Rule> {
+    if incoming.version != Version::HTTP_2 {
+        return Ok(());
+    }
+    check_method(incoming.method)?;
+    check_target(incoming.uri, incoming.method, limits)?;
+    if incoming.headers.len() > limits.fields_max {
+        return Err(Rule::FieldCount);
+    }
+    for (name, value) in incoming.headers {
+        // The library takes a quote for a part of a name.
+        if !name.as_str().bytes().all(is_token_byte) {
+            return Err(Rule::FieldName);
+        }
+        if name.as_str().len() + value.len() > limits.field_bytes_max {
+            return Err(Rule::FieldLength);
+        }
+        let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+        // RFC 9113 section 8.2.1.
+        if is_space(value.as_bytes().first()) || is_space(value.as_bytes().last()) {
+            return Err(Rule::FieldValue);
+        }
+        let is_look_alike = match name.as_str().len() {
+            14 => is_look_alike(name.as_str(), "content-length"),
+            17 => is_look_alike(name.as_str(), "transfer-encoding"),
+            _ => false,
+        };
+        if is_look_alike {
+            return Err(Rule::LookAlike);
+        }
+    }
+    check_named(incoming.headers)
+}
+
+/// Whether a request says that it has no body. A body may follow all the same.
+pub(crate) fn is_said_empty(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() == b"0")
+}
+
+/// Makes one field of many crumbs (RFC 9113 section 8.2.3); HTTP/1 has one.
+pub(crate) fn join_cookies(to: &mut impl Fields) {
+    let mut crumbs = to.fields().get_all(header::COOKIE).iter();
+    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else { return };
+    let mut joined = first.as_bytes().to_vec();
+    for crumb in std::iter::once(second).chain(crumbs) {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(crumb.as_bytes());
+    }
+    // All parts were header values, so the whole is one.
+    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+        to.set(&header::COOKIE, joined);
+    }
+}
+
+fn check_method(method: &Method) -> Result<(), Rule> {
+    if method.as_str().len() > METHOD_BYTES_MAX {
+        return Err(Rule::Method);
+    }
+    if matches!(method.as_str(), "CONNECT" | "TRACE" | "TRACK") {
+        return Err(Rule::MethodRefused);
+    }
+    Ok(())
+}
+
+fn check_target(uri: &Uri, method: &Method, limits: &Limits) -> Result<(), Rule> {
+    // Without an authority the scheme is not kept; then Host stands for it.
+    if !matches!(uri.scheme_str(), None | Some("http" | "https")) {
+        return Err(Rule::TargetForm);
+    }
+    let target = uri.path_and_query().map_or("", |target| target.as_str());
+    if target.len() > limits.target_bytes_max {
+        return Err(Rule::TargetLength);
+    }
+    if !target.starts_with('/') && !(target == "*" && method == Method::OPTIONS) {
+        return Err(Rule::TargetForm);
+    }
+    let is_bad =
+        |byte: u8| !byte.is_ascii_graphic() || matches!(byte, b'#' | b'<' | b'>' | b'\\' | b'`');
+    if target.bytes().any(is_bad) {
+        return Err(Rule::TargetByte);
+    }
+    Ok(())
+}
+
+fn check_named(headers: &HeaderMap) -> Result<(), Rule> {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    if let Some(length) = lengths.next() {
+        let bytes = length.as_bytes();
+        let is_canonical = bytes == b"0" || !bytes.starts_with(b"0");
+        let number = length.to_str().ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+        let is_number = number.is_some_and(|number| number.parse::<i64>().is_ok());
+        if lengths.next().is_some() || !is_canonical || !is_number {
+            return Err(Rule::ContentLength);
+        }
+    }
+    let mut expectations = headers.get_all(header::EXPECT).iter();
+    if !expectations.all(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue")) {
+        return Err(Rule::Expect);
+    }
+    let of_hop = [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE];
+    if of_hop.iter().any(|name| headers.contains_key(name)) {
+        return Err(Rule::Connection);
+    }
+    Ok(())
+}
+
+fn is_look_alike(name: &str, real: &str) -> bool {
+    name != real && name.replace(['_', '.'], "-") == real
+}
+
+const METHOD_BYTES_MAX: usize = 32;
