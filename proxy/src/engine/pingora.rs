@@ -5,6 +5,7 @@ mod failure;
 mod io;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::BytesMut;
 use pingora_core::apps::{HttpServerApp, HttpServerOptions, ServerApp};
@@ -62,10 +63,13 @@ impl Engine for Pingora {
     async fn exchange(&self, conn: Box<Conn>, head: BytesMut) -> Option<Box<Conn>> {
         let limits = &self.shared.limits;
         let facts = conn.facts.clone();
-        let is_last = conn.requests() >= limits.requests_max || Instant::now() >= conn.ends();
+        if conn.requests() >= limits.requests_max || Instant::now() >= conn.ends() {
+            facts.is_last.store(true, Ordering::Relaxed);
+        }
         let mut session = ServerSession::new_http1(Box::new(PingoraIo { conn, facts: None }));
-        // Any time makes it answer keep-alive; the wait itself is not Pingora's.
-        session.set_keepalive((!is_last).then_some(limits.idle.as_secs()));
+        // Any time makes it answer keep-alive; the wait itself is not Pingora's. None, before the
+        // request was read, makes it wait for another one. Below a second would be none at all.
+        session.set_keepalive(Some(limits.idle.as_secs().max(1)));
         // Parsed without a copy and before any read.
         session.set_pipelined_prefix(head);
         session.set_connection_user_context(Some(Box::new(facts)));

@@ -10,7 +10,7 @@ use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -21,7 +21,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::body::{BodyFault, Chunks, Pace};
 use super::cut::Cut;
-use super::frames::{Course, Frames, GOAWAY};
+use super::frames::{Course, ENHANCE_YOUR_CALM, Frames, NO_ERROR, PROTOCOL_ERROR, goaway};
 use super::refusal::Rule;
 use super::transport::Transport;
 use crate::limits::Limits;
@@ -48,6 +48,8 @@ pub(crate) struct ConnFacts {
     /// Set by the engine while a Backend decides whether it becomes a tunnel: how long that may take,
     /// in milliseconds; 0 at all other times.
     pub(crate) switch_millis: AtomicU64,
+    /// Set by the engine when the connection has to end behind the current answer.
+    pub(crate) is_last: AtomicBool,
     /// The rule that the body of the current request broke.
     pub(crate) body_fault: BodyFault,
 }
@@ -66,6 +68,7 @@ impl ConnFacts {
             tls: None,
             is_tunnel: AtomicBool::new(false),
             switch_millis: AtomicU64::new(0),
+            is_last: AtomicBool::new(false),
             body_fault: BodyFault::default(),
         }
     }
@@ -245,9 +248,10 @@ impl Conn {
     }
 
     /// The client of HTTP/2 did too much: it is told, where the engine is not within a frame.
-    fn begin_cut(&mut self) {
+    fn begin_cut(&mut self, rule: Rule) {
+        let code = if rule == Rule::FirstFrame { PROTOCOL_ERROR } else { ENHANCE_YOUR_CALM };
         if self.frames.as_ref().is_some_and(|frames| frames.is_between_frames()) {
-            self.out.extend_from_slice(&GOAWAY);
+            self.out.extend_from_slice(&goaway(code));
         } else {
             self.out.clear();
         }
@@ -383,11 +387,11 @@ impl AsyncRead for Conn {
                 let before = out.filled().len();
                 ready!(this.poll_open(cx, out))?;
                 let Some(frames) = &mut this.frames else { return Poll::Ready(Ok(())) };
-                if frames.read(out.filled().get(before..).unwrap_or_default()).is_ok() {
+                let Err(rule) = frames.read(out.filled().get(before..).unwrap_or_default()) else {
                     return Poll::Ready(Ok(()));
-                }
+                };
                 out.set_filled(before);
-                this.begin_cut();
+                this.begin_cut(rule);
                 this.poll_cut(cx)
             }
             Left::Bytes(0) if this.facts.is_tunnel.load(Ordering::Relaxed) => {
@@ -455,6 +459,18 @@ impl AsyncWrite for Conn {
         let this = &mut *self;
         ready!(this.poll_drain(cx))?;
         this.transport.poll_shutdown(cx)
+    }
+}
+
+impl Drop for Conn {
+    /// Tells a client of HTTP/2 that the engine leaves, also where it does not do so itself.
+    fn drop(&mut self) {
+        let is_told = self.cut.is_some();
+        if !is_told && self.frames.as_ref().is_some_and(|frames| frames.is_between_frames()) {
+            self.out.extend_from_slice(&goaway(NO_ERROR));
+            // Nobody waits: what the socket does not take at once is lost with the connection.
+            let _ = self.transport.poll_write(&mut Context::from_waker(Waker::noop()), &self.out);
+        }
     }
 }
 

@@ -37,6 +37,8 @@ pub(crate) struct Frames {
     inbound: Headers,
     outbound: Headers,
     account: Account,
+    /// Whether the first frame has come.
+    is_begun: bool,
     streams_max: u32,
     pub(crate) course: Arc<Course>,
 }
@@ -49,6 +51,7 @@ impl Frames {
             inbound: Headers { skip: PREFACE_BYTES, ..Headers::default() },
             outbound: Headers::default(),
             account: Account::default(),
+            is_begun: false,
             streams_max,
             course: Arc::default(),
         }
@@ -59,10 +62,15 @@ impl Frames {
     /// # Errors
     /// The rule that it has broken.
     pub(crate) fn read(&mut self, bytes: &[u8]) -> Result<(), Rule> {
-        let Self { inbound, account, streams_max, course, outbound: _ } = self;
+        let Self { inbound, account, is_begun, streams_max, course, outbound: _ } = self;
         // Of a batch of frames all have come at once, so one look at the clock does.
         let mut now = None;
         let read = inbound.feed(bytes, Padding::Read, &mut |header| {
+            // RFC 9113 section 3.4; the engine waits for it among others.
+            let is_settings = (header.kind, header.flags & ACK) == (SETTINGS, 0);
+            if !std::mem::replace(is_begun, true) && !is_settings {
+                return Err(Rule::FirstFrame);
+            }
             let frame = Inbound::of(&header);
             account.take(frame, &mut || *now.get_or_insert_with(Instant::now))
         });
@@ -88,11 +96,12 @@ impl Frames {
     }
 }
 
-/// GOAWAY with ENHANCE_YOUR_CALM (RFC 9113 sections 6.8 and 7).
+/// GOAWAY with an error code (RFC 9113 sections 6.8 and 7).
 ///
 /// It names the highest possible stream: what was begun may have been carried out.
-pub(crate) const GOAWAY: [u8; 17] =
-    [0, 0, 8, 7, 0, 0, 0, 0, 0, 0x7F, 0xFF, 0xFF, 0xFF, 0, 0, 0, 11];
+pub(crate) fn goaway(code: u8) -> [u8; 17] {
+    [0, 0, 8, 7, 0, 0, 0, 0, 0, 0x7F, 0xFF, 0xFF, 0xFF, 0, 0, 0, code]
+}
 
 /// What stands in front of a frame, with the length of padding that it tells.
 #[derive(Clone, Copy, Debug)]
@@ -185,6 +194,9 @@ impl Headers {
     }
 }
 
+pub(crate) const NO_ERROR: u8 = 0;
+pub(crate) const PROTOCOL_ERROR: u8 = 1;
+pub(crate) const ENHANCE_YOUR_CALM: u8 = 11;
 const PREFACE_BYTES: usize = 24;
 const FRAME_BYTES: usize = 9;
 /// A frame header and an error code.
@@ -193,8 +205,11 @@ const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const PRIORITY: u8 = 2;
 const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
+/// On SETTINGS.
+const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 const PADDED: u8 = 8;

@@ -95,6 +95,8 @@ rules! {
     Trailer, "trailer", BAD_REQUEST;
     /// The body did not arrive in time.
     SlowBody, "slow_body", REQUEST_TIMEOUT;
+    /// HTTP/2: the first frame is not SETTINGS; the connection is cut.
+    FirstFrame, "first_frame", BAD_REQUEST;
     /// HTTP/2: too many SETTINGS, PING and other control frames; the connection is cut.
     ControlFlood, "control_flood", BAD_REQUEST;
     /// HTTP/2: more WINDOW_UPDATE than there was to grant; the connection is cut.

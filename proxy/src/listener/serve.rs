@@ -166,6 +166,7 @@ async fn set_up<E: Engine>(
         tls,
         is_tunnel: AtomicBool::new(false),
         switch_millis: AtomicU64::new(0),
+        is_last: AtomicBool::new(false),
         body_fault: BodyFault::default(),
     });
     let mut conn = Box::new(Conn::new(transport, facts, limits));

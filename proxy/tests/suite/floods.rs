@@ -114,7 +114,8 @@ async fn settings_pings_and_unknown_frames() {
     cut_by("control_flood", &vec![Frame::new(SETTINGS, 0, 0, ""); 20_000]).await;
     cut_by("control_flood", &vec![Frame::new(PING, 0, 0, "12345678"); 20_000]).await;
     cut_by("control_flood", &vec![Frame::new(0xAA, 0, 0, "x"); 20_000]).await;
-    cut_by("control_flood", &vec![Frame::new(SETTINGS, 1, 0, ""); 20_000]).await;
+    // An acknowledgement of nothing is an error of its own.
+    harmless("SETTINGS ACK", &vec![Frame::new(SETTINGS, 1, 0, ""); 20_000], true).await;
 }
 
 #[tokio::test]
@@ -289,7 +290,8 @@ async fn a_connection_ends_when_it_is_old() {
     tokio::io::AsyncWriteExt::write_all(&mut tcp, text.as_bytes()).await.unwrap();
     let mut answer = String::new();
     let read = tokio::io::AsyncReadExt::read_to_string(&mut tcp, &mut answer);
-    timeout(Duration::from_secs(10), read).await.expect("the connection ends").unwrap();
+    let read = timeout(Duration::from_secs(10), read).await;
+    assert!(read.is_ok(), "{answer}");
     assert!(answer.to_ascii_lowercase().contains("connection: close"), "{answer}");
 }
 

@@ -5,6 +5,7 @@
 mod support;
 
 mod changes;
+mod conformance;
 mod corpus;
 mod downgrade;
 mod draining;
@@ -17,3 +18,4 @@ mod reference;
 mod slow;
 mod tls;
 mod upgrade;
+mod upstreams;

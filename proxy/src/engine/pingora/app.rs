@@ -178,6 +178,9 @@ impl ProxyHttp for App {
             let is_forwarded = begin == Begin::Forward;
             continue_body(session, is_forwarded).await?;
         }
+        if facts.is_last.load(Ordering::Relaxed) {
+            session.set_keepalive(None);
+        }
         match begin {
             Begin::Forward => {
                 if let (true, Some(policy)) = (ctx.is_upgrade, &ctx.policy) {

@@ -3,8 +3,9 @@ use proptest::prelude::*;
 
 use super::*;
 
+/// What every connection begins with.
 fn preface() -> Vec<u8> {
-    frames::PREFACE.to_vec()
+    [frames::PREFACE, &frames::settings(&[]).bytes()].concat()
 }
 
 /// What becomes of these frames behind the preface, when they come in pieces of `step` bytes.
@@ -37,8 +38,8 @@ fn cut(frame: &Frame, count: usize, rule: Rule) {
 fn each_kind_of_frame_has_its_limit() {
     let frame = |kind, flags, payload: &[u8]| Frame::new(kind, flags, 1, payload);
     for kind in [frames::SETTINGS, frames::PING, frames::GOAWAY, 0x10, 0xFF] {
-        passes(&frame(kind, 0, b"12345678"), 1_000);
-        cut(&frame(kind, 0, b"12345678"), 1_001, Rule::ControlFlood);
+        passes(&frame(kind, 0, b"12345678"), 999);
+        cut(&frame(kind, 0, b"12345678"), 1_000, Rule::ControlFlood);
     }
     passes(&frame(frames::WINDOW_UPDATE, 0, b"1234"), 100);
     cut(&frame(frames::WINDOW_UPDATE, 0, b"1234"), 101, Rule::WindowFlood);
@@ -55,6 +56,17 @@ fn each_kind_of_frame_has_its_limit() {
     // Padding is no content.
     cut(&frame(frames::DATA, frames::PADDED, &[3, 0, 0, 0]), 2, Rule::EmptyFrames);
     passes(&frame(frames::DATA, frames::PADDED, &[3, b'x', 0, 0, 0]), 100);
+}
+
+#[test]
+fn the_first_frame_is_settings() {
+    for first in
+        [Frame::new(frames::PING, 0, 0, "12345678"), Frame::new(frames::SETTINGS, 1, 0, "")]
+    {
+        let mut frames = Frames::new(9);
+        let bytes = [frames::PREFACE, &first.bytes()].concat();
+        assert_eq!(frames.read(&bytes), Err(Rule::FirstFrame));
+    }
 }
 
 #[test]
