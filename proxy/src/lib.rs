@@ -11,6 +11,8 @@ mod drain;
 mod engine;
 mod filter;
 mod forward;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod limits;
 mod listener;
 mod metrics;

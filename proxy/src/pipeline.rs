@@ -4,6 +4,7 @@
 //! [`response_edits`] say what is changed on the way. Where to and how often is
 //! decided in [`forward`](crate::forward).
 
+pub(crate) mod answer;
 pub(crate) mod http2;
 
 use std::borrow::Cow;

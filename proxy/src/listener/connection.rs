@@ -465,8 +465,8 @@ impl AsyncWrite for Conn {
 impl Drop for Conn {
     /// Tells a client of HTTP/2 that the engine leaves, also where it does not do so itself.
     fn drop(&mut self) {
-        let is_told = self.cut.is_some();
-        if !is_told && self.frames.as_ref().is_some_and(|frames| frames.is_between_frames()) {
+        let Some(frames) = &self.frames else { return };
+        if self.cut.is_none() && frames.is_begun() && frames.is_between_frames() {
             self.out.extend_from_slice(&goaway(NO_ERROR));
             // Nobody waits: what the socket does not take at once is lost with the connection.
             let _ = self.transport.poll_write(&mut Context::from_waker(Waker::noop()), &self.out);

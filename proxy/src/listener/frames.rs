@@ -90,6 +90,11 @@ impl Frames {
         });
     }
 
+    /// Whether the client has sent a frame.
+    pub(crate) fn is_begun(&self) -> bool {
+        self.is_begun
+    }
+
     /// Whether the next byte to the client begins a frame.
     pub(crate) fn is_between_frames(&self) -> bool {
         self.outbound.skip == 0 && self.outbound.have == 0

@@ -81,6 +81,13 @@ pub(crate) async fn read_head(
     }
 }
 
+/// What the gate makes of bytes that are all there: the head and what of its body came along.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn gate(mut bytes: BytesMut, limits: &Limits) -> Option<BytesMut> {
+    let end = Search::default().go_on(&mut bytes, limits).ok()??;
+    finish(bytes, end, Turn::Later, limits).ok().map(|head| head.bytes)
+}
+
 fn refuse(rule: Rule, head: &[u8]) -> NoHead {
     NoHead::Refuse(rule, Asked::of_head(head))
 }

@@ -3,6 +3,7 @@
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Uri, Version};
 
+use super::answer::is_look_alike;
 use crate::limits::Limits;
 use crate::listener::head::is_token_byte;
 use crate::listener::refusal::Rule;
@@ -34,12 +35,7 @@ pub(crate) fn check(incoming: &Incoming<'_>, limits: &Limits) -> Result<(), Rule
         if is_space(value.as_bytes().first()) || is_space(value.as_bytes().last()) {
             return Err(Rule::FieldValue);
         }
-        let is_look_alike = match name.as_str().len() {
-            14 => is_look_alike(name.as_str(), "content-length"),
-            17 => is_look_alike(name.as_str(), "transfer-encoding"),
-            _ => false,
-        };
-        if is_look_alike {
+        if is_look_alike(name.as_str()) {
             return Err(Rule::LookAlike);
         }
     }
@@ -118,8 +114,59 @@ fn check_named(headers: &HeaderMap) -> Result<(), Rule> {
     Ok(())
 }
 
-fn is_look_alike(name: &str, real: &str) -> bool {
-    name != real && name.replace(['_', '.'], "-") == real
-}
-
 const METHOD_BYTES_MAX: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn judged(method: &str, uri: &str, fields: &[(&'static str, &str)]) -> Result<(), Rule> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(*name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        let method = Method::from_bytes(method.as_bytes()).unwrap();
+        let uri = uri.parse().unwrap();
+        let version = Version::HTTP_2;
+        let incoming = Incoming { method: &method, uri: &uri, version, headers: &headers };
+        check(&incoming, &Limits::default())
+    }
+
+    #[test]
+    fn what_the_gate_refuses_is_refused_on_http2_too() {
+        let get = |fields: &[(&'static str, &str)]| judged("GET", "http://a/", fields);
+        assert_eq!(get(&[]), Ok(()));
+        assert_eq!(get(&[("n", "a b")]), Ok(()));
+        assert_eq!(get(&[("content_length", "1")]), Err(Rule::LookAlike));
+        assert_eq!(get(&[("transfer.encoding", "x")]), Err(Rule::LookAlike));
+        let twice = [("content-length", "1"), ("content-length", "1")];
+        assert_eq!(get(&twice), Err(Rule::ContentLength));
+        for length in ["", "x", "+1", "01", "1,1", "9223372036854775808"] {
+            assert_eq!(get(&[("content-length", length)]), Err(Rule::ContentLength), "{length}");
+        }
+        assert_eq!(get(&[("n", " v")]), Err(Rule::FieldValue));
+        assert_eq!(get(&[("n", "v\t")]), Err(Rule::FieldValue));
+        assert_eq!(get(&[("expect", "x")]), Err(Rule::Expect));
+        assert_eq!(get(&[("upgrade", "x")]), Err(Rule::Connection));
+        assert_eq!(get(&[("n", "v"); 101]), Err(Rule::FieldCount));
+        assert_eq!(get(&[("n", &"v".repeat(33_000))]), Err(Rule::FieldLength));
+        assert_eq!(judged("TRACE", "http://a/", &[]), Err(Rule::MethodRefused));
+        assert_eq!(judged(&"A".repeat(33), "http://a/", &[]), Err(Rule::Method));
+        assert_eq!(judged("GET", "ftp://a/", &[]), Err(Rule::TargetForm));
+        assert_eq!(judged("GET", "*", &[]), Err(Rule::TargetForm));
+        let long = format!("http://a/{}", "a".repeat(16 * 1024));
+        assert_eq!(judged("GET", &long, &[]), Err(Rule::TargetLength));
+    }
+
+    #[test]
+    fn crumbs_become_one_cookie() {
+        let mut headers = HeaderMap::new();
+        for crumb in ["a=b", "c=d", "e=f"] {
+            headers.append(header::COOKIE, HeaderValue::from_static(crumb));
+        }
+        join_cookies(&mut headers);
+        assert_eq!(headers.get_all(header::COOKIE).iter().count(), 1);
+        assert_eq!(headers[header::COOKIE], "a=b; c=d; e=f");
+    }
+}

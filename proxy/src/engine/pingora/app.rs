@@ -21,7 +21,7 @@ use crate::access_log::AccessRecord;
 use crate::forward::{self, Failure, Next, Try};
 use crate::listener::connection::ConnFacts;
 use crate::metrics::WorkerMetrics;
-use crate::pipeline::{self, Begin, http2};
+use crate::pipeline::{self, Begin, answer, http2};
 use crate::reply::{self, Form, Reply, SERVER_NAME};
 use crate::request::{Fields, Incoming, RequestContext};
 use crate::shared::Shared;
@@ -252,6 +252,22 @@ impl ProxyHttp for App {
         Ok(())
     }
 
+    async fn upstream_response_filter(
+        &self,
+        _: &mut Session,
+        response: &mut ResponseHeader,
+        _: &mut RequestContext,
+    ) -> Result<()> {
+        if response.status == StatusCode::NO_CONTENT {
+            // RFC 9110 section 8.6.
+            response.remove_header(&header::CONTENT_LENGTH);
+        }
+        if answer::is_well_formed(response.status, &response.headers) {
+            return Ok(());
+        }
+        Err(Error::new(ErrorType::HTTPStatus(StatusCode::BAD_GATEWAY.as_u16())).into_up())
+    }
+
     async fn request_body_filter(
         &self,
         _: &mut Session,
@@ -350,7 +366,12 @@ impl ProxyHttp for App {
         if *error.esource() != ErrorSource::Downstream {
             self.metrics.backend_errors.add(1);
         }
-        if let (Some(status), None) = (status, session.response_written()) {
+        // An interim answer is not yet the answer.
+        let written = session.response_written().map(|written| written.status);
+        let is_begun = written.is_some_and(|status| {
+            !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
+        });
+        if let (Some(status), false) = (status, is_begun) {
             session.set_keepalive(None);
             // When this fails the client is gone.
             let _ = self.reply(session, ctx, &Reply::of(status)).await;
