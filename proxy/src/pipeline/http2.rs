@@ -81,7 +81,8 @@ fn check_target(uri: &Uri, method: &Method, limits: &Limits) -> Result<(), Rule>
     if target.len() > limits.target_bytes_max {
         return Err(Rule::TargetLength);
     }
-    if !target.starts_with('/') && !(target == "*" && method == Method::OPTIONS) {
+    let is_whole_server = target == "*" && method == Method::OPTIONS;
+    if !target.starts_with('/') && !is_whole_server {
         return Err(Rule::TargetForm);
     }
     let is_bad =

@@ -28,7 +28,7 @@ async fn drip(replica: &Replica, head: &str, byte: &[u8]) -> String {
         while to.write_all(byte).await.is_ok() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     timeout(Duration::from_secs(10), async {
         tokio::select! {

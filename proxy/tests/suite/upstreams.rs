@@ -38,6 +38,7 @@ use Then::{Close, Reset, Stall};
 const OK: &str = "HTTP/1.1 200 OK\r\n";
 
 /// Bytes of an answer, what follows, what the client of a GET and of a POST gets.
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn cases() -> Vec<(String, Then, Gets)> {
     let ok = |rest: &str| format!("{OK}{rest}");
     let many = |count: usize, line: &str| line.repeat(count);

@@ -44,8 +44,7 @@ fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 fn protects(name: &[u8]) -> bool {
     let is = |other: &&[u8]| name.eq_ignore_ascii_case(other);
     let forwarded = name.get(..FORWARDED.len());
-    PROTECTED.iter().any(|other| is(other))
-        || forwarded.is_some_and(|begin| begin.eq_ignore_ascii_case(FORWARDED))
+    PROTECTED.iter().any(is) || forwarded.is_some_and(|begin| begin.eq_ignore_ascii_case(FORWARDED))
 }
 
 const PROTECTED: [&[u8]; 7] = [

@@ -40,6 +40,7 @@ const S: (&str, &str) = (":scheme", "http");
 const A: (&str, &str) = (":authority", "a");
 const P: (&str, &str) = (":path", "/");
 
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 pub(super) fn cases() -> Vec<Case> {
     let mut all = vec![
         case("8.3 any order", request(&[P, A, S, M]), Then::Answer(1, 200)),

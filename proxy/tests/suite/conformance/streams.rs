@@ -33,6 +33,7 @@ pub(super) fn cases() -> Vec<Case> {
     all
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn generic() -> Vec<Case> {
     let ack = 1;
     vec![
@@ -223,6 +224,7 @@ fn sizes() -> Vec<Case> {
     ]
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn states() -> Vec<Case> {
     let data = |stream| frame(DATA, END_STREAM, stream, b"x");
     let more = |stream| Frame::new(CONTINUATION, END_HEADERS, stream, frames::literal("n", "v"));

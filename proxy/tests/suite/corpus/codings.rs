@@ -5,6 +5,7 @@ use crate::reference::is_token;
 
 const CHUNKS: &str = "2\r\nhi\r\n0\r\n\r\n";
 
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 pub(super) fn add(cases: &mut Vec<Case>) {
     let mut class = Class("Transfer-Encoding", cases);
     for byte in 0..=255 {

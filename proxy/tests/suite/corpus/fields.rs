@@ -8,6 +8,7 @@ pub(super) fn add(cases: &mut Vec<Case>) {
     connection(&mut Class("Connection", cases));
 }
 
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 fn syntax(class: &mut Class<'_>) {
     for byte in 0..=255_u8 {
         let shown = char::from(byte).to_ascii_lowercase().to_string();

@@ -3,6 +3,7 @@
 use super::case::*;
 use crate::reference::is_token;
 
+#[expect(clippy::too_many_lines, reason = "a table of cases")]
 pub(super) fn add(cases: &mut Vec<Case>) {
     let mut class = Class("Content-Length", cases);
     for byte in 0..=255 {

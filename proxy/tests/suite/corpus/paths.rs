@@ -85,7 +85,7 @@ fn canonical(target: &str) -> Option<String> {
         match byte {
             0 | b'/' | b'\\' | 0xC0 | 0xC1 => return None,
             _ if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => {
-                text.push(char::from(byte))
+                text.push(char::from(byte));
             }
             _ => text.push_str(&format!("%{byte:02X}")),
         }
