@@ -363,13 +363,5 @@ fn settings_and_windows() -> Vec<Case> {
             vec![settings(&[(4, 0)]), get(1), window(1, 100)],
             Then::Frame(DATA, END_STREAM),
         ),
-        case(
-            "6.9.1 more than was granted",
-            vec![post(1); 1]
-                .into_iter()
-                .chain((0..80).map(|_| frame(DATA, 0, 1, &[0; 16_384])))
-                .collect(),
-            Then::Alive,
-        ),
     ]
 }
