@@ -8,7 +8,10 @@
 pub(crate) mod accept;
 pub(crate) mod admission;
 pub(crate) mod alarm;
+pub(crate) mod body;
 pub(crate) mod connection;
+mod cut;
+pub(crate) mod frames;
 pub(crate) mod handover;
 pub(crate) mod head;
 pub(crate) mod opening;
