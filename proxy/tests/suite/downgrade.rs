@@ -261,7 +261,7 @@ fn pseudo(class: &mut Class<'_>) {
     ] {
         class.add(&with(":path", path.as_bytes()), serves(&format!("GET {arrives}"), &[], ""));
     }
-    // The library cuts a fragment off before anybody sees it (docs/decisions/0011).
+    // The library cuts a fragment off before anybody sees it (docs/decisions/0012).
     for path in ["/#x", "/#/admin", "/x#", "/x?y#z"] {
         let arrives = path.split('#').next().unwrap_or_default();
         class.add(&with(":path", path.as_bytes()), serves(&format!("GET {arrives}"), &[], ""));
@@ -406,7 +406,7 @@ fn bodies(class: &mut Class<'_>) {
         let verdict = serves("POST /", &[], "hi");
         class.frames(trailed(&post(), trailers), verdict);
     }
-    // The library drops pseudo-fields that it knows, and trailers end here (docs/decisions/0011).
+    // The library drops pseudo-fields that it knows, and trailers end here (docs/decisions/0012).
     for trailers in [(":path", "/"), (":method", "GET"), (":status", "200")] {
         class.frames(trailed(&post(), &[trailers]), serves("POST /", &[], "hi"));
     }

@@ -164,7 +164,7 @@ fn cases() -> Vec<(String, Then, Gets)> {
 }
 
 /// What the engine's parser takes although section 3.5 refuses it: nothing of it is passed on as it
-/// came, and nothing in a hook tells (docs/decisions/0011).
+/// came, and nothing in a hook tells (docs/decisions/0012).
 fn lenient() -> Vec<(String, Then, Gets)> {
     let ok = |rest: &str| (format!("{OK}{rest}"), Close, Whole(200, "ok"));
     vec![

@@ -18,7 +18,7 @@ fn first(bytes: &[u8]) -> Vec<Frame> {
 
 pub(super) fn cases() -> Vec<Case> {
     let fine = Then::Answer(1, 200);
-    // The engine tells all faults of the whole connection as PROTOCOL_ERROR (docs/decisions/0011).
+    // The engine tells all faults of the whole connection as PROTOCOL_ERROR (docs/decisions/0012).
     let bad = Then::End(&[COMPRESSION, PROTOCOL]);
     // Static: GET, http, /; then an authority as a literal.
     let table = [0x82, 0x86, 0x84];

@@ -21,7 +21,7 @@ fn window(stream: u32, by: u32) -> Frame {
 
 /// An even or old number, an answer to nothing: errors of the whole connection.
 const BAD: &[u32] = &[PROTOCOL];
-/// The engine tells all faults of the whole connection as PROTOCOL_ERROR (docs/decisions/0011).
+/// The engine tells all faults of the whole connection as PROTOCOL_ERROR (docs/decisions/0012).
 const BAD_SIZE: &[u32] = &[SIZE, PROTOCOL];
 const GONE: &[u32] = &[CLOSED, PROTOCOL];
 
