@@ -95,7 +95,12 @@ async fn other_clients_are_content() {
     let url = format!("http://{http}/");
     let tls_url = format!("https://{https}/");
     check("nghttp", &["-v", "-n", "-H", &authority, &url], b"", &[":status: 200"]);
-    check("nghttp", &["-v", "-n", "-H", &authority, &tls_url], b"", &["negotiated protocol: h2", ":status: 200"]);
+    check(
+        "nghttp",
+        &["-v", "-n", "-H", &authority, &tls_url],
+        b"",
+        &["negotiated protocol: h2", ":status: 200"],
+    );
     let load = ["-n", "200", "-c", "4", "-m", "20", "-H", &authority, &tls_url];
     check("h2load", &load, b"", &["200 succeeded, 0 failed, 0 errored"]);
     let request = format!("GET / HTTP/1.1\r\nHost: {HOST}\r\nConnection: close\r\n\r\n");
