@@ -1,5 +1,7 @@
 //! How the process runs: flags, then environment, then settings file, then defaults.
 
+mod listeners;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,6 +10,8 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use ipnet::IpNet;
 use serde::Deserialize;
+
+use listeners::{GivenListeners, Listeners};
 
 /// Everything that can be set, once: as flag, environment variable and line of the settings file.
 ///
@@ -81,6 +85,51 @@ pub(crate) struct Given {
     #[arg(long, value_name = "ADDR", env = "KUBENG_HTTPS")]
     pub(crate) https: Option<SocketAddr>,
 
+    /// Address and port whose connections are passed on as they are, and the Service
+    /// (NAMESPACE/NAME:PORT) or Upstream (NAMESPACE/NAME) that gets them; may be repeated
+    #[arg(long, value_name = "ADDR=TARGET", env = "KUBENG_TCP", value_delimiter = ',')]
+    pub(crate) tcp: Vec<String>,
+
+    /// As --tcp for TLS that is not ended here but by its target, which the server name decides; may
+    /// be repeated, also for one address, and may share that of --https
+    #[arg(
+        long,
+        value_name = "ADDR=HOST=TARGET",
+        env = "KUBENG_TLS_PASSTHROUGH",
+        value_delimiter = ','
+    )]
+    pub(crate) tls_passthrough: Vec<String>,
+
+    /// Network of balancers in front of all listeners, which must say by the PROXY protocol (version
+    /// 1 or 2) whom they speak for; may be repeated
+    #[arg(long, value_name = "CIDR", env = "KUBENG_PROXY_PROTOCOL_FROM", value_delimiter = ',')]
+    pub(crate) proxy_protocol_from: Vec<IpNet>,
+
+    /// Open connections in all; what comes above is closed at once [default: 80 % of the limit of open files]
+    #[arg(long, value_name = "N", env = "KUBENG_CONNECTIONS_MAX")]
+    pub(crate) connections_max: Option<usize>,
+
+    /// Open connections of each address and port that is listened on [default: no limit of its own]
+    #[arg(long, value_name = "N", env = "KUBENG_LISTENER_CONNECTIONS_MAX")]
+    pub(crate) listener_connections_max: Option<u32>,
+
+    /// Open connections of one client; trusted proxies and balancers have no such limit; 0: no limit [default: 1024]
+    #[arg(long, value_name = "N", env = "KUBENG_CLIENT_CONNECTIONS_MAX")]
+    pub(crate) client_connections_max: Option<u32>,
+
+    /// Oldest version of TLS that is spoken [default: 1.2]
+    #[arg(long, value_name = "VERSION", env = "KUBENG_TLS_VERSION_MIN", value_parser = ["1.2", "1.3"])]
+    pub(crate) tls_version_min: Option<String>,
+
+    /// Cipher suite that may be agreed on, by its name in the IANA registry; may be repeated [default: all that there are]
+    #[arg(
+        long = "tls-cipher-suite",
+        value_name = "NAME",
+        env = "KUBENG_TLS_CIPHER_SUITES",
+        value_delimiter = ','
+    )]
+    pub(crate) tls_cipher_suites: Vec<String>,
+
     /// Address and port of the admin listener; loopback only [default: 127.0.0.1:9180]
     #[arg(long, value_name = "ADDR", env = "KUBENG_ADMIN")]
     pub(crate) admin: Option<SocketAddr>,
@@ -151,6 +200,14 @@ pub(crate) struct Given {
     /// Write one line for every request
     #[arg(long, env = "KUBENG_ACCESS_LOG", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
     pub(crate) access_log: Option<bool>,
+
+    /// Zone that this replica runs in, for backends that prefer their own
+    #[arg(long, value_name = "NAME", env = "KUBENG_ZONE")]
+    pub(crate) zone: Option<String>,
+
+    /// File with the key of sticky cookies, at least 32 bytes, the same for all replicas [default: one that ends with the process]
+    #[arg(long, value_name = "FILE", env = "KUBENG_STICKY_KEY_FILE")]
+    pub(crate) sticky_key_file: Option<PathBuf>,
 }
 
 /// Where and whom to ask for Objects.
@@ -166,6 +223,12 @@ pub(crate) struct Settings {
     pub(crate) default_certificate: Option<Named>,
     pub(crate) http: SocketAddr,
     pub(crate) https: Option<SocketAddr>,
+    /// Those of `http` and `https`, and all others.
+    pub(crate) listeners: Listeners,
+    /// Open connections in all; None: the default.
+    pub(crate) connections_max: Option<usize>,
+    /// Open connections of one client; 0: no limit; None: the default.
+    pub(crate) client_connections_max: Option<u32>,
     pub(crate) admin: SocketAddr,
     pub(crate) data: Option<PathBuf>,
     pub(crate) drain: Duration,
@@ -175,7 +238,33 @@ pub(crate) struct Settings {
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) log_format: LogFormat,
     pub(crate) access_log: bool,
+    pub(crate) zone: Option<String>,
+    pub(crate) sticky_key_file: Option<PathBuf>,
 }
+
+impl Settings {
+    /// The key of sticky cookies, where one is given.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or holds less than is safe.
+    pub(crate) fn sticky_key(&self) -> anyhow::Result<Option<Vec<u8>>> {
+        let Some(path) = &self.sticky_key_file else { return Ok(None) };
+        let key = std::fs::read(path).with_context(|| {
+            format!("cannot read the key of sticky cookies in {}", path.display())
+        })?;
+        if key.len() < STICKY_KEY_BYTES_MIN {
+            bail!(
+                "{} holds {} bytes, too few for a key; write at least {STICKY_KEY_BYTES_MIN} random ones",
+                path.display(),
+                key.len()
+            );
+        }
+        Ok(Some(key))
+    }
+}
+
+/// As many as the hash of the cookies has.
+const STICKY_KEY_BYTES_MIN: usize = 32;
 
 /// How the API server is reached, and what is written there.
 #[derive(Clone, Debug)]
@@ -242,6 +331,16 @@ impl Given {
             secrets: self.secrets.or(file.secrets),
             http: self.http.or(file.http),
             https: self.https.or(file.https),
+            tcp: list(self.tcp, file.tcp),
+            tls_passthrough: list(self.tls_passthrough, file.tls_passthrough),
+            proxy_protocol_from: list(self.proxy_protocol_from, file.proxy_protocol_from),
+            connections_max: self.connections_max.or(file.connections_max),
+            listener_connections_max: self
+                .listener_connections_max
+                .or(file.listener_connections_max),
+            client_connections_max: self.client_connections_max.or(file.client_connections_max),
+            tls_version_min: self.tls_version_min.or(file.tls_version_min),
+            tls_cipher_suites: list(self.tls_cipher_suites, file.tls_cipher_suites),
             admin: self.admin.or(file.admin),
             admin_exposed: self.admin_exposed.or(file.admin_exposed),
             data: self.data.or(file.data),
@@ -255,6 +354,8 @@ impl Given {
             lease_namespace: self.lease_namespace.or(file.lease_namespace),
             log_format: self.log_format.or(file.log_format),
             access_log: self.access_log.or(file.access_log),
+            zone: self.zone.or(file.zone),
+            sticky_key_file: self.sticky_key_file.or(file.sticky_key_file),
         }
     }
 
@@ -286,6 +387,21 @@ impl Given {
             None => std::thread::available_parallelism().map_or(1, Into::into),
         };
         let (drain, drain_delay) = drain(self.drain, self.drain_delay)?;
+        let connections_max = match self.connections_max {
+            Some(0) => bail!("--connections-max 0 would serve nothing; write at least 1"),
+            connections_max => connections_max,
+        };
+        let http = self.http.unwrap_or_else(|| ([0, 0, 0, 0], 8080).into());
+        let listeners = GivenListeners {
+            http,
+            https: self.https,
+            tcp: self.tcp,
+            tls_passthrough: self.tls_passthrough,
+            proxy_protocol_from: self.proxy_protocol_from,
+            connections_max: self.listener_connections_max,
+            tls_version_min: self.tls_version_min,
+            tls_cipher_suites: self.tls_cipher_suites,
+        };
         Ok(Settings {
             manifests: self.manifests,
             kubernetes: kubernetes.transpose()?,
@@ -295,8 +411,11 @@ impl Given {
             allow_external_name: self.allow_external_name.unwrap_or(false),
             default_backend: parse("--default-backend", self.default_backend, service_port)?,
             default_certificate: parse("--default-certificate", self.default_certificate, named)?,
-            http: self.http.unwrap_or_else(|| ([0, 0, 0, 0], 8080).into()),
+            http,
             https: self.https,
+            listeners: listeners.settle()?,
+            connections_max,
+            client_connections_max: self.client_connections_max,
             admin,
             data: self.data,
             drain,
@@ -310,6 +429,8 @@ impl Given {
                 Some(other) => bail!("log-format is {other:?}; write text or json"),
             },
             access_log: self.access_log.unwrap_or(false),
+            zone: self.zone,
+            sticky_key_file: self.sticky_key_file,
         })
     }
 }
@@ -376,6 +497,8 @@ mod tests {
         for (file, word) in [
             ("admin = \"0.0.0.0:1\"", "admin-exposed"),
             ("workers = 0", "at least 1"),
+            ("connections-max = 0", "at least 1"),
+            ("tcp = [\"127.0.0.1:1\"]", "--tcp"),
             ("default-backend = \"shop/web\"", "--default-backend"),
             ("default-certificate = \"web\"", "--default-certificate"),
             ("log-format = \"xml\"", "text or json"),

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kubeng_admin::{Admin, LocalReplica};
-use kubeng_config::listener::{Listener, Protocol};
-use kubeng_config::name::{FleetName, ListenerId, ObjectKey, ObjectKind};
+use kubeng_config::address::Reserved;
+use kubeng_config::name::{FleetName, ObjectKey, ObjectKind};
 use kubeng_config::problem::Problem;
 use kubeng_controller::control::{Answer, Control, ControlState};
 use kubeng_controller::distribution::publisher::{PendingEndpoints, Published, Publisher};
@@ -20,8 +20,9 @@ use kubeng_controller::kind::ingress::PortName;
 use kubeng_controller::metrics::Metrics;
 use kubeng_controller::reconcile::{Channels, EVENTS_WAITING_MAX, Reconciler};
 use kubeng_controller::settings::{DefaultBackend, ExternalNames, TranslateSettings, WithoutClass};
+use kubeng_controller::source::kubernetes::connection::api_server;
 use kubeng_controller::world::World;
-use kubeng_proxy::{Proxy, ProxyFacts, ProxySettings};
+use kubeng_proxy::{Limits, Proxy, ProxyFacts, ProxySettings};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -52,7 +53,8 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
         None => DataFolder::open(path),
     };
     let data = settings.data.as_deref().map(open).transpose()?;
-    let translate = translate_settings(&settings);
+    let mut translate = translate_settings(&settings);
+    translate.reserved = reserved(&settings).await;
     let metrics = Arc::new(Metrics::default());
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
@@ -63,7 +65,10 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
         drain: settings.drain - settings.drain_delay,
         access_log: settings.access_log.then(|| Box::new(std::io::stdout()) as _),
         inherited: ports,
-        ..ProxySettings::default()
+        reserved: translate.reserved.clone(),
+        zone: settings.zone.as_deref().map(Arc::from),
+        sticky_key: settings.sticky_key()?,
+        limits: limits(&settings),
     })?;
 
     let controller = start_controller(&settings, translate, &stop, &mut tasks)?;
@@ -115,6 +120,17 @@ async fn open_admin(
     }
 }
 
+fn limits(settings: &Settings) -> Limits {
+    let mut limits = Limits::default();
+    if let Some(max) = settings.connections_max {
+        limits.connections_max = max;
+    }
+    if let Some(max) = settings.client_connections_max {
+        limits.connections_per_address_max = (max > 0).then_some(max);
+    }
+    limits
+}
+
 /// What the rest of the process needs of the controller.
 struct Started {
     control: Control,
@@ -152,15 +168,20 @@ fn start_controller(
     Ok(Started { control: Control::new(control), newest, endpoints, answers })
 }
 
+/// Sockets of our own inside, which tenants may not name as endpoints.
+async fn reserved(settings: &Settings) -> Reserved {
+    let api_server = match &settings.kubernetes {
+        Some(kubernetes) => api_server(kubernetes.kubeconfig.as_deref()).await,
+        None => None,
+    };
+    Reserved::new(api_server.into_iter().chain([settings.admin]))
+}
+
 /// What translation is told.
 pub(crate) fn translate_settings(settings: &Settings) -> TranslateSettings {
-    let listener = |protocol, address| Listener::new(address, protocol);
-    let mut listeners = vec![(id("http"), listener(Protocol::Http, settings.http))];
-    if let Some(https) = settings.https {
-        listeners.push((id("https"), listener(Protocol::Https, https)));
-    }
     let fleet: FleetName = FLEET.parse().expect("the name of the fleet is not empty");
-    let mut translate = TranslateSettings::new(fleet, listeners);
+    let mut translate = TranslateSettings::new(fleet, settings.listeners.all.clone());
+    translate.forwards.clone_from(&settings.listeners.forwards);
     translate.classes.clone_from(&settings.ingress_classes);
     translate.namespaces.clone_from(&settings.namespaces);
     if settings.without_class {
@@ -179,10 +200,6 @@ pub(crate) fn translate_settings(settings: &Settings) -> TranslateSettings {
         .as_ref()
         .map(|named| ObjectKey::new(ObjectKind::Secret, &named.namespace, &named.name));
     translate
-}
-
-fn id(name: &str) -> ListenerId {
-    name.parse().expect("names of listeners are not empty")
 }
 
 /// The replica in this process, as the admin listener sees it.

@@ -1,6 +1,7 @@
 //! Addresses that a tenant may not name: the way into what only the inside can reach (SSRF).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +23,83 @@ impl AddressRule {
             Self::Operator => None,
             Self::Tenant => forbidden(address),
         }
+    }
+}
+
+/// Sockets of the inside that tenants may not name although their addresses are allowed.
+///
+/// Those of Kubernetes nodes and of etcd are always among them, on every address that is not global.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Reserved {
+    sockets: BTreeSet<SocketAddr>,
+    ports: BTreeSet<u16>,
+}
+
+impl Reserved {
+    /// Reserves these sockets; one on an unspecified address reserves its port wherever it may be ours.
+    #[must_use]
+    pub fn new(sockets: impl IntoIterator<Item = SocketAddr>) -> Self {
+        let (everywhere, here): (BTreeSet<_>, _) =
+            sockets.into_iter().partition(|socket| socket.ip().is_unspecified());
+        let ports = everywhere.into_iter().map(|socket| socket.port()).collect();
+        Self { sockets: here, ports }
+    }
+
+    fn holds(&self, socket: SocketAddr) -> Option<&'static str> {
+        let address = leads_to(socket.ip());
+        if self.sockets.contains(&SocketAddr::new(address, socket.port())) {
+            return Some("a socket of the control plane");
+        }
+        let is_inside = !is_global(address);
+        let port = socket.port();
+        if is_inside && (MACHINERY.contains(&port) || self.ports.contains(&port)) {
+            return Some("on a port of the control plane");
+        }
+        None
+    }
+}
+
+/// What judges the Endpoints of one Backend on one replica.
+#[derive(Clone, Copy, Debug)]
+pub struct Gate<'a> {
+    /// The rule of the Backend.
+    pub rule: AddressRule,
+    /// What is reserved where it is served.
+    pub reserved: &'a Reserved,
+}
+
+impl Gate<'_> {
+    /// Why `socket` may not be connected to; `None` when it may.
+    #[must_use]
+    pub fn forbids(self, socket: SocketAddr) -> Option<&'static str> {
+        match self.rule {
+            AddressRule::Operator => None,
+            AddressRule::Tenant => forbidden(socket.ip()).or_else(|| self.reserved.holds(socket)),
+        }
+    }
+}
+
+/// The kubelet, its port without a login, and etcd for clients and for peers.
+const MACHINERY: [u16; 4] = [10250, 10255, 2379, 2380];
+
+/// The address that packets go to.
+fn leads_to(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(outer) => inner_v4(outer).map_or(address, IpAddr::V4),
+        IpAddr::V4(_) => address,
+    }
+}
+
+/// Whether everybody on the internet could reach it as well.
+fn is_global(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            let [first, second, ..] = address.octets();
+            // Carrier-grade NAT (RFC 6598), which some clusters take for nodes.
+            let is_shared = first == 100 && (64..128).contains(&second);
+            !address.is_private() && !is_shared
+        }
+        IpAddr::V6(address) => !address.is_unique_local(),
     }
 }
 
@@ -141,5 +219,31 @@ mod tests {
             assert_eq!(forbidden(text.parse().unwrap()), None, "{text}");
         }
         assert_eq!(AddressRule::Operator.forbids("127.0.0.1".parse().unwrap()), None);
+    }
+
+    #[test]
+    fn sockets_of_the_control_plane_are_forbidden_in_every_spelling() {
+        let socket = |text: &str| -> SocketAddr { text.parse().unwrap() };
+        let reserved = Reserved::new([socket("203.0.113.7:6443"), socket("0.0.0.0:9180")]);
+        let gate = Gate { rule: AddressRule::Tenant, reserved: &reserved };
+        let bad = [
+            "203.0.113.7:6443",
+            "[::ffff:203.0.113.7]:6443",
+            "10.0.0.5:9180",
+            "10.0.0.5:10250",
+            "192.168.1.1:10255",
+            "100.64.0.1:2379",
+            "[fd00::5]:2380",
+            "[::ffff:10.0.0.5]:10250",
+            "127.0.0.1:80",
+        ];
+        for text in bad {
+            assert!(gate.forbids(socket(text)).is_some(), "{text}");
+            let operator = Gate { rule: AddressRule::Operator, ..gate };
+            assert_eq!(operator.forbids(socket(text)), None, "{text}");
+        }
+        for text in ["203.0.113.7:443", "203.0.113.8:6443", "10.0.0.5:6443", "198.51.100.1:10250"] {
+            assert_eq!(gate.forbids(socket(text)), None, "{text}");
+        }
     }
 }

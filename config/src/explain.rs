@@ -101,6 +101,7 @@ pub fn explain(snapshot: &Snapshot, request: &RequestKey) -> Explanation {
 ///
 /// Where none has the port that was asked for, all of the protocol count:
 /// people ask about the address that users see, and balancers change ports.
+/// TLS that is passed on takes its names away from HTTPS on the same port.
 fn on_socket<'a>(
     snapshot: &'a Snapshot,
     request: &RequestKey,
@@ -114,10 +115,12 @@ fn on_socket<'a>(
         .sorted()
         .into_iter()
         .map(|(id, part)| (id, &**part.value()))
-        .filter(|(_, listener)| listener.protocol == protocol)
+        .filter(|(_, listener)| listener.protocol.opening() == protocol.opening())
         .collect();
     if listeners.iter().any(|(_, listener)| listener.address.port() == request.port) {
         listeners.retain(|(_, listener)| listener.address.port() == request.port);
+    } else {
+        listeners.retain(|(_, listener)| listener.protocol == protocol);
     }
     listeners
 }
@@ -259,6 +262,9 @@ fn describe(wanted: &Match) -> String {
     }
     for header in &wanted.headers {
         text.push_str(&format!(", header {} {}", header.name, header.value));
+    }
+    for cookie in &wanted.cookies {
+        text.push_str(&format!(", cookie {} {}", cookie.name, cookie.value));
     }
     for query in &wanted.query {
         text.push_str(&format!(", query {} {}", query.name, query.value));

@@ -380,6 +380,16 @@ pub struct HeaderMatch {
     pub value: TextMatch,
 }
 
+/// What one cookie of the request must be.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct CookieMatch {
+    /// The cookie; case-sensitive.
+    pub name: Arc<str>,
+    /// What the value of its first occurrence must be, as it is written.
+    pub value: TextMatch,
+}
+
 /// What one query parameter of the request must be.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
@@ -402,6 +412,9 @@ pub struct Match {
     /// Headers, each name once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub headers: Vec<HeaderMatch>,
+    /// Cookies, each name once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cookies: Vec<CookieMatch>,
     /// Query parameters, each name once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub query: Vec<QueryMatch>,
@@ -411,16 +424,16 @@ impl Match {
     /// A match that looks at the path only.
     #[must_use]
     pub fn of_path(path: PathMatch) -> Self {
-        Self { path, method: None, headers: Vec::new(), query: Vec::new() }
+        Self { path, method: None, headers: Vec::new(), cookies: Vec::new(), query: Vec::new() }
     }
 
     /// How much is asked beside the path; of several Routes with one path, the greatest wins.
     ///
     /// A method counts before headers, headers before query parameters (Gateway
-    /// API, `HTTPRouteRule.matches`).
+    /// API, `HTTPRouteRule.matches`), and cookies behind headers (ingress-nginx, canaries).
     #[must_use]
-    pub fn demands(&self) -> (bool, usize, usize) {
-        (self.method.is_some(), self.headers.len(), self.query.len())
+    pub fn demands(&self) -> (bool, usize, usize, usize) {
+        (self.method.is_some(), self.headers.len(), self.cookies.len(), self.query.len())
     }
 }
 

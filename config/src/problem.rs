@@ -208,6 +208,9 @@ codes! {
     CLASS_NOT_FOUND = 1109 Warning, "Class does not exist",
         "An Ingress names an IngressClass that does not exist. It is not served.",
         "Create the IngressClass, or name another one.";
+    NOT_AS_BYTES = 1110 Error, "Backend cannot be reached by plain TCP",
+        "A listener of plain TCP leads to a Backend that is to be spoken to over TLS. Its bytes would go there in clear, so its connections are closed.",
+        "Let it lead to a port that speaks no TLS, or pass TLS on by server name.";
     SHADOWED = 1201 Warning, "Rule never matches",
         "Another Rule takes every request that this one asks for: it is older, or comes first in its object.",
         "Remove one of the two, or give them different hosts or paths.";

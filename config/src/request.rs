@@ -4,7 +4,7 @@ use http::{HeaderMap, Method, Uri, header};
 use percent_encoding::percent_decode_str;
 
 use crate::authority::{Authority, AuthorityError};
-use crate::matching::{HeaderMatch, Match, QueryMatch};
+use crate::matching::{CookieMatch, HeaderMatch, Match, QueryMatch};
 use crate::path::{CanonicalPath, PathError, PathRules};
 
 /// A request as routing sees it, borrowed from whatever holds it.
@@ -23,14 +23,19 @@ pub struct RequestHead<'a> {
 }
 
 impl RequestHead<'_> {
-    /// Whether all that `wanted` asks of method, headers and query holds.
+    /// Whether all that `wanted` asks of method, headers, cookies and query holds.
     ///
     /// The path is left out: who calls has looked it up already.
     #[must_use]
     pub fn fits(&self, wanted: &Match) -> bool {
         wanted.method.as_ref().is_none_or(|method| method.0 == self.method)
             && wanted.headers.iter().all(|header| self.has_header(header))
+            && wanted.cookies.iter().all(|cookie| self.has_cookie(cookie))
             && wanted.query.iter().all(|query| self.has_query(query))
+    }
+
+    fn has_cookie(&self, wanted: &CookieMatch) -> bool {
+        cookie(self.headers, &wanted.name).is_some_and(|value| wanted.value.accepts(value))
     }
 
     fn has_header(&self, wanted: &HeaderMatch) -> bool {
@@ -57,6 +62,14 @@ impl RequestHead<'_> {
         }
         false
     }
+}
+
+/// The value of a cookie; of several of one name the first (RFC 6265 section 4.2).
+#[must_use]
+pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.split_once('='));
+    pairs.find(|(one, _)| one.trim() == name).map(|(_, value)| value.trim())
 }
 
 fn query_text(encoded: &str) -> String {
@@ -176,5 +189,22 @@ impl RequestKey {
             query: self.query.as_deref(),
             headers: &self.headers,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cookies_are_found_by_their_whole_name() {
+        let mut headers = HeaderMap::new();
+        for line in ["a=1; ab=2", "b=3=4; a=5;c"] {
+            headers.append(header::COOKIE, line.parse().unwrap());
+        }
+        assert_eq!(cookie(&headers, "a"), Some("1"));
+        assert_eq!(cookie(&headers, "b"), Some("3=4"));
+        assert_eq!(cookie(&headers, "c"), None);
+        assert_eq!(cookie(&headers, "A"), None);
     }
 }

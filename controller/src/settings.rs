@@ -1,7 +1,9 @@
 //! What translation is told by whoever runs it: pure values, fixed for the life of a World.
 
+use kubeng_config::address::Reserved;
 use kubeng_config::listener::{Listener, Protocol};
-use kubeng_config::name::{FleetName, ListenerId, ObjectKey, PolicyId};
+use kubeng_config::matching::HostMatch;
+use kubeng_config::name::{BackendId, FleetName, ListenerId, ObjectKey, PolicyId};
 
 use crate::kind::ingress::PortName;
 
@@ -18,6 +20,8 @@ pub struct TranslateSettings {
     pub fleet: FleetName,
     /// Its Listeners. A default certificate is put in by translation.
     pub listeners: Vec<(ListenerId, Listener)>,
+    /// Where those Listeners lead that read no requests.
+    pub forwards: Vec<Forward>,
     /// `spec.controller` of the IngressClasses that are ours.
     pub controller: String,
     /// The class that is ours as long as no IngressClass has its name.
@@ -34,6 +38,8 @@ pub struct TranslateSettings {
     pub default_certificate: Option<ObjectKey>,
     /// Whether Services of type ExternalName lead anywhere.
     pub external_names: ExternalNames,
+    /// Sockets of the control plane, which tenants may not name as endpoints.
+    pub reserved: Reserved,
     policy: PolicyId,
 }
 
@@ -46,6 +52,7 @@ impl TranslateSettings {
             policy: policy.expect("it begins with a text that is not empty"),
             fleet,
             listeners,
+            forwards: Vec::new(),
             controller: CONTROLLER.to_owned(),
             class: CLASS.to_owned(),
             classes: Vec::new(),
@@ -54,6 +61,7 @@ impl TranslateSettings {
             default_backend: None,
             default_certificate: None,
             external_names: ExternalNames::Refuse,
+            reserved: Reserved::default(),
         }
     }
 
@@ -76,6 +84,17 @@ impl TranslateSettings {
             Protocol::Http | Protocol::Tcp | Protocol::TlsPassthrough => None,
         })
     }
+}
+
+/// Where the connections of a Listener go that reads no requests.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Forward {
+    /// The Listener; it passes connections on as they are.
+    pub listener: ListenerId,
+    /// The server names; every host on plain TCP.
+    pub host: HostMatch,
+    /// The Service port or Upstream.
+    pub to: BackendId,
 }
 
 /// What becomes of an Ingress that names no class.

@@ -4,6 +4,7 @@ pub(crate) mod backend;
 pub(crate) mod certificate;
 pub(crate) mod claims;
 pub(crate) mod fleet;
+pub(crate) mod forward;
 pub(crate) mod fragment;
 pub(crate) mod host;
 pub(crate) mod ingress;

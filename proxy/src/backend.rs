@@ -5,6 +5,7 @@
 pub(crate) mod balance;
 pub(crate) mod choice;
 pub(crate) mod connect;
+pub(crate) mod health;
 pub(crate) mod member;
 pub(crate) mod probe;
 pub(crate) mod resolve;

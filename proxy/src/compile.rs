@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use kubeng_config::address::{Gate, Reserved};
 use kubeng_config::backend::Backend;
 use kubeng_config::canonical::Digest;
 use kubeng_config::certificate::{
@@ -48,9 +49,9 @@ pub enum Rejection {
     #[error("clients of {part} cannot be verified")]
     ClientCertificates {
         /// The Listener or Server name that asks for them.
-        part: PartKey,
+        part: Box<PartKey>,
         /// What is wrong with them.
-        source: ClientPolicyError,
+        source: Box<ClientPolicyError>,
     },
     /// TLS cannot be spoken as a Listener says.
     #[error("TLS of listener {id} cannot be spoken as it says")]
@@ -87,9 +88,11 @@ pub(crate) struct Compiler<'a> {
     pub(crate) secrets: &'a HashMap<SecretId, Secret>,
     pub(crate) keys: &'a mut KeyCache,
     /// What Filters remember.
-    pub(crate) memory: &'a mut Memory,
+    pub(crate) memory: &'a Memory,
     /// What is known of names.
     pub(crate) answers: &'a resolve::Answers,
+    /// What tenants may not name on this replica.
+    pub(crate) reserved: &'a Reserved,
     pub(crate) metrics: &'a Metrics,
     /// Where certificates are looked up at each handshake.
     pub(crate) shared: &'a Weak<Shared>,
@@ -100,6 +103,8 @@ pub(crate) struct Compiler<'a> {
 pub(crate) struct Compiled {
     pub(crate) table: Table,
     pub(crate) endpoints: Vec<(Arc<BackendState>, Arc<EndpointSet>)>,
+    /// Routes whose Filters remember something.
+    pub(crate) remembering: Vec<Arc<CompiledRoute>>,
 }
 
 impl Compiler<'_> {
@@ -107,7 +112,7 @@ impl Compiler<'_> {
     pub(crate) fn compile(&mut self, before: &Table, delta: &Delta) -> Result<Compiled, Rejection> {
         let snapshot = before.snapshot.with(delta)?;
         let table = Table { snapshot, made: Instant::now(), ..before.clone() };
-        let mut compiled = Compiled { table, endpoints: Vec::new() };
+        let mut compiled = Compiled { table, endpoints: Vec::new(), remembering: Vec::new() };
         let asks_clients = |snapshot: &Snapshot, id: &ServerNameId| {
             let part = snapshot.server_names().get(id);
             part.is_some_and(|part| part.value().client_certificates.is_some())
@@ -168,7 +173,7 @@ impl Compiler<'_> {
                 if let Some(old) = before.snapshot.routes().get(id) {
                     to.table.routes.remove(id, old.value());
                 }
-                self.put_route(&mut to.table, id, part.value());
+                self.put_route(to, id, part.value());
             }
         }
         Ok(())
@@ -178,7 +183,8 @@ impl Compiler<'_> {
         let known = to.table.backends.get(id).map(|backend| backend.state.clone());
         let state = known.unwrap_or_default();
         if let Some(written) = resolve::written(spec) {
-            let set = resolve::current(written, spec.addresses, self.answers, &state);
+            let gate = Gate { rule: spec.addresses, reserved: self.reserved };
+            let set = resolve::current(written, gate, self.answers, &state);
             to.endpoints.push((state.clone(), Arc::new(set)));
         }
         let backend = CompiledBackend {
@@ -191,7 +197,7 @@ impl Compiler<'_> {
         to.table.backends.insert(id.clone(), Arc::new(backend));
     }
 
-    fn put_route(&mut self, table: &mut Table, id: &RouteId, route: &Arc<Route>) {
+    fn put_route(&self, to: &mut Compiled, id: &RouteId, route: &Arc<Route>) {
         let schedule = match &route.action {
             Action::Forward(targets) => {
                 Schedule::new(&targets.iter().map(|target| target.weight).collect::<Vec<_>>())
@@ -205,8 +211,10 @@ impl Compiler<'_> {
             schedule,
             turn: Turn::default(),
         });
-        self.memory.keep(&compiled);
-        table.routes.insert(id, route, &compiled);
+        to.table.routes.insert(id, route, &compiled);
+        if !compiled.states.is_empty() {
+            to.remembering.push(compiled);
+        }
     }
 
     fn policy(
@@ -215,7 +223,10 @@ impl Compiler<'_> {
         asked: &ClientCertificates,
     ) -> Result<Arc<ClientPolicy>, Rejection> {
         let policy = self.tls.policy(asked);
-        policy.map_err(|source| Rejection::ClientCertificates { part: part.clone(), source })
+        policy.map_err(|source| Rejection::ClientCertificates {
+            part: Box::new(part.clone()),
+            source: Box::new(source),
+        })
     }
 
     fn sockets(&mut self, table: &Table) -> Result<HashMap<SocketAddr, CompiledSocket>, Rejection> {

@@ -1,10 +1,13 @@
 //! What an engine must offer. The boundary is one exchange, so everything about connections exists once.
 
+pub(crate) mod direct;
 pub(crate) mod pingora;
 
 use bytes::BytesMut;
 
 use crate::listener::connection::Conn;
+use crate::pipeline::Begin;
+use crate::request::RequestContext;
 
 /// Carries HTTP between a client and Backends. It asks the pipeline and decides nothing.
 pub(crate) trait Engine: Send + Sync + 'static {
@@ -20,6 +23,15 @@ pub(crate) trait Engine: Send + Sync + 'static {
     /// Serves an HTTP/2 connection until it ends.
     fn serve_h2(&self, conn: Box<Conn>) -> impl Future<Output = ()> + Send;
 
+    /// Lets go of what nobody needs any more; asked every few seconds.
+    fn tidy(&self) {}
+
     /// Draining has begun: nothing may wait for a further request.
     fn drain(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// A request that the pipeline has been asked about.
+pub(crate) struct Begun {
+    pub(crate) ctx: RequestContext,
+    pub(crate) begin: Begin,
 }

@@ -211,6 +211,28 @@ pub(crate) fn resume(
     }
 }
 
+/// Whether a Filter looks at bodies, or puts others in their place.
+pub(crate) fn touches_bodies(filter: &Filter) -> bool {
+    match filter {
+        Filter::BodyLimit(_)
+        | Filter::Mirror(_)
+        | Filter::Compression(_)
+        | Filter::ErrorPages(_) => true,
+        Filter::RequestHeaders(_)
+        | Filter::ResponseHeaders(_)
+        | Filter::Redirect(_)
+        | Filter::Rewrite(_)
+        | Filter::Cors(_)
+        | Filter::ClientAddress(_)
+        | Filter::RateLimit(_)
+        | Filter::ConcurrencyLimit(_)
+        | Filter::BasicAuth(_)
+        | Filter::Jwt(_)
+        | Filter::ExternalAuth(_)
+        | Filter::RequestId(_) => false,
+    }
+}
+
 /// Edits the headers of what is forwarded, as they are written.
 pub(crate) fn edit_request(filters: &[Filter], to: &mut impl Fields) {
     for filter in filters {
@@ -238,11 +260,4 @@ pub(crate) fn vary(to: &mut impl Fields, name: &'static str) {
     if !is_said {
         to.add(&header::VARY, HeaderValue::from_static(name));
     }
-}
-
-/// The value of a cookie; of several of one name the first.
-pub(crate) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.split_once('='));
-    pairs.find(|(one, _)| one.trim() == name).map(|(_, value)| value.trim())
 }

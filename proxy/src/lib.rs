@@ -17,6 +17,7 @@ mod limits;
 mod listener;
 mod metrics;
 mod nominated;
+mod over;
 mod pass_on;
 mod pipeline;
 mod proxy;
@@ -28,6 +29,8 @@ mod shared;
 mod table;
 mod tls;
 
+pub use backend::health::EndpointHealth;
+pub use backend::probe::Health;
 pub use backend::resolve::Unresolved;
 pub use compile::Rejection;
 pub use drain::Drained;

@@ -22,7 +22,7 @@ pub(crate) mod turned_away;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use kubeng_config::listener::Opening;
 use socket2::{Domain, Socket, Type};
@@ -53,8 +53,8 @@ pub(crate) struct SocketSpec {
 
 /// What a worker is told.
 pub(crate) enum Command {
-    /// Take connections from here.
-    Open(Arc<SocketSpec>, TcpListener),
+    /// Take connections from here; the last is let go when that ends.
+    Open(Arc<SocketSpec>, TcpListener, Arc<()>),
     /// Stop taking connections there.
     Close(SocketAddr),
 }
@@ -64,18 +64,50 @@ pub(crate) struct Sockets {
     workers: Vec<mpsc::Sender<Command>>,
     open: BTreeMap<SocketAddr, Open>,
     handover: Arc<Handover>,
+    /// Those that were told to close, and whether a worker still listens there.
+    leaving: Vec<(SocketAddr, Weak<()>)>,
 }
 
 struct Open {
     opening: Opening,
     /// The address with the port that the system chose, where port 0 was asked for.
     local: SocketAddr,
+    families: Families,
+    /// Held by every worker for as long as it listens.
+    listening: Arc<()>,
+}
+
+impl Open {
+    fn new(opening: Opening, local: SocketAddr, families: Families) -> Self {
+        Self { opening, local, families, listening: Arc::new(()) }
+    }
+}
+
+/// Whose connections a socket takes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Families {
+    /// Those of its own address.
+    Own,
+    /// IPv6 only, for IPv4 has a socket of its own.
+    V6,
+    /// IPv6, and IPv4 with mapped addresses.
+    Both,
+}
+
+impl Families {
+    fn of(address: SocketAddr, is_ipv4_beside: bool) -> Self {
+        match address {
+            SocketAddr::V4(_) => Self::Own,
+            SocketAddr::V6(_) if is_ipv4_beside => Self::V6,
+            SocketAddr::V6(_) => Self::Both,
+        }
+    }
 }
 
 impl Sockets {
     /// No sockets yet; `workers` are told of every change.
     pub(crate) fn new(workers: Vec<mpsc::Sender<Command>>, handover: Arc<Handover>) -> Self {
-        Self { workers, open: BTreeMap::new(), handover }
+        Self { workers, open: BTreeMap::new(), handover, leaving: Vec::new() }
     }
 
     /// Opens what is wanted and not open, closes what is open and not wanted.
@@ -87,26 +119,31 @@ impl Sockets {
             return Vec::new();
         }
         let mut unbound = Vec::new();
+        self.leaving.retain(|(_, listening)| listening.strong_count() > 0);
         let gone: Vec<_> =
             self.open.keys().filter(|address| !wanted.contains_key(address)).copied().collect();
         for address in gone {
-            self.open.remove(&address);
             self.handover.release(address);
-            self.tell_all(|| Command::Close(address));
+            self.close(address);
         }
         for (&address, &opening) in wanted {
-            let before = self.open.get(&address);
-            if before.is_some_and(|open| open.opening == opening) {
-                continue;
-            }
             let is_ipv4_beside =
                 wanted.keys().any(|other| other.ip() == IPV4_ANY && other.port() == address.port());
+            let families = Families::of(address, is_ipv4_beside);
+            let before = self.open.get(&address);
+            if before.is_some_and(|open| open.opening == opening && open.families == families) {
+                continue;
+            }
+            let workers = self.workers.len();
             let bound = match before {
                 // What is spoken changed: the port stays open all the time.
-                Some(open) => bind_all(open.local, self.workers.len(), is_ipv4_beside),
-                None => self.handover.take(address, self.workers.len()).unwrap_or_else(|| {
-                    probe(address, is_ipv4_beside)
-                        .and_then(|()| bind_all(address, self.workers.len(), is_ipv4_beside))
+                Some(open) => bind_all(open.local, workers, families),
+                None => self.handover.take(address, workers).unwrap_or_else(|| {
+                    // Sockets of our own are no reason to refuse: all of them share their ports.
+                    if !self.is_ours(address) {
+                        probe(address, families)?;
+                    }
+                    bind_all(address, workers, families)
                 }),
             };
             let kept = bound.and_then(|(local, listeners)| {
@@ -114,10 +151,8 @@ impl Sockets {
             });
             match kept {
                 Ok((local, listeners)) => {
-                    if before.is_some() {
-                        self.tell_all(|| Command::Close(address));
-                    }
-                    self.start(address, local, opening, listeners);
+                    self.close(address);
+                    self.start(address, Open::new(opening, local, families), listeners);
                 }
                 Err(error) => unbound.push(Unbound { address, error }),
             }
@@ -130,18 +165,31 @@ impl Sockets {
         self.open.iter().map(|(&address, open)| (address, open.local))
     }
 
-    fn start(
-        &mut self,
-        address: SocketAddr,
-        local: SocketAddr,
-        opening: Opening,
-        listeners: Vec<TcpListener>,
-    ) {
-        let spec = Arc::new(SocketSpec { address, opening, connections: SocketCount::new(0) });
+    /// Whether a socket that is open, or has not been closed yet, stands in the way of `address`.
+    fn is_ours(&self, address: SocketAddr) -> bool {
+        let open = self.open.values().map(|open| open.local);
+        open.chain(self.leaving.iter().map(|(local, _)| *local)).any(|other| {
+            other.port() == address.port()
+                && (other.ip() == address.ip()
+                    || other.ip().is_unspecified()
+                    || address.ip().is_unspecified())
+        })
+    }
+
+    fn start(&mut self, address: SocketAddr, open: Open, listeners: Vec<TcpListener>) {
+        let connections = SocketCount::new(0);
+        let spec = Arc::new(SocketSpec { address, opening: open.opening, connections });
         for (worker, listener) in self.workers.iter().cycle().zip(listeners) {
-            send(worker, Command::Open(spec.clone(), listener));
+            send(worker, Command::Open(spec.clone(), listener, open.listening.clone()));
         }
-        self.open.insert(address, Open { opening, local });
+        self.open.insert(address, open);
+    }
+
+    fn close(&mut self, address: SocketAddr) {
+        if let Some(open) = self.open.remove(&address) {
+            self.leaving.push((open.local, Arc::downgrade(&open.listening)));
+            self.tell_all(|| Command::Close(address));
+        }
     }
 
     fn tell_all(&self, command: impl Fn() -> Command) {
@@ -167,8 +215,8 @@ fn send(worker: &mpsc::Sender<Command>, command: Command) {
 }
 
 /// Fails when another program listens there, even one that shares its port as we do.
-fn probe(address: SocketAddr, is_ipv4_beside: bool) -> io::Result<()> {
-    let socket = socket(address, is_ipv4_beside)?;
+fn probe(address: SocketAddr, families: Families) -> io::Result<()> {
+    let socket = socket(address, families)?;
     socket.bind(&address.into())
 }
 
@@ -176,12 +224,12 @@ fn probe(address: SocketAddr, is_ipv4_beside: bool) -> io::Result<()> {
 fn bind_all(
     address: SocketAddr,
     workers: usize,
-    is_ipv4_beside: bool,
+    families: Families,
 ) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
     let mut local = address;
     let mut listeners = Vec::with_capacity(workers);
     for _ in 0..workers {
-        let socket = socket(local, is_ipv4_beside)?;
+        let socket = socket(local, families)?;
         socket.set_reuse_port(true)?;
         socket.bind(&local.into())?;
         let listener = TcpListener::from(socket);
@@ -195,10 +243,12 @@ fn bind_all(
     Ok((local, listeners))
 }
 
-fn socket(address: SocketAddr, is_ipv4_beside: bool) -> io::Result<Socket> {
+fn socket(address: SocketAddr, families: Families) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(is_ipv4_beside)?;
+    match families {
+        Families::Own => {}
+        Families::V6 => socket.set_only_v6(true)?,
+        Families::Both => socket.set_only_v6(false)?,
     }
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
@@ -215,12 +265,12 @@ mod tests {
     #[test]
     fn a_port_is_bound_by_all_workers_or_by_none() {
         let any = "127.0.0.1:0".parse().unwrap();
-        let (local, listeners) = bind_all(any, 3, false).unwrap();
+        let (local, listeners) = bind_all(any, 3, Families::Own).unwrap();
         assert_eq!(listeners.len(), 3);
         assert!(listeners.iter().all(|listener| listener.local_addr().unwrap() == local));
-        assert_eq!(probe(local, false).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(probe(local, Families::Own).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         let foreign = TcpListener::bind("127.0.0.1:0").unwrap();
-        let error = bind_all(foreign.local_addr().unwrap(), 2, false).unwrap_err();
+        let error = bind_all(foreign.local_addr().unwrap(), 2, Families::Own).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
 }

@@ -11,6 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use http::StatusCode;
 use kubeng_config::name::ListenerId;
 
+use crate::backend::health::Counts;
+use crate::backend::probe::Health;
 use crate::listener::refusal::Rule;
 use crate::listener::turned_away::TurnedAway;
 use crate::reason::Reason;
@@ -67,9 +69,9 @@ worker_counters! {
         "Connections that ended with a panic; each is a fault of Kubeng, and the log says where";
     /// TLS handshakes that ended well.
     handshakes, "kubeng_tls_handshakes_total", "TLS handshakes that ended well";
-    /// TLS handshakes that failed, took too long, or were too many.
+    /// TLS handshakes that failed or took too long.
     handshakes_failed, "kubeng_tls_handshakes_failed_total",
-        "TLS handshakes that failed, took too long, or were too many";
+        "TLS handshakes that failed or took too long";
     /// Tries after the first.
     retries, "kubeng_backend_retries_total", "Tries after the first";
     /// Connections to Backends that could not be opened.
@@ -145,6 +147,7 @@ pub(crate) struct Gauges {
     pub(crate) connections: usize,
     pub(crate) table_age_seconds: u64,
     pub(crate) access_records_dropped: u64,
+    pub(crate) endpoints: Counts,
 }
 
 impl Metrics {
@@ -170,7 +173,7 @@ impl Metrics {
     /// All metrics in the text format of Prometheus.
     pub(crate) fn render(&self, gauges: Gauges) -> String {
         let mut out = String::with_capacity(8 * 1024);
-        let Gauges { connections, table_age_seconds, access_records_dropped } = gauges;
+        let Gauges { connections, table_age_seconds, access_records_dropped, endpoints } = gauges;
         simple(
             &mut out,
             "kubeng_connections_open",
@@ -183,6 +186,7 @@ impl Metrics {
         let help = "Access records dropped because the queue was full";
         let name = "kubeng_access_records_dropped_total";
         simple(&mut out, name, "counter", help, access_records_dropped);
+        render_endpoints(endpoints, &mut out);
         render_workers(&self.workers, &mut out);
         self.render_turned_away(&mut out);
         self.render_refusals(&mut out);
@@ -245,6 +249,21 @@ impl Metrics {
     }
 }
 
+fn render_endpoints(counts: Counts, out: &mut String) {
+    let Counts { unknown, well, unwell, ejected, ejections } = counts;
+    let name = "kubeng_endpoints";
+    family(out, name, "gauge", "Endpoints of all backends by what they said when they were asked");
+    for (health, count) in
+        [(Health::Unknown, unknown), (Health::Well, well), (Health::Unwell, unwell)]
+    {
+        line(out, name, &format!("{{health=\"{}\"}}", health.name()), count);
+    }
+    let help = "Endpoints out of rotation because of how they answered requests";
+    simple(out, "kubeng_endpoints_ejected", "gauge", help, ejected);
+    let help = "Times that an endpoint of a backend that is served was taken out of rotation";
+    simple(out, "kubeng_endpoint_ejections", "gauge", help, ejections);
+}
+
 fn simple(out: &mut String, name: &str, kind: &str, help: &str, value: u64) {
     family(out, name, kind, help);
     line(out, name, "", value);
@@ -273,13 +292,16 @@ mod tests {
         let listener = metrics.of_listener(&"http".parse().unwrap());
         listener.answered(0, StatusCode::OK);
         listener.answered(1, StatusCode::NO_CONTENT);
-        let gauges = Gauges { connections: 3, table_age_seconds: 4, access_records_dropped: 0 };
+        let endpoints = Counts { unwell: 5, ..Counts::default() };
+        let gauges =
+            Gauges { connections: 3, table_age_seconds: 4, access_records_dropped: 0, endpoints };
         let text = metrics.render(gauges);
         for line in [
             "kubeng_backend_retries_total 4",
             "kubeng_requests_refused_total{rule=\"bare_lf\"} 2",
             "kubeng_requests_total{listener=\"http\",status=\"2xx\"} 2",
             "kubeng_connections_open 3",
+            "kubeng_endpoints{health=\"unwell\"} 5",
         ] {
             assert!(text.lines().any(|other| other == line), "{line} in {text}");
         }

@@ -43,8 +43,9 @@ pub(crate) fn begin(
         Begin::Forward => {}
         Begin::Reply(_) | Begin::Refuse(_) | Begin::Ask(..) => return Err(TurnedAway::Refused),
     }
+    let wants_tls = ctx.backend.as_ref().is_some_and(|backend| backend.spec.tls.is_some());
     // A Snapshot has no such Route; sending what should be encrypted in clear must not hang on that.
-    if ctx.backend.as_ref().is_none_or(|backend| backend.spec.tls.is_some()) {
+    if wants_tls && listener.protocol == Protocol::Tcp {
         return Err(TurnedAway::Refused);
     }
     ctx.route = Some(route);

@@ -27,7 +27,7 @@ use crate::listener::connection::ConnFacts;
 use crate::listener::refusal::Rule;
 use crate::reason::Reason;
 use crate::reply::{Form, Reply, SERVER_NAME};
-use crate::request::{Fields, Incoming, RequestContext};
+use crate::request::{Fields, Incoming, RequestContext, RequestEdit};
 use crate::table::{CompiledRoute, Table};
 
 /// How a request goes on.
@@ -94,6 +94,10 @@ pub(crate) fn begin(
     let Some(listener) = table.listener(facts.socket, host.map(|host| host.as_str())) else {
         return StatusCode::NOT_FOUND.into();
     };
+    if !listener.protocol.reads_requests() {
+        // Whoever wants it must come by a connection that is passed on.
+        return Begin::Refuse(Rule::Misdirected);
+    }
     ctx.listener = Some(listener.metrics.clone());
     let request = RequestHead {
         method: incoming.method,
@@ -348,8 +352,8 @@ fn is_look_alike(name: &str, real: &str) -> bool {
 /// Edits what is forwarded: forwarding headers first, then the Filters of the Route.
 pub(crate) fn request_edits(ctx: &RequestContext, facts: &ConnFacts, to: &mut impl Fields) {
     forward::forwarding_headers(facts, ctx.authority.as_ref(), to);
-    if let Some(extra) = &ctx.extra {
-        extra.edits.iter().for_each(|edit| edit.apply(to));
+    if let Some(extra) = ctx.extra.as_ref().filter(|extra| !extra.edits.is_empty()) {
+        RequestEdit::apply_all(&extra.edits, to);
     }
     if let Some(route) = &ctx.route {
         filter::edit_request(&route.route.filters, to);

@@ -8,14 +8,17 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
+use kubeng_config::address::Reserved;
 use tokio::runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::access_log::AccessLog;
+use crate::backend::health::{self, EndpointHealth};
+use crate::backend::probe::{self, AllAsked};
 use crate::backend::resolve::{self, AllNamed, Answers};
 use crate::backend::sticky::StickyKey;
 use crate::drain::Drained;
-use crate::engine::pingora::Pingora;
+use crate::engine::direct::Direct;
 use crate::filter::basic_auth::Passwords;
 use crate::limits::Limits;
 use crate::listener::accept::Worker;
@@ -42,6 +45,8 @@ pub struct ProxySettings {
     pub access_log: Option<Box<dyn Write + Send>>,
     /// Sockets of the process before this one. Listeners that have their address use them.
     pub inherited: Vec<ListeningSockets>,
+    /// Sockets of the control plane, which tenants may not name as Endpoints.
+    pub reserved: Reserved,
     /// The zone that the replica runs in, for Backends that prefer their own.
     pub zone: Option<Arc<str>>,
     /// The key of the cookies that keep clients at their Endpoints; replicas that share it read each
@@ -58,6 +63,7 @@ impl Default for ProxySettings {
             drain: Duration::from_secs(20),
             access_log: None,
             inherited: Vec::new(),
+            reserved: Reserved::default(),
             zone: None,
             sticky_key: None,
         }
@@ -119,6 +125,12 @@ impl ProxyFacts {
         self.0.table.load().digest()
     }
 
+    /// What is known of every Endpoint at this moment, by Backend and address.
+    #[must_use]
+    pub fn health(&self) -> Vec<EndpointHealth> {
+        health::of(&self.0)
+    }
+
     /// How long the Table that serves has been in place.
     #[must_use]
     pub fn table_age(&self) -> Duration {
@@ -139,6 +151,7 @@ impl Proxy {
             drain,
             access_log,
             inherited,
+            reserved,
             zone,
             sticky_key,
         } = settings;
@@ -164,6 +177,7 @@ impl Proxy {
             handover: Arc::new(Handover::of(inherited)),
             closing: watch::Sender::new(false),
             stopping: watch::Sender::new(false),
+            reserved: Arc::new(reserved),
             zone,
             sticky_key: StickyKey::new(sticky_key.as_deref()).map_err(|_| StartError::Random)?,
             passwords: Passwords::new(workers),
@@ -182,11 +196,13 @@ impl Proxy {
         }
         let named = watch::Sender::new(AllNamed::new());
         let (answers, known) = watch::channel(Answers::new());
+        let asked = watch::Sender::new(AllAsked::new());
         let (resolver, stop_resolver) =
-            start_resolver(named.subscribe(), answers).map_err(StartError::Worker)?;
+            start_resolver(named.subscribe(), answers, asked.subscribe())
+                .map_err(StartError::Worker)?;
         let names = Names { named, answers: known };
         let sockets = Sockets::new(commands, shared.handover.clone());
-        let writer = TableWriter::new(shared.clone(), sockets, names);
+        let writer = TableWriter::new(shared.clone(), sockets, names, asked);
         Ok((Self { shared, workers, resolver, stop_resolver }, writer))
     }
 
@@ -269,7 +285,7 @@ fn start_worker(
         // The pool of the engine belongs to this runtime.
         let cut = runtime.block_on(async {
             let metrics = shared.metrics.workers.get(number).cloned().unwrap_or_default();
-            let engine = Pingora::new(&shared, number);
+            let engine = Direct::new(&shared, number);
             // Counted at the other end, until the last worker has told or failed.
             let _ = ready.send(());
             drop(ready);
@@ -283,16 +299,19 @@ fn start_worker(
     Ok((RunningWorker { ended, thread }, commands))
 }
 
+/// Starts what waits for the world outside: names, and the health of Endpoints. Never on a worker.
 fn start_resolver(
     named: watch::Receiver<AllNamed>,
     answers: watch::Sender<Answers>,
+    asked: watch::Receiver<AllAsked>,
 ) -> io::Result<(JoinHandle<()>, oneshot::Sender<()>)> {
     let (stop, stopped) = oneshot::channel::<()>();
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     let thread = std::thread::Builder::new().name("proxy-names".to_owned()).spawn(move || {
         runtime.block_on(async {
             tokio::select! {
-                () = resolve::run(named, answers) => {}
+                // Both end with the writer.
+                ((), ()) = async { tokio::join!(resolve::run(named, answers), probe::run(asked)) } => {}
                 // Whether it was told or dropped, the replica ends.
                 _ = stopped => {}
             }

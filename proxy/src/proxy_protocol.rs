@@ -72,11 +72,17 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Header, HeaderError> {
     }
 }
 
-/// The header that tells an Endpoint about a client.
+/// The header that tells an Endpoint about a client, or that this side speaks for itself.
 ///
 /// Addresses of two families are told as IPv6, for a header has one.
-pub(crate) fn encode(version: ProxyVersion, told: Told) -> Vec<u8> {
-    let Told { client, local } = told;
+pub(crate) fn encode(version: ProxyVersion, told: Option<Told>) -> Vec<u8> {
+    let Some(Told { client, local }) = told else {
+        return match version {
+            ProxyVersion::V1 => b"PROXY UNKNOWN\r\n".to_vec(),
+            // The command LOCAL, without addresses.
+            ProxyVersion::V2 => [SIGNATURE_V2, &[0x20, 0, 0, 0]].concat(),
+        };
+    };
     match version {
         ProxyVersion::V1 => {
             let (family, from, to) = match (client.ip(), local.ip()) {

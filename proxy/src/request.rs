@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use bytes::Bytes;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Uri, Version};
 use kubeng_config::name::Hostname;
@@ -16,6 +17,7 @@ use crate::filter::request_id::RequestId;
 use crate::filter::{body_limit, concurrency_limit, cors, mirror};
 use crate::listener::connection::ConnFacts;
 use crate::metrics::ListenerMetrics;
+use crate::pipeline::Begin;
 use crate::reason::Reason;
 use crate::reply::Form;
 use crate::table::CompiledRoute;
@@ -89,6 +91,8 @@ pub(crate) struct RequestContext {
     pub(crate) reason: Option<Reason>,
     /// The status that the client got.
     pub(crate) answered: Option<StatusCode>,
+    /// What the pipeline has said, until the engine that carries the request asks.
+    pub(crate) begun: Option<Begin>,
     /// What Filters noted; absent for most requests.
     pub(crate) extra: Option<Box<Extra>>,
 }
@@ -105,8 +109,22 @@ pub(crate) struct Extra {
     pub(crate) bodies: body_limit::Seen,
     pub(crate) mirrors: Vec<mirror::Copy>,
     pub(crate) encoder: Option<Encoder>,
-    /// Whether a page is sent in the place of what the Backend answered.
+    /// Whether the answer of the Backend was given up for a page.
     pub(crate) is_replaced: bool,
+    /// The page that goes out in the place of the body.
+    pub(crate) page: Instead,
+}
+
+/// What goes out in the place of the body of a Backend.
+#[derive(Debug, Default)]
+pub(crate) enum Instead {
+    /// The body itself does.
+    #[default]
+    Nothing,
+    /// This, with the next part.
+    Waits(Bytes),
+    /// It has; what else comes is dropped.
+    Sent,
 }
 
 impl Extra {
@@ -129,8 +147,30 @@ pub(crate) enum RequestEdit {
 }
 
 impl RequestEdit {
+    /// The field that it is about.
+    fn name(&self) -> &HeaderName {
+        match self {
+            Self::Set(name, _) | Self::Add(name, _) | Self::Remove(name) => name,
+        }
+    }
+
+    /// Carries all of `edits` out, and takes out what a client sent that a Backend might read as
+    /// one of these fields because it takes `_` for `-`.
+    pub(crate) fn apply_all(edits: &[Self], to: &mut impl Fields) {
+        let is_twin = |name: &&HeaderName| {
+            let (dashed, name) = (name.as_str().replace('_', "-"), *name);
+            edits
+                .iter()
+                .map(Self::name)
+                .any(|of_edit| of_edit != name && of_edit.as_str().replace('_', "-") == dashed)
+        };
+        let twins: Vec<HeaderName> = to.fields().keys().filter(is_twin).cloned().collect();
+        twins.iter().for_each(|twin| to.remove(twin));
+        edits.iter().for_each(|edit| edit.apply(to));
+    }
+
     /// Carries it out.
-    pub(crate) fn apply(&self, to: &mut impl Fields) {
+    fn apply(&self, to: &mut impl Fields) {
         match self {
             Self::Set(name, value) => to.set(name, value.clone()),
             Self::Add(name, value) => to.add(name, value.clone()),
@@ -161,4 +201,29 @@ pub(crate) struct Tries {
     pub(crate) admitted: Option<Admitted>,
     /// Counts from the first retry on.
     pub(crate) retrying: Option<Retrying>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_reads_like_an_edited_field_does_not_go_on() {
+        let mut headers = HeaderMap::new();
+        for name in ["x-user", "x_user", "x-role_of", "x-other_one"] {
+            headers.insert(name, HeaderValue::from_static("client"));
+        }
+        let user = HeaderName::from_static("x-user");
+        let role = HeaderName::from_static("x_role_of");
+        let edits = [
+            RequestEdit::Remove(user.clone()),
+            RequestEdit::Add(user, HeaderValue::from_static("ann")),
+            RequestEdit::Set(role, HeaderValue::from_static("admin")),
+        ];
+        RequestEdit::apply_all(&edits, &mut headers);
+        let mut left: Vec<(&str, &str)> =
+            headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+        left.sort_unstable();
+        assert_eq!(left, [("x-other_one", "client"), ("x-user", "ann"), ("x_role_of", "admin")]);
+    }
 }

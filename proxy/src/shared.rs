@@ -6,11 +6,13 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
+use kubeng_config::address::Reserved;
 use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 
 use crate::access_log::AccessLog;
 use crate::backend::choice::Setting;
+use crate::backend::health::Counts;
 use crate::backend::sticky::StickyKey;
 use crate::filter::basic_auth::Passwords;
 use crate::limits::Limits;
@@ -43,6 +45,8 @@ pub(crate) struct Shared {
     pub(crate) closing: watch::Sender<bool>,
     /// True once connections that wait for a request must end.
     pub(crate) stopping: watch::Sender<bool>,
+    /// What tenants may not name on this replica.
+    pub(crate) reserved: Arc<Reserved>,
     /// The zone that this replica runs in.
     pub(crate) zone: Option<Arc<str>>,
     /// The key of the cookies that keep clients at their Endpoints.
@@ -75,6 +79,7 @@ impl Shared {
             connections: self.connections.load(Ordering::Relaxed),
             table_age_seconds: self.table.load().made.elapsed().as_secs(),
             access_records_dropped: self.access_log.dropped(),
+            endpoints: Counts::of(self),
         })
     }
 }

@@ -11,13 +11,14 @@ use kubeng_config::listener::Listener;
 use kubeng_config::name::ObjectKind;
 use kubeng_config::problem::Problem;
 use kubeng_config::provenance::Provenance;
+use kubeng_config::route::{Action, Target, TargetAction};
 use kubeng_config::snapshot::Snapshot;
 use kubeng_controller::control::ControlState;
 use kubeng_controller::endpoints::EndpointBook;
 use kubeng_controller::expiry;
 use kubeng_controller::intake::Intake;
 use kubeng_controller::object::{Event, SourceName};
-use kubeng_controller::settings::TranslateSettings;
+use kubeng_controller::settings::{Forward, TranslateSettings};
 use kubeng_controller::source::manifests;
 use kubeng_controller::world::World;
 
@@ -95,7 +96,31 @@ pub(super) fn load_beside(
             (id.clone(), Listener { default_certificate: None, ..Listener::clone(part.value()) })
         })
         .collect();
+    translate.forwards = forwards(other);
     translate_with(paths, translate)
+}
+
+/// Where the Listeners of a configuration lead that read no requests: its settings said so.
+///
+/// One that is refused tells no target, and so shows as a difference.
+fn forwards(other: &Snapshot) -> Vec<Forward> {
+    let mut forwards = Vec::new();
+    for (_, part) in other.routes().sorted() {
+        let Action::Forward(targets) = &part.value().action else { continue };
+        let Some(Target { to: TargetAction::Backend(to), .. }) = targets.first() else { continue };
+        for at in &part.value().attached {
+            let listener = other.listeners().get(&at.listener);
+            if listener.is_some_and(|part| part.value().protocol.reads_requests()) {
+                continue;
+            }
+            forwards.extend(at.hosts.iter().map(|host| Forward {
+                listener: at.listener.clone(),
+                host: host.clone(),
+                to: to.clone(),
+            }));
+        }
+    }
+    forwards
 }
 
 fn translate_with(paths: &[PathBuf], translate: TranslateSettings) -> anyhow::Result<Loaded> {

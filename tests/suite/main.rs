@@ -8,6 +8,7 @@ mod cluster;
 mod commands;
 mod demo;
 mod ingress;
+mod listeners;
 mod names;
 mod pages;
 mod reload;

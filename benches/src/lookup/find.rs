@@ -74,6 +74,7 @@ fn index(shape: Shape, routes: usize) -> Result<Index<u32>> {
                 path: PathMatch::Prefix(path.parse()?),
                 method: None,
                 headers: Vec::new(),
+                cookies: Vec::new(),
                 query: Vec::new(),
             }],
             filters: Vec::new(),

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::delta::AnyPart;
 use crate::index::Index;
-use crate::matching::{FieldName, HeaderMatch, MethodName, QueryMatch, TextMatch};
+use crate::matching::{CookieMatch, FieldName, HeaderMatch, MethodName, QueryMatch, TextMatch};
 use crate::part::Part;
 use crate::policy::Policy;
 use crate::route::{Attachment, Rank};
@@ -40,13 +40,20 @@ fn wanted() -> impl Strategy<Value = Match> {
         .prop_map(|(name, value)| HeaderMatch { name: name.parse::<FieldName>().unwrap(), value });
     let query = (prop::sample::select(&["q", "r"][..]), text())
         .prop_map(|(name, value)| QueryMatch { name: name.into(), value });
-    (path_match(), method, prop::collection::vec(header, 0..2), prop::collection::vec(query, 0..2))
-        .prop_map(|(path, method, headers, query)| Match {
+    let cookie = (prop::sample::select(&["c", "d"][..]), text())
+        .prop_map(|(name, value)| CookieMatch { name: name.into(), value });
+    let few_headers = prop::collection::vec(header, 0..2);
+    let few_cookies = prop::collection::vec(cookie, 0..2);
+    let few_queries = prop::collection::vec(query, 0..2);
+    (path_match(), method, few_headers, few_cookies, few_queries).prop_map(
+        |(path, method, headers, cookies, query)| Match {
             path,
             method: method.map(|text| MethodName(text.parse().unwrap())),
             headers,
+            cookies,
             query,
-        })
+        },
+    )
 }
 
 fn route() -> impl Strategy<Value = Route> {
@@ -75,8 +82,11 @@ fn request() -> impl Strategy<Value = RequestKey> {
     let path = prop::sample::select(&["/", "/a", "/a/", "/a/b", "/ab", "/a/b/c", "/b/", "/z"][..]);
     let query = prop::option::of(prop::sample::select(&["q=0", "q=1&r=0", "r=1&r=0", "q"][..]));
     let header = prop::collection::vec(
-        (prop::sample::select(&["x", "y"][..]), prop::sample::select(&["0", "1"][..])),
-        0..3,
+        prop_oneof![
+            (prop::sample::select(&["x", "y"][..]), prop::sample::select(&["0", "1"][..])),
+            (Just("cookie"), prop::sample::select(&["c=0", "c=1; d=0", "d=1", "d=1; d=0"][..])),
+        ],
+        0..4,
     );
     (host, path, query, header, any::<bool>()).prop_map(|(host, path, query, fields, is_get)| {
         let mut headers = HeaderMap::new();
@@ -210,5 +220,23 @@ proptest! {
         }
         let differences = crate::difference::differences(&snapshot, &other);
         prop_assert_eq!(differences.is_empty(), snapshot.digest() == other.digest());
+    }
+}
+
+#[test]
+fn tls_that_is_passed_on_takes_its_names_away() {
+    let mut passed_on = Listener::new(([127, 0, 0, 1], 443).into(), Protocol::TlsPassthrough);
+    passed_on.host = "raw.c".parse().unwrap();
+    let part = AnyPart::Listener("pass".parse().unwrap(), Part::new(passed_on));
+    let snapshot = snapshot(&[]).edited([part], []).unwrap();
+    for (url, listener) in [
+        ("https://raw.c/", "pass"),
+        ("https://b.c/", "https"),
+        ("https://raw.c:8443/", "https"),
+        ("http://raw.c/", "http"),
+    ] {
+        let request = RequestKey::parse(&format!("GET {url}"), HeaderMap::new()).unwrap();
+        let found = explain(&snapshot, &request).listener;
+        assert_eq!(found, Some(listener.parse().unwrap()), "{url}");
     }
 }

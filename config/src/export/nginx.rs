@@ -130,6 +130,9 @@ fn location(
     for header in &wanted.headers {
         let _ = writeln!(out, "        # only with header {} {}", header.name, header.value);
     }
+    for cookie in &wanted.cookies {
+        let _ = writeln!(out, "        # only with cookie {} {}", cookie.name, cookie.value);
+    }
     for query in &wanted.query {
         let _ = writeln!(out, "        # only with query {} {}", query.name, query.value);
     }

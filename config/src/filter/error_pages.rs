@@ -9,6 +9,9 @@ use crate::bounded::{AtMost, Between, TextAtMost};
 use crate::name::BackendId;
 
 /// Answers errors, those of Backends and our own, with pages of the Route.
+///
+/// Where a Backend gives its error without a body, the connection of an HTTP/1 client ends behind
+/// the page.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct ErrorPages {

@@ -93,7 +93,13 @@ impl Snapshot {
             .peekable();
         passed_on.peek()?;
         let is_any = |hosts: &[HostMatch]| hosts.iter().all(|host| *host == HostMatch::Any);
-        if passed_on.any(|(protocol, hosts)| protocol == Protocol::Tcp && !is_any(hosts)) {
+        let mut is_tcp = false;
+        let mut are_hosts_lost = false;
+        for (protocol, hosts) in passed_on {
+            is_tcp |= protocol == Protocol::Tcp;
+            are_hosts_lost |= protocol == Protocol::Tcp && !is_any(hosts);
+        }
+        if are_hosts_lost {
             Some("plain TCP tells no host, so the route must be for *")
         } else if !route.filters.is_empty() {
             Some("a filter needs requests, and its listener passes connections on")
@@ -108,8 +114,8 @@ impl Snapshot {
                         TargetAction::Backend(id) => Some(id),
                         TargetAction::Refuse { .. } => None,
                     });
-                    backends
-                        .any(|id| self.speaks_tls(id))
+                    let wants_tls = is_tcp && backends.any(|id| self.speaks_tls(id));
+                    wants_tls
                         .then_some("its backend wants TLS, and bytes are passed on as they are")
                 }
             }
@@ -126,12 +132,12 @@ fn fail(key: &PartKey, why: Option<&'static str>) -> Result<(), SnapshotError> {
 
 /// Whether every connection fits.
 fn asks_nothing(wanted: &Match) -> bool {
-    let Match { path, method, headers, query } = wanted;
+    let Match { path, method, headers, query, cookies } = wanted;
     let any_path = match path {
         PathMatch::Otherwise => true,
         PathMatch::Exact(_) | PathMatch::Prefix(_) | PathMatch::Regex(_) => false,
     };
-    any_path && method.is_none() && headers.is_empty() && query.is_empty()
+    any_path && method.is_none() && headers.is_empty() && query.is_empty() && cookies.is_empty()
 }
 
 #[cfg(test)]

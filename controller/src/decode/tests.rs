@@ -325,7 +325,7 @@ fn only_tls_secrets_are_read_and_only_their_two_entries() {
 fn upstreams_get_their_defaults() {
     let found = object(upstream(json!({"endpoints": [{"address": "10.0.0.1", "port": 80}]})));
     let Body::Upstream(upstream) = found.body else { panic!() };
-    assert_eq!((upstream.protocol.as_str(), upstream.balance.as_str()), ("http", "round-robin"));
+    assert_eq!((upstream.protocol.as_str(), &upstream.balance.policy), ("http", &None));
     assert_eq!(upstream.endpoints[0].weight, 1);
     assert_eq!(upstream.endpoints[0].state, "active");
 }
@@ -343,7 +343,18 @@ fn an_upstream_is_strict() {
         (endpoint("port", json!(0)), "/spec/endpoints/0/port", "write 1 to 65535"),
         (endpoint("weight", json!(1001)), "/spec/endpoints/0/weight", "write 0 to 1000"),
         (endpoint("port", json!("80")), "/spec/endpoints/0/port", "invalid type"),
-        (upstream(json!({"health": {"path": "/"}})), "/spec/health", "no field \"health\""),
+        (upstream(json!({"retries": 3})), "/spec/retries", "no field \"retries\""),
+        (upstream(json!({"health": {"path": "/"}})), "/spec/health", "missing field `probe`"),
+        (
+            upstream(json!({"tls": {"insecureSkipVerify": true}})),
+            "/spec/tls/insecureSkipVerify",
+            "no field \"insecureSkipVerify\"",
+        ),
+        (
+            upstream(json!({"balance": {"sticky": {"cookie": "a", "secure": false}}})),
+            "/spec/balance/sticky/secure",
+            "no field \"secure\"",
+        ),
     ] {
         let (key, problem) = undecodable(value);
         assert_eq!(key.as_deref(), Some("Upstream/fin/erp"));

@@ -14,10 +14,14 @@ pub struct Upstream {
     pub protocol: String,
     /// `spec.endpoints`.
     pub endpoints: Vec<UpstreamEndpoint>,
-    /// `spec.tls.serverName`.
-    pub tls_server_name: Option<String>,
-    /// `spec.balance.policy`: `round-robin` or `least-requests`.
-    pub balance: String,
+    /// `spec.tls`.
+    pub tls: UpstreamTls,
+    /// `spec.balance`.
+    pub balance: Box<UpstreamBalance>,
+    /// `spec.health`; absent: endpoints are not asked.
+    pub health: Option<Box<UpstreamHealth>>,
+    /// `spec.proxyProtocol`: `v1` or `v2`; absent: its endpoints are not told who the client is.
+    pub proxy_protocol: Option<String>,
 }
 
 /// One entry of `spec.endpoints`.
@@ -54,8 +58,12 @@ struct SpecOnWire {
     protocol: Option<String>,
     #[serde(default)]
     endpoints: Vec<EndpointOnWire>,
-    tls: Option<TlsOnWire>,
-    balance: Option<BalanceOnWire>,
+    #[serde(default)]
+    tls: UpstreamTls,
+    #[serde(default)]
+    balance: UpstreamBalance,
+    health: Option<UpstreamHealth>,
+    proxy_protocol: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -67,16 +75,73 @@ struct EndpointOnWire {
     state: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+/// `spec.tls` as it is written.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "camelCase")]
-struct TlsOnWire {
-    server_name: Option<String>,
+pub struct UpstreamTls {
+    /// The name that the certificate must cover.
+    pub server_name: Option<String>,
+    /// The authorities that it must come from, in PEM; absent: those of the machine.
+    pub ca_bundle: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+/// `spec.balance` as it is written.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "camelCase")]
-struct BalanceOnWire {
-    policy: Option<String>,
+pub struct UpstreamBalance {
+    /// `round-robin`, `least-requests`, `peak-ewma` or `consistent-hash`.
+    pub policy: Option<String>,
+    /// What `consistent-hash` hashes.
+    pub hash: Option<UpstreamHash>,
+    /// Keeps clients at their endpoints.
+    pub sticky: Option<UpstreamSticky>,
+    /// How long an endpoint that joined takes to reach its full share.
+    pub slow_start_seconds: Option<i64>,
+}
+
+/// What `consistent-hash` hashes: exactly one of these.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct UpstreamHash {
+    /// `header`, `cookie`, `client-address` or `path`.
+    pub by: String,
+    /// The name of the header or cookie.
+    pub name: Option<String>,
+}
+
+/// A cookie that keeps clients at their endpoints.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct UpstreamSticky {
+    /// Its name.
+    pub cookie: String,
+    /// How long browsers keep it; absent: for their session.
+    pub max_age_seconds: Option<i64>,
+}
+
+/// `spec.health` as it is written.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct UpstreamHealth {
+    /// `http`, `grpc` or `tcp`.
+    pub probe: String,
+    /// The path that `http` asks for.
+    pub path: Option<String>,
+    /// The host that `http` asks for.
+    pub host: Option<String>,
+    /// What `http` takes as good: `200` or `200-399`.
+    #[serde(default)]
+    pub statuses: Vec<String>,
+    /// The service that `grpc` asks about.
+    pub service: Option<String>,
+    /// From one question to the next, in seconds.
+    pub interval_seconds: Option<i64>,
+    /// How long an answer may take, in seconds.
+    pub timeout_seconds: Option<i64>,
+    /// Bad answers in a row until an endpoint is out.
+    pub unhealthy_after: Option<i64>,
+    /// Good answers in a row until it is back.
+    pub healthy_after: Option<i64>,
 }
 
 impl Upstream {
@@ -92,11 +157,10 @@ impl Upstream {
             endpoints: endpoints
                 .map(|(index, endpoint)| UpstreamEndpoint::decode(endpoint, index, notes))
                 .collect::<Result<_, _>>()?,
-            tls_server_name: spec.tls.and_then(|tls| tls.server_name),
-            balance: spec
-                .balance
-                .and_then(|balance| balance.policy)
-                .unwrap_or_else(|| "round-robin".to_owned()),
+            tls: spec.tls,
+            balance: Box::new(spec.balance),
+            health: spec.health.map(Box::new),
+            proxy_protocol: spec.proxy_protocol,
         };
         Ok((object.metadata, upstream))
     }

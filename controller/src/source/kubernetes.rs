@@ -6,7 +6,7 @@
 //! as plain values, so that one that cannot be decoded never costs a list.
 
 mod board;
-pub(crate) mod connection;
+pub mod connection;
 mod failure;
 mod follow;
 mod raw;

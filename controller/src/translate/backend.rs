@@ -1,8 +1,9 @@
 //! Backends: what a Service port or an Upstream became.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use kubeng_config::address::AddressRule;
+use kubeng_config::address::{AddressRule, Gate};
 use kubeng_config::backend::{Backend, HostOrIp};
 use kubeng_config::delta::AnyPart;
 use kubeng_config::name::{BackendId, ObjectKind};
@@ -13,6 +14,7 @@ use super::refusal::Refused;
 use super::{service, upstream};
 use crate::kind::Body;
 use crate::object::Author;
+use crate::settings::TranslateSettings;
 use crate::world::view::View;
 
 /// What a Service port or an Upstream became.
@@ -60,6 +62,14 @@ impl Target {
         }
     }
 
+    /// Whether its Endpoints are spoken to over TLS.
+    pub(crate) fn wants_tls(&self) -> bool {
+        match self {
+            Self::Usable { part: AnyPart::Backend(_, part), .. } => part.value().tls.is_some(),
+            Self::Usable { .. } | Self::Refused { .. } => false,
+        }
+    }
+
     /// What those see who lead there.
     pub(crate) fn outcome(&self) -> Result<(), &Refused> {
         match self {
@@ -77,7 +87,7 @@ pub(crate) fn target(view: &mut View<'_>, id: &BackendId) -> Target {
         (Body::Service(written), Some(port)) => {
             service::target(settings, &object, written, id, port)
         }
-        (Body::Upstream(written), None) => upstream::target(&object, written, id),
+        (Body::Upstream(written), None) => upstream::target(settings, &object, written, id),
         (Body::Service(_) | Body::Upstream(_), _)
         | (
             Body::Ingress(_) | Body::IngressClass(_) | Body::EndpointSlice(_) | Body::Secret(_),
@@ -107,9 +117,17 @@ pub(crate) fn address_rule(author: Author) -> AddressRule {
 /// Why `author` may not name `address`; `None` when it may.
 ///
 /// Other names are judged by each replica after it has resolved them.
-pub(crate) fn forbids(author: Author, address: &HostOrIp) -> Option<&'static str> {
+pub(crate) fn forbids(
+    settings: &TranslateSettings,
+    author: Author,
+    address: &HostOrIp,
+    port: u16,
+) -> Option<&'static str> {
     match (address, author) {
-        (HostOrIp::Ip(address), author) => address_rule(author).forbids(*address),
+        (HostOrIp::Ip(address), author) => {
+            let gate = Gate { rule: address_rule(author), reserved: &settings.reserved };
+            gate.forbids(SocketAddr::new(*address, port))
+        }
         (HostOrIp::Name(_), Author::Operator) => None,
         (HostOrIp::Name(name), Author::Tenant) => {
             let top = name.as_str().rsplit('.').next();

@@ -10,7 +10,8 @@ use kubeng_config::problem::{Problem, Subject};
 use kubeng_config::provenance::Provenance;
 use kubeng_config::route::{Action, Rank};
 
-use super::fragment::{LAST, forward, route};
+use super::forward;
+use super::fragment::{LAST, route};
 use super::refusal::Refused;
 use crate::settings::DefaultBackend;
 use crate::world::view::View;
@@ -41,6 +42,9 @@ pub(crate) fn parts(view: &mut View<'_>) -> FleetParts {
         let rank = Rank { created: LAST, rule: u32::MAX };
         parts.extend(route(settings, id, rank, &[HostMatch::Any], PathMatch::Otherwise, action));
     }
+    for to_forward in &settings.forwards {
+        parts.push(forward::route(view, to_forward, &mut problems));
+    }
     let policy = AnyPart::Policy(settings.policy().clone(), Part::new(Policy::default()));
     FleetParts { parts, policy, problems }
 }
@@ -53,7 +57,7 @@ pub(crate) fn default_service(default: &DefaultBackend) -> ObjectKey {
 /// Where the default backend leads.
 pub(crate) fn default_action(view: &mut View<'_>, default: &DefaultBackend) -> Action {
     match view.service_port(&default_service(default), &default.port) {
-        Ok(backend) => forward(backend),
+        Ok(backend) => super::fragment::forward(backend),
         Err(refused) => refused.action(),
     }
 }
@@ -79,7 +83,7 @@ fn listeners(view: &mut View<'_>, problems: &mut Vec<Problem>) -> Vec<AnyPart> {
 }
 
 /// A Problem of an Object that the settings name.
-fn problem(object: &ObjectKey, refused: &Refused) -> Problem {
+pub(super) fn problem(object: &ObjectKey, refused: &Refused) -> Problem {
     Problem {
         subject: Subject::Object(object.clone()),
         field: String::new(),

@@ -30,7 +30,8 @@ impl Fragment {
 /// A Rank behind all others, so that it takes nothing from anybody; the end of the year 9999.
 pub(crate) const LAST: i64 = 253_402_300_799;
 
-/// One Route of `hosts` on every Listener; none where there is no Listener or no host.
+/// One Route of `hosts` on every Listener that reads requests; none where there is no such Listener
+/// or no host.
 pub(crate) fn route(
     settings: &TranslateSettings,
     id: RouteId,
@@ -39,14 +40,14 @@ pub(crate) fn route(
     path: PathMatch,
     action: Action,
 ) -> Option<AnyPart> {
-    if hosts.is_empty() || settings.listeners.is_empty() {
-        return None;
-    }
-    let attached = settings
-        .listeners
-        .iter()
+    let reads_requests =
+        settings.listeners.iter().filter(|(_, listener)| listener.protocol.reads_requests());
+    let attached: Vec<_> = reads_requests
         .map(|(listener, _)| Attachment { listener: listener.clone(), hosts: hosts.to_vec() })
         .collect();
+    if hosts.is_empty() || attached.is_empty() {
+        return None;
+    }
     let route = Route {
         rank,
         attached,

@@ -84,7 +84,7 @@ fn external_name(
         let wanted = PortName::Number(number);
         return Target::refused(port_not_found(&object.key, service, &wanted));
     }
-    let address = match external_address(object.author, written) {
+    let address = match external_address(settings, object.author, written, number) {
         Ok(address) => address,
         Err(refused) => return Target::refused(refused),
     };
@@ -114,14 +114,19 @@ fn external_name(
     Target::usable(id, backend, Vec::new())
 }
 
-fn external_address(author: Author, written: &str) -> Result<HostOrIp, Refused> {
+fn external_address(
+    settings: &TranslateSettings,
+    author: Author,
+    written: &str,
+    port: u16,
+) -> Result<HostOrIp, Refused> {
     let address: HostOrIp = written.parse().map_err(|error| {
         let message = format!("externalName cannot be used: {error}");
         Refused::new(BAD_VALUE, message, "write a DNS name into externalName")
     })?;
     let why = match (&address, author) {
         (HostOrIp::Ip(_), Author::Tenant) => Some("an address instead of a name"),
-        (HostOrIp::Ip(_) | HostOrIp::Name(_), author) => forbids(author, &address),
+        (HostOrIp::Ip(_) | HostOrIp::Name(_), author) => forbids(settings, author, &address, port),
     };
     match why {
         None => Ok(address),

@@ -12,7 +12,6 @@ use http::{HeaderMap, Method};
 use kubeng_config::backend::EndpointSource;
 use kubeng_config::index::Index;
 use kubeng_config::listener::{Listener, Protocol};
-use kubeng_config::matching::HostMatch;
 use kubeng_config::name::{ListenerId, RouteId};
 use kubeng_config::provenance::Provenance;
 use kubeng_config::request::RequestHead;

@@ -1,43 +1,55 @@
 //! Upstreams: services outside containers.
 
+mod balance;
+mod health;
+mod tls;
+
 use std::sync::Arc;
 
-use kubeng_config::backend::balance::Balance;
-use kubeng_config::backend::tls::{BackendTls, Roots};
-use kubeng_config::backend::{Backend, BackendProtocol, EndpointSource, HostOrIp, WrittenEndpoint};
-use kubeng_config::name::{BackendId, Hostname};
-use kubeng_config::problem::{
-    ADDRESS_FORBIDDEN, BAD_VALUE, NO_ENDPOINTS, Problem, TLS_NAME_MISSING,
+use kubeng_config::backend::resilience::Resilience;
+use kubeng_config::backend::{
+    Backend, BackendProtocol, EndpointSource, HostOrIp, ProxyVersion, WrittenEndpoint,
 };
+use kubeng_config::name::BackendId;
+use kubeng_config::problem::{ADDRESS_FORBIDDEN, BAD_VALUE, NO_ENDPOINTS, Problem};
 
 use super::backend::{Target, address_rule, forbids};
 use super::refusal::Refused;
 use crate::kind::upstream::{Upstream, UpstreamEndpoint};
 use crate::object::Object;
+use crate::settings::TranslateSettings;
 
 /// What an Upstream became.
 ///
 /// An endpoint that cannot be used is left out; without any, and without a
 /// protocol or TLS name that can be honoured, nothing is sent anywhere.
-pub(crate) fn target(object: &Object, upstream: &Upstream, id: &BackendId) -> Target {
+pub(crate) fn target(
+    settings: &TranslateSettings,
+    object: &Object,
+    upstream: &Upstream,
+    id: &BackendId,
+) -> Target {
     let mut problems = Vec::new();
-    let endpoints = endpoints(object, upstream, &mut problems);
-    let balance = balance(object, upstream, &mut problems);
+    let endpoints = endpoints(settings, object, upstream, &mut problems);
+    let (balance, affinity) = balance::of(object, &upstream.balance, &mut problems);
+    let health = upstream.health.as_ref();
+    let health = health.and_then(|health| health::of(object, health, &mut problems));
     let spoken = protocol(object, upstream, &mut problems);
     let tls = match &spoken {
         Some(Spoken { tls: Tls::Wanted, .. }) => {
-            tls(object, upstream, &endpoints, &mut problems).map(Some)
+            tls::of(object, &upstream.tls, &endpoints, &mut problems).map(Some)
         }
         Some(Spoken { tls: Tls::Plain, .. }) => Some(None),
         None => None,
     };
+    let told = proxy_protocol(object, upstream, &mut problems);
     if endpoints.is_empty() {
         let message = "no endpoint is left that could be used".to_owned();
         let refused = Refused::new(NO_ENDPOINTS, message, "name at least one address and port");
         problems.push(refused.problem(object, "/spec/endpoints".to_owned()));
         return refused_with(object, problems, NO_ENDPOINTS);
     }
-    let (Some(spoken), Some(tls)) = (spoken, tls) else {
+    let (Some(spoken), Some(tls), Some(proxy_protocol)) = (spoken, tls, told) else {
         let code = problems.last().map_or(BAD_VALUE, |problem| problem.code);
         return refused_with(object, problems, code);
     };
@@ -45,11 +57,12 @@ pub(crate) fn target(object: &Object, upstream: &Upstream, id: &BackendId) -> Ta
         protocol: spoken.protocol,
         tls,
         balance,
-        affinity: None,
-        resilience: None,
+        affinity: affinity.map(Box::new),
+        resilience: health
+            .map(|health| Box::new(Resilience { health: Some(health), ..Resilience::default() })),
         endpoints: EndpointSource::Written(endpoints),
         addresses: address_rule(object.author),
-        proxy_protocol: None,
+        proxy_protocol,
     };
     Target::usable(id, backend, problems)
 }
@@ -94,71 +107,59 @@ fn protocol(object: &Object, upstream: &Upstream, problems: &mut Vec<Problem>) -
     Some(Spoken { protocol, tls })
 }
 
-/// A policy that is unknown only tunes, so it keeps the default.
-fn balance(object: &Object, upstream: &Upstream, problems: &mut Vec<Problem>) -> Balance {
-    match upstream.balance.as_str() {
-        "round-robin" => Balance::RoundRobin,
-        "least-requests" => Balance::LeastRequests,
-        other => {
-            let message = format!("balance policy {other:?} is unknown; round-robin is used");
-            let refused = Refused::new(BAD_VALUE, message, "write round-robin or least-requests");
-            problems.push(refused.problem(object, "/spec/balance/policy".to_owned()));
-            Balance::default()
-        }
-    }
+/// Notes that the value of `field` cannot be used.
+fn bad(object: &Object, field: &str, message: String, remedy: &str, problems: &mut Vec<Problem>) {
+    let refused = Refused::new(BAD_VALUE, message, remedy);
+    problems.push(refused.problem(object, field.to_owned()));
 }
 
-/// The name that the certificate must cover: the one that is written, else the
-/// one DNS name that all endpoints have.
-fn tls(
+/// How its endpoints are told who the client is; they may decide by it whom they let in.
+fn proxy_protocol(
     object: &Object,
     upstream: &Upstream,
-    endpoints: &[WrittenEndpoint],
     problems: &mut Vec<Problem>,
-) -> Option<BackendTls> {
-    let field = "/spec/tls/serverName".to_owned();
-    let server_name = match &upstream.tls_server_name {
-        Some(written) => match Hostname::parse(written) {
-            Ok(name) => Some(name),
-            Err(error) => {
-                let message = format!("serverName cannot be used: {error}");
-                let refused = Refused::new(BAD_VALUE, message, "write a DNS name");
-                problems.push(refused.problem(object, field));
-                return None;
-            }
-        },
-        None => single_name(endpoints),
-    };
-    if let Some(server_name) = server_name {
-        return Some(BackendTls { server_name, roots: Roots::System });
+) -> Option<Option<ProxyVersion>> {
+    match upstream.proxy_protocol.as_deref() {
+        None => Some(None),
+        Some("v1") => Some(Some(ProxyVersion::V1)),
+        Some("v2") => Some(Some(ProxyVersion::V2)),
+        Some(other) => {
+            let message = format!("proxyProtocol {other:?} is unknown");
+            let refused = Refused::new(BAD_VALUE, message, "write v1 or v2, or leave it out");
+            problems.push(refused.problem(object, "/spec/proxyProtocol".to_owned()));
+            None
+        }
     }
-    if !endpoints.is_empty() {
-        let message = "TLS is wanted, but no name is known that the certificate must cover";
-        let refused = Refused::new(TLS_NAME_MISSING, message.to_owned(), "set tls.serverName");
-        problems.push(refused.problem(object, field));
-    }
-    None
 }
 
-fn single_name(endpoints: &[WrittenEndpoint]) -> Option<Hostname> {
-    let (first, rest) = endpoints.split_first()?;
-    match &first.address {
-        HostOrIp::Name(name) if rest.iter().all(|other| other.address == first.address) => {
-            Some(name.clone())
-        }
-        HostOrIp::Name(_) | HostOrIp::Ip(_) => None,
+/// A whole number of `range`; what is not keeps its default, for it only tunes.
+fn number<T: TryFrom<i64> + PartialOrd + std::fmt::Display>(
+    object: &Object,
+    field: &str,
+    written: Option<i64>,
+    range: std::ops::RangeInclusive<T>,
+    problems: &mut Vec<Problem>,
+) -> Option<T> {
+    let written = written?;
+    let usable = T::try_from(written).ok().filter(|number| range.contains(number));
+    if usable.is_none() {
+        let message = format!("{written} is out of range; the default is used");
+        let remedy = format!("write {} to {}", range.start(), range.end());
+        bad(object, field, message, &remedy, problems);
     }
+    usable
 }
 
 /// The endpoints that can be used, in order, each address and port once.
 fn endpoints(
+    settings: &TranslateSettings,
     object: &Object,
     upstream: &Upstream,
     problems: &mut Vec<Problem>,
 ) -> Vec<WrittenEndpoint> {
     let mut usable: Vec<WrittenEndpoint> = Vec::new();
     for (at, written) in upstream.endpoints.iter().enumerate() {
-        match endpoint(object, written) {
+        match endpoint(settings, object, written) {
             Ok(None) => {}
             Ok(Some(endpoint)) => {
                 let is_known = usable.iter().any(|other| {
@@ -184,6 +185,7 @@ fn endpoints(
 
 /// One endpoint; none if it is disabled.
 fn endpoint(
+    settings: &TranslateSettings,
     object: &Object,
     written: &UpstreamEndpoint,
 ) -> Result<Option<WrittenEndpoint>, (&'static str, Refused)> {
@@ -191,7 +193,7 @@ fn endpoint(
         let message = format!("the address cannot be used: {error}");
         ("address", Refused::new(BAD_VALUE, message, "write a DNS name or an IP address"))
     })?;
-    if let Some(why) = forbids(object.author, &address) {
+    if let Some(why) = forbids(settings, object.author, &address, written.port) {
         let message = format!("{address} is {why}");
         let remedy = "name an address of the service itself";
         return Err(("address", Refused::new(ADDRESS_FORBIDDEN, message, remedy)));

@@ -113,7 +113,9 @@ impl Answer {
     /// translate every Ingress that leads there again.
     pub(crate) fn looks_like(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Backend(a), Self::Backend(b)) => a.outcome() == b.outcome(),
+            (Self::Backend(a), Self::Backend(b)) => {
+                a.outcome() == b.outcome() && a.wants_tls() == b.wants_tls()
+            }
             (Self::Host(a), Self::Host(b)) => a.certificate == b.certificate,
             _ => self == other,
         }

@@ -5,7 +5,6 @@ use std::sync::{Arc, OnceLock};
 
 use kubeng_config::delta::{AnyPart, PartKey};
 use kubeng_config::listener::{Listener, Protocol};
-use kubeng_config::matching::HostMatch;
 use kubeng_config::name::{ObjectKey, ObjectKind};
 use kubeng_config::problem::Problem;
 use kubeng_config::provenance::Provenance;
@@ -24,7 +23,9 @@ use crate::kind::secret::TlsSecret;
 use crate::kind::service::{Service, ServicePort};
 use crate::kind::upstream::{Upstream, UpstreamEndpoint};
 use crate::object::{Author, Change, Object};
-use crate::settings::{CONTROLLER, DefaultBackend, ExternalNames, TranslateSettings, WithoutClass};
+use crate::settings::{
+    CONTROLLER, DefaultBackend, ExternalNames, Forward, TranslateSettings, WithoutClass,
+};
 
 fn settings() -> impl Strategy<Value = TranslateSettings> {
     (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
@@ -34,6 +35,10 @@ fn settings() -> impl Strategy<Value = TranslateSettings> {
             let mut listeners = vec![("http".parse().unwrap(), listener(80, Protocol::Http))];
             if https {
                 listeners.push(("https".parse().unwrap(), listener(443, Protocol::Https)));
+            }
+            if open {
+                listeners.push(("raw".parse().unwrap(), listener(5432, Protocol::Tcp)));
+                listeners.push(("pass".parse().unwrap(), listener(444, Protocol::TlsPassthrough)));
             }
             let mut settings = TranslateSettings::new("main".parse().unwrap(), listeners);
             settings.default_backend = default.then(|| DefaultBackend {
@@ -46,6 +51,16 @@ fn settings() -> impl Strategy<Value = TranslateSettings> {
             if open {
                 settings.without_class = WithoutClass::Serve;
                 settings.external_names = ExternalNames::Allow;
+                let forward = |listener: &str, host: &str, to: &str| Forward {
+                    listener: listener.parse().unwrap(),
+                    host: host.parse().unwrap(),
+                    to: to.parse().unwrap(),
+                };
+                settings.forwards = vec![
+                    forward("raw", "*", "Upstream/a/u1"),
+                    forward("pass", "h.example", "Upstream/a/u1"),
+                    forward("pass", "g.example", "Service/a/s1:80"),
+                ];
             }
             settings
         },
@@ -167,8 +182,10 @@ fn upstream() -> impl Strategy<Value = Body> {
         Body::Upstream(Upstream {
             protocol,
             endpoints,
-            tls_server_name: None,
-            balance: "round-robin".to_owned(),
+            tls: Default::default(),
+            balance: Default::default(),
+            health: None,
+            proxy_protocol: None,
         })
     })
 }
@@ -322,6 +339,7 @@ proptest! {
 /// Problems about what the settings name are found by nobody's Verdict.
 fn is_of_settings(settings: &TranslateSettings, key: &ObjectKey) -> bool {
     settings.default_certificate.as_ref() == Some(key)
+        || settings.forwards.iter().any(|forward| forward.to.object == *key)
         || settings.default_backend.as_ref().is_some_and(|default| {
             *key == ObjectKey::new(ObjectKind::Service, &default.namespace, &default.service)
         })

@@ -166,6 +166,18 @@ impl<'a> View<'a> {
         }
     }
 
+    /// As [`backend`](Self::backend), and whether its Endpoints are spoken to over TLS.
+    pub(crate) fn backend_and_tls(
+        &mut self,
+        id: BackendId,
+    ) -> Result<(BackendId, bool), Arc<Refused>> {
+        let target = answer!(Backend, self.ask(Query::Backend(id.clone())));
+        match &*target {
+            Target::Usable { .. } => Ok((id, target.wants_tls())),
+            Target::Refused { because, .. } => Err(Arc::clone(because)),
+        }
+    }
+
     /// The oldest Ingress of ours that makes `claim`.
     pub(crate) fn winner(&mut self, claim: Arc<str>) -> Option<Arc<ObjectKey>> {
         answer!(Winner, self.ask(Query::Winner(claim)))

@@ -19,7 +19,7 @@ use crate::proxy_protocol::{self, Told};
 pub(crate) async fn connect(
     to: SocketAddr,
     within: Duration,
-    tell: Option<(ProxyVersion, Told)>,
+    tell: Option<(ProxyVersion, Option<Told>)>,
 ) -> io::Result<TcpStream> {
     let connected = async {
         let mut tcp = TcpStream::connect(to).await?;

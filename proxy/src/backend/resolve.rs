@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use kubeng_config::address::AddressRule;
+use kubeng_config::address::{Gate, Reserved};
 use kubeng_config::backend::{Backend, EndpointSource, HostOrIp, WrittenEndpoint};
 use kubeng_config::endpoint::{Endpoint, EndpointSet};
 use kubeng_config::name::{BackendId, Hostname};
@@ -20,8 +20,16 @@ use super::BackendState;
 #[derive(Clone, Debug)]
 pub(crate) struct Named {
     pub(crate) spec: Arc<Backend>,
+    /// What it may not name on this replica.
+    pub(crate) reserved: Arc<Reserved>,
     /// Gone when no Table uses it any more.
     pub(crate) state: Weak<BackendState>,
+}
+
+impl Named {
+    fn gate(&self) -> Gate<'_> {
+        Gate { rule: self.spec.addresses, reserved: &self.reserved }
+    }
 }
 
 /// All Backends with names, as the writer of Tables tells them. While their lock is held, what is
@@ -69,7 +77,7 @@ pub(crate) fn has_names(endpoints: &[WrittenEndpoint]) -> bool {
 /// An address that the rule forbids is left out: a name may lead anywhere, at any time.
 pub(crate) fn endpoints(
     endpoints: &[WrittenEndpoint],
-    rule: AddressRule,
+    gate: Gate<'_>,
     answers: &Answers,
 ) -> EndpointSet {
     let mut all = Vec::new();
@@ -80,12 +88,9 @@ pub(crate) fn endpoints(
                 answers.get(name).into_iter().flat_map(|known| &known.addresses).copied().collect()
             }
         };
-        let allowed = addresses.into_iter().filter(|&address| rule.forbids(address).is_none());
-        all.extend(allowed.map(|address| Endpoint {
-            address: SocketAddr::new(address, *port),
-            weight: *weight,
-            zone: None,
-        }));
+        let sockets = addresses.into_iter().map(|address| SocketAddr::new(address, *port));
+        let allowed = sockets.filter(|&socket| gate.forbids(socket).is_none());
+        all.extend(allowed.map(|address| Endpoint { address, weight: *weight, zone: None }));
     }
     EndpointSet::new(all)
 }
@@ -98,11 +103,16 @@ pub(crate) fn has_unasked(endpoints: &[WrittenEndpoint], answers: &Answers) -> b
 /// The names that lead nowhere, or cannot be resolved any more. Those never asked are not told.
 pub(crate) fn unresolved(named: &AllNamed, answers: &Answers) -> Vec<Unresolved> {
     let mut all = Vec::new();
-    for (backend, Named { spec, state: _ }) in named {
-        let names: BTreeSet<_> = names_of(written(spec).unwrap_or_default()).collect();
+    for (backend, one) in named {
+        let endpoints = written(&one.spec).unwrap_or_default();
+        let names: BTreeSet<_> = names_of(endpoints).collect();
         for name in names {
             let Some(answer) = answers.get(name) else { continue };
-            if let Some(reason) = fault(answer, spec.addresses) {
+            let ports = endpoints.iter().filter_map(|endpoint| match &endpoint.address {
+                HostOrIp::Name(other) => (other == name).then_some(endpoint.port),
+                HostOrIp::Ip(_) => None,
+            });
+            if let Some(reason) = fault(answer, one.gate(), &ports.collect::<Vec<_>>()) {
                 all.push(Unresolved { backend: backend.clone(), name: name.to_string(), reason });
             }
         }
@@ -110,15 +120,18 @@ pub(crate) fn unresolved(named: &AllNamed, answers: &Answers) -> Vec<Unresolved>
     all
 }
 
-fn fault(answer: &Answer, rule: AddressRule) -> Option<String> {
+fn fault(answer: &Answer, gate: Gate<'_>, ports: &[u16]) -> Option<String> {
     let Answer { addresses, error } = answer;
     if let Some(error) = error {
         return Some(error.clone());
     }
     let mut reasons = Vec::new();
     for &address in addresses {
-        // One address that may be used is enough.
-        reasons.push(format!("{address}: {}", rule.forbids(address)?));
+        for &port in ports {
+            // One that may be used is enough.
+            let reason = gate.forbids(SocketAddr::new(address, port))?;
+            reasons.push(format!("{address}: {reason}"));
+        }
     }
     let is_empty = reasons.is_empty();
     Some(if is_empty { "it has no address".to_owned() } else { reasons.join(", ") })
@@ -177,12 +190,12 @@ fn store(
     // Endpoints, so the result of an older configuration never replaces that of a newer one.
     let named = named.borrow();
     let answers = answers.borrow();
-    for Named { spec, state } in named.values() {
-        let written = written(spec).unwrap_or_default();
+    for one in named.values() {
+        let written = written(&one.spec).unwrap_or_default();
         if names_of(written).any(&is_such)
-            && let Some(state) = state.upgrade()
+            && let Some(state) = one.state.upgrade()
         {
-            state.store(&Arc::new(current(written, spec.addresses, &answers, &state)));
+            state.store(&Arc::new(current(written, one.gate(), &answers, &state)));
         }
     }
 }
@@ -192,16 +205,16 @@ fn store(
 /// While nothing is known yet, what served goes on as far as the rule allows.
 pub(crate) fn current(
     written: &[WrittenEndpoint],
-    rule: AddressRule,
+    gate: Gate<'_>,
     answers: &Answers,
     state: &BackendState,
 ) -> EndpointSet {
-    let set = endpoints(written, rule, answers);
+    let set = endpoints(written, gate, answers);
     if !set.as_slice().is_empty() || !has_unasked(written, answers) {
         return set;
     }
     let before = state.endpoints();
-    let allowed = before.as_slice().iter().filter(|one| rule.forbids(one.address.ip()).is_none());
+    let allowed = before.as_slice().iter().filter(|one| gate.forbids(one.address).is_none());
     EndpointSet::new(allowed.cloned().collect())
 }
 
@@ -295,7 +308,14 @@ const ANSWER: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests {
+    use kubeng_config::address::AddressRule;
+
     use super::*;
+
+    fn gate(rule: AddressRule) -> Gate<'static> {
+        static NOTHING: std::sync::LazyLock<Reserved> = std::sync::LazyLock::new(Reserved::default);
+        Gate { rule, reserved: &NOTHING }
+    }
 
     #[test]
     fn a_name_never_leads_where_the_rule_forbids() {
@@ -306,13 +326,32 @@ mod tests {
         let addresses = ["169.254.169.254".parse().unwrap(), [10, 0, 0, 2].into()].into();
         let answers =
             Answers::from([("erp.example".parse().unwrap(), Answer { addresses, error: None })]);
-        let tenant = endpoints(&written, AddressRule::Tenant, &answers);
+        let tenant = endpoints(&written, gate(AddressRule::Tenant), &answers);
         let addresses = |set: &EndpointSet| -> Vec<String> {
             set.as_slice().iter().map(|endpoint| endpoint.address.to_string()).collect()
         };
         assert_eq!(addresses(&tenant), ["10.0.0.1:81", "10.0.0.2:80"]);
-        let operator = endpoints(&written, AddressRule::Operator, &answers);
+        let operator = endpoints(&written, gate(AddressRule::Operator), &answers);
         assert_eq!(operator.as_slice().len(), 3);
+    }
+
+    #[test]
+    fn a_name_never_leads_to_the_control_plane() {
+        let written = [10250, 6443, 80].map(|port| WrittenEndpoint {
+            address: "erp.example".parse().unwrap(),
+            port,
+            weight: 1,
+        });
+        let addresses = [[10, 0, 0, 2].into()].into();
+        let answers =
+            Answers::from([("erp.example".parse().unwrap(), Answer { addresses, error: None })]);
+        let reserved = Reserved::new(["10.0.0.2:6443".parse().unwrap()]);
+        let gate = Gate { rule: AddressRule::Tenant, reserved: &reserved };
+        let set = endpoints(&written, gate, &answers);
+        let ports: Vec<_> = set.as_slice().iter().map(|one| one.address.port()).collect();
+        assert_eq!(ports, [80]);
+        let operator = Gate { rule: AddressRule::Operator, ..gate };
+        assert_eq!(endpoints(&written, operator, &answers).as_slice().len(), 3);
     }
 
     #[tokio::test]
@@ -337,7 +376,8 @@ mod tests {
             addresses,
             proxy_protocol: None,
         };
-        let named = Named { spec: Arc::new(spec), state: Arc::downgrade(state) };
+        let reserved = Arc::default();
+        let named = Named { spec: Arc::new(spec), reserved, state: Arc::downgrade(state) };
         AllNamed::from([("Service/test/web:80".parse().unwrap(), named)])
     }
 

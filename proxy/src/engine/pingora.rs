@@ -21,10 +21,10 @@ use pingora_http::ResponseHeader;
 use pingora_proxy::HttpProxy;
 use tokio::sync::watch;
 
-use super::Engine;
+use super::{Begun, Engine};
 use crate::listener::connection::Conn;
 use crate::shared::Shared;
-use app::App;
+use app::{App, Handed};
 use errand::Errands;
 use io::PingoraIo;
 
@@ -65,10 +65,23 @@ impl Pingora {
         let leaving = shared.leaving.subscribe();
         Self { proxy: Arc::new(proxy), errands, shared: shared.clone(), leaving }
     }
-}
 
-impl Engine for Pingora {
-    async fn exchange(&self, conn: Box<Conn>, head: BytesMut) -> Option<Box<Conn>> {
+    /// Carries a request on that the pipeline has been asked about already.
+    pub(crate) async fn go_on(
+        &self,
+        conn: Box<Conn>,
+        head: BytesMut,
+        begun: Begun,
+    ) -> Option<Box<Conn>> {
+        self.process(conn, head, Some(begun)).await
+    }
+
+    async fn process(
+        &self,
+        conn: Box<Conn>,
+        head: BytesMut,
+        begun: Option<Begun>,
+    ) -> Option<Box<Conn>> {
         let limits = &self.shared.limits;
         let facts = conn.facts.clone();
         let is_last = conn.requests() >= limits.requests_max;
@@ -77,7 +90,7 @@ impl Engine for Pingora {
         session.set_keepalive((!is_last).then_some(limits.idle.as_secs()));
         // Parsed without a copy and before any read.
         session.set_pipelined_prefix(head);
-        session.set_connection_user_context(Some(Box::new(facts)));
+        session.set_connection_user_context(Some(Box::new(Handed::new(facts, begun))));
         session.set_read_timeout(Some(limits.body_read));
         session.set_write_timeout(Some(limits.write_stall));
         // A body that nobody wanted is read for a moment, so that the connection can go on.
@@ -85,6 +98,12 @@ impl Engine for Pingora {
         let reusable = self.proxy.process_new_http(session, &self.leaving).await?;
         let (stream, _) = reusable.consume();
         stream.into_any().downcast::<PingoraIo>().ok().map(|io| io.conn)
+    }
+}
+
+impl Engine for Pingora {
+    async fn exchange(&self, conn: Box<Conn>, head: BytesMut) -> Option<Box<Conn>> {
+        self.process(conn, head, None).await
     }
 
     async fn serve_h2(&self, conn: Box<Conn>) {

@@ -24,7 +24,7 @@ pub(crate) struct Answer {
 /// Answers a preflight request; notes what other answers have to say.
 pub(crate) fn on_request(cors: &Cors, target: &Target<'_>, extra: &mut Extra) -> Step {
     let origin = target.headers.get(header::ORIGIN);
-    let is_any = cors.allow_origins.iter().any(|origin| *origin == OriginMatch::Any);
+    let is_any = cors.allow_origins.contains(&OriginMatch::Any);
     let allowed = origin.filter(|origin| {
         let origin = origin.to_str().unwrap_or_default();
         !origin.is_empty() && cors.allow_origins.iter().any(|one| one.accepts(origin))

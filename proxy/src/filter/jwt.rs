@@ -11,6 +11,7 @@ use http::header::{self, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use kubeng_config::certificate::Secret;
 use kubeng_config::filter::jwt::{ClaimToHeader, Jwk, Jwt, JwtAlgorithm, JwtKeys, PublicKey};
+use kubeng_config::request::cookie;
 use ring::{hmac, signature};
 use serde_json::{Map, Value};
 
@@ -85,7 +86,7 @@ fn token<'a>(jwt: &Jwt, headers: &'a HeaderMap) -> Option<&'a str> {
     };
     let of_cookie = || {
         let name = jwt.cookie.as_ref()?.as_str();
-        crate::filter::cookie(headers, name)
+        cookie(headers, name)
     };
     bearer.or_else(of_cookie).filter(|token| token.len() <= TOKEN_BYTES_MAX)
 }

@@ -58,7 +58,10 @@ impl Copy {
             }
         }
         let target = uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
-        let host = headers.get(header::HOST).cloned();
+        // Towards a Backend of HTTP/2 it stands in the target.
+        let of_target =
+            || HeaderValue::from_str(uri.authority().map_or("", |authority| authority.as_str()));
+        let host = headers.get(header::HOST).cloned().or_else(|| of_target().ok());
         self.head = Some(Head { method: method.clone(), target, host, headers: copied });
     }
 

@@ -106,9 +106,6 @@ impl Memory {
 
     /// Remembers a Route that is going to be served.
     pub(crate) fn keep(&mut self, route: &Arc<CompiledRoute>) {
-        if route.states.is_empty() {
-            return;
-        }
         if self.routes.len() >= self.sweep_at {
             self.routes.retain(|_, route| route.strong_count() > 0);
             self.sweep_at = self.routes.len() * 2 + 64;

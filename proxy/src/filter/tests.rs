@@ -51,11 +51,3 @@ pub(super) fn fields(headers: &HeaderMap) -> Vec<String> {
     lines.sort_by(|a, b| a.0.cmp(&b.0));
     lines.into_iter().map(|(name, value)| format!("{name}: {value}")).collect()
 }
-
-#[test]
-fn cookies_are_found_by_their_whole_name() {
-    let asked = AskedFor::new(&[("cookie", "a=1; ab=2"), ("cookie", "b=3; a=4")]);
-    assert_eq!(cookie(&asked.headers, "a"), Some("1"));
-    assert_eq!(cookie(&asked.headers, "b"), Some("3"));
-    assert_eq!(cookie(&asked.headers, "c"), None);
-}

@@ -321,6 +321,23 @@ pub(crate) fn timeout_of(ctx: &RequestContext) -> Reason {
     }
 }
 
+/// Why an answer that had begun does not come to its end.
+pub(crate) fn cut_by(ctx: &RequestContext, failure: Failure) -> Reason {
+    match failure {
+        Failure::Timeout => timeout_of(ctx),
+        Failure::Connect
+        | Failure::ConnectTimeout
+        | Failure::Tls
+        | Failure::Local
+        | Failure::Refused
+        | Failure::Stale
+        | Failure::Reset
+        | Failure::BadAnswer => Reason::AnswerCut,
+    }
+}
+
+/// Interim answers in front of one answer; then 502.
+pub(crate) const INTERIM_MAX: u8 = 10;
 /// An odd number, so that every generation gives another key.
 const GENERATION_SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 /// Whatever a Policy says.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::{interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -52,6 +52,7 @@ impl<E: Engine> Worker<E> {
         let mut stopping = self.shared.stopping.subscribe();
         let mut closing = self.shared.closing.subscribe();
         let mut is_closed = false;
+        let mut tidying = interval(TIDIED_EVERY);
         loop {
             let command = tokio::select! {
                 biased;
@@ -63,18 +64,26 @@ impl<E: Engine> Worker<E> {
                     open.drain().for_each(|(_, stop)| stop.cancel());
                     continue;
                 }
+                _ = tidying.tick() => {
+                    self.engine.tidy();
+                    continue;
+                }
             };
             let Some(command) = command else { break };
             match command {
                 // The sockets are another process's now.
                 Command::Open(..) if is_closed => {}
-                Command::Open(spec, listener) => {
+                Command::Open(spec, listener, listening) => {
                     let address = spec.address;
                     // There may be several: those of a process with more workers.
                     let stop = open.entry(address).or_default().clone();
                     match TcpListener::from_std(listener) {
                         Ok(listener) => {
-                            loops.spawn(self.clone().accept(listener, spec, stop));
+                            let accept = self.clone().accept(listener, spec, stop);
+                            loops.spawn(async move {
+                                accept.await;
+                                drop(listening);
+                            });
                         }
                         Err(error) => tracing::error!(%address, %error, "cannot listen"),
                     }
@@ -152,6 +161,8 @@ fn is_exhausted(error: &io::Error) -> bool {
 
 /// The pause when descriptors or memory have run out.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How often the engine lets go of what nobody needs.
+const TIDIED_EVERY: Duration = Duration::from_secs(5);
 
 #[cfg(test)]
 mod tests;

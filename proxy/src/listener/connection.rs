@@ -138,6 +138,11 @@ impl Conn {
         self.is_h2
     }
 
+    /// Whether nothing of the current request is still to come.
+    pub(crate) fn has_whole_request(&self) -> bool {
+        self.left == Left::Bytes(0)
+    }
+
     /// How many requests were begun on it.
     pub(crate) fn requests(&self) -> u32 {
         self.requests

@@ -57,7 +57,7 @@ async fn endpoint<E: Engine>(
         }
         let to = tries::choose(ctx, Instant::now(), worker.shared.setting());
         let to = to.map_err(|_| TurnedAway::Endpoint)?;
-        let tell = to.backend.spec.proxy_protocol.map(|version| (version, ends));
+        let tell = to.backend.spec.proxy_protocol.map(|version| (version, Some(ends)));
         match connect(to.address, to.connect, tell).await {
             Ok(tcp) => {
                 worker.metrics.pool_misses.add(1);

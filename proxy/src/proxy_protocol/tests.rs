@@ -122,7 +122,7 @@ proptest! {
     #[test]
     fn what_is_told_is_read(version in version(), client in end(), local in end(), data: Vec<u8>) {
         let told = Told { client, local };
-        let header = encode(version, told);
+        let header = encode(version, Some(told));
         let read = Ok(Header::Complete { told: Some(told), length: header.len() });
         prop_assert_eq!(parse(&header), read);
         for end in 0..header.len() {
@@ -165,5 +165,14 @@ proptest! {
             prop_assert_eq!(read, Some(told));
             prop_assert!(false, "bit {} of byte {} passed", bit, at);
         }
+    }
+}
+
+#[test]
+fn who_speaks_for_itself_says_so() {
+    for version in [ProxyVersion::V1, ProxyVersion::V2] {
+        let header = encode(version, None);
+        let length = header.len();
+        assert_eq!(parse(&header), Ok(Header::Complete { told: None, length }), "{version:?}");
     }
 }

@@ -108,8 +108,9 @@ fn compile(before: &Table, newer: &Snapshot, keys: &mut KeyCache, metrics: &Metr
     let mut compiler = Compiler {
         secrets: &secrets,
         keys,
-        memory: &mut Memory::default(),
+        memory: &Memory::default(),
         answers: &answers,
+        reserved: &kubeng_config::address::Reserved::default(),
         metrics,
         shared: &std::sync::Weak::new(),
         tls: &mut TlsCache::default(),

@@ -15,6 +15,7 @@ use kubeng_config::snapshot::Snapshot;
 use tokio::sync::watch;
 
 use crate::backend::BackendState;
+use crate::backend::probe::{AllAsked, Asked};
 use crate::backend::resolve::{self, AllNamed, Answers, Named, Unresolved};
 use crate::compile::{Compiled, Compiler, KeyCache, Rejection};
 use crate::filter::state::Memory;
@@ -33,6 +34,8 @@ pub struct TableWriter {
     tls: TlsCache,
     sockets: Sockets,
     names: Names,
+    /// The Backends whose Endpoints are asked whether they are well.
+    asked: watch::Sender<AllAsked>,
 }
 
 /// What is exchanged with the resolver of names.
@@ -51,7 +54,12 @@ pub struct Applied {
 }
 
 impl TableWriter {
-    pub(crate) fn new(shared: Arc<Shared>, sockets: Sockets, names: Names) -> Self {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        sockets: Sockets,
+        names: Names,
+        asked: watch::Sender<AllAsked>,
+    ) -> Self {
         Self {
             shared,
             secrets: HashMap::new(),
@@ -60,6 +68,7 @@ impl TableWriter {
             tls: TlsCache::default(),
             sockets,
             names,
+            asked,
         }
     }
 
@@ -75,8 +84,9 @@ impl TableWriter {
         let mut compiler = Compiler {
             secrets: &self.secrets,
             keys: &mut self.keys,
-            memory: &mut self.memory,
+            memory: &self.memory,
             answers: &answers,
+            reserved: &self.shared.reserved,
             metrics: &self.shared.metrics,
             shared: &Arc::downgrade(&self.shared),
             tls: &mut self.tls,
@@ -84,17 +94,19 @@ impl TableWriter {
         let compiled = compiler.compile(&before, delta);
         // The resolver waits for it.
         drop(answers);
-        let Compiled { table, endpoints } = match compiled {
+        let Compiled { table, endpoints, remembering } = match compiled {
             Ok(compiled) => compiled,
             Err(rejection) => {
                 self.take_back(replaced);
                 return Err(rejection);
             }
         };
+        remembering.iter().for_each(|route| self.memory.keep(route));
         let touched: Vec<_> = touched_backends(delta).collect();
         self.put_endpoints(&touched, &before, &table, &endpoints);
         let table = Arc::new(table);
         self.shared.table.store(table.clone());
+        self.ask(&touched, &table);
         self.forget_unused(delta, &before.snapshot, &table.snapshot);
         // `Snapshot::with` has checked that the Delta led where it says.
         Ok(Applied { digest: delta.target, unbound: self.become_like(&table) })
@@ -150,6 +162,23 @@ impl TableWriter {
         self.sockets.become_like(&wanted)
     }
 
+    /// Tells which Backends want their Endpoints to be asked.
+    fn ask(&self, touched: &[BackendId], table: &Table) {
+        self.asked.send_if_modified(|all| {
+            let mut is_other = false;
+            for id in touched {
+                match table.backends.get(id).and_then(|backend| Asked::of(backend)) {
+                    Some(asked) => {
+                        is_other = true;
+                        all.insert(id.clone(), asked);
+                    }
+                    None => is_other |= all.remove(id).is_some(),
+                }
+            }
+            is_other
+        });
+    }
+
     /// Puts Endpoints in place, and tells the resolver which names there are.
     fn put_endpoints(
         &self,
@@ -177,7 +206,9 @@ impl TableWriter {
                 match after.backends.get(id).filter(|_| has_names(after, id)) {
                     Some(backend) => {
                         let state = Arc::downgrade(&backend.state);
-                        named.insert(id.clone(), Named { spec: backend.spec.clone(), state });
+                        let reserved = self.shared.reserved.clone();
+                        let one = Named { spec: backend.spec.clone(), reserved, state };
+                        named.insert(id.clone(), one);
                     }
                     None => drop(named.remove(id)),
                 }

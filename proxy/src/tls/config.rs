@@ -1,6 +1,7 @@
 //! How TLS is spoken: one configuration of the library for all that is said alike.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
@@ -43,9 +44,8 @@ impl SpokenTls {
         let own = cache.config(shared, listener.address, tls, policy.as_ref())?;
         let mut configs = HashMap::new();
         for asked in of_names {
-            if !configs.contains_key(&asked.digest) {
-                let config = cache.config(shared, listener.address, tls, Some(&asked))?;
-                configs.insert(asked.digest, config);
+            if let Entry::Vacant(place) = configs.entry(asked.digest) {
+                place.insert(cache.config(shared, listener.address, tls, Some(&asked))?);
             }
         }
         Ok(Self { options: options_digest(tls), policy, own, of_names: configs })

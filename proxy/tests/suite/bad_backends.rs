@@ -192,6 +192,51 @@ async fn a_request_that_was_seen_is_repeated_only_where_the_policy_says_so() {
     assert_eq!(seen(Deed::Close, all).await, [(502, 2), (502, 2)]);
 }
 
+/// An HTTP/2 Backend that refuses its first stream and answers the others.
+async fn serve_refusing() -> (std::net::SocketAddr, std::sync::Arc<std::sync::atomic::AtomicUsize>)
+{
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let streams = std::sync::Arc::new(AtomicUsize::new(0));
+    let counted = streams.clone();
+    spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            let counted = counted.clone();
+            spawn(async move {
+                let Ok(mut connection) = h2::server::handshake(tcp).await else { return };
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    if counted.fetch_add(1, Ordering::SeqCst) == 0 {
+                        respond.send_reset(h2::Reason::REFUSED_STREAM);
+                    } else {
+                        let answer = hyper::Response::new(());
+                        drop(respond.send_response(answer, true));
+                    }
+                }
+            });
+        }
+    });
+    (address, streams)
+}
+
+#[tokio::test]
+async fn a_stream_that_was_refused_was_not_seen_so_even_a_post_is_repeated() {
+    let (one, seen_by_one) = serve_refusing().await;
+    let (two, seen_by_two) = serve_refusing().await;
+    let mut replica = Replica::start();
+    let http2 = |backend: &mut kubeng_config::backend::Backend| {
+        backend.protocol = kubeng_config::backend::BackendProtocol::Http2;
+    };
+    replica.serve_with(&[one, two], http2, |_| {});
+    // Both refuse once, and there is no third.
+    assert_eq!(post(replica.http, "body").await.status, 502);
+    replica.until_failures("stream_refused", 1).await;
+    assert_eq!(post(replica.http, "body").await.status, 200);
+    let seen =
+        |count: &std::sync::atomic::AtomicUsize| count.load(std::sync::atomic::Ordering::SeqCst);
+    assert_eq!(seen(&seen_by_one) + seen(&seen_by_two), 3);
+}
+
 #[tokio::test]
 async fn a_repeated_request_is_whole_and_succeeds() {
     let deeds: [&'static [Deed]; 3] = [&[Deed::Close], &[Deed::Status(503)], &[Deed::Swallow]];

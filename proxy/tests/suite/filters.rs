@@ -274,3 +274,47 @@ async fn methods_that_the_gate_refuses_are_refused_on_http2_too() {
         assert_eq!(response.headers()["server"], "kubeng", "{method}");
     }
 }
+
+#[tokio::test]
+async fn a_canary_is_chosen_by_header_or_by_cookie() {
+    use kubeng_config::delta::AnyPart;
+    use kubeng_config::matching::{CookieMatch, HeaderMatch, HostMatch, TextMatch};
+    use kubeng_config::part::Part;
+    use kubeng_config::route::Action;
+
+    let mut replica = Replica::start();
+    let plain = |name: &str, to_name: &str| {
+        route(name, HostMatch::Any, "/", vec![], Action::Forward(vec![to(to_name)]))
+    };
+    let canary = |name: &str, change: &dyn Fn(&mut kubeng_config::matching::Match)| {
+        let AnyPart::Route(id, part) = plain(name, "canary") else { panic!("a route") };
+        let mut value = (**part.value()).clone();
+        value.matches.iter_mut().for_each(change);
+        AnyPart::Route(id, Part::new(value))
+    };
+    let exact = |text: &str| TextMatch::Exact(text.into());
+    let by_header = HeaderMatch { name: "x-canary".parse().unwrap(), value: exact("always") };
+    let by_cookie = CookieMatch { name: "canary".into(), value: exact("always") };
+    let parts = [
+        backend("web", BackendProtocol::Http1),
+        backend("canary", BackendProtocol::Http1),
+        plain("stable", "web"),
+        canary("header", &|wanted| wanted.headers.push(by_header.clone())),
+        canary("cookie", &|wanted| wanted.cookies.push(by_cookie.clone())),
+    ];
+    let endpoints = [
+        (backend_id("web"), endpoint_set(&[serve_text("stable").await])),
+        (backend_id("canary"), endpoint_set(&[serve_text("canary").await])),
+    ];
+    replica.change_with(parts, [], endpoints, []);
+    for (line, expected) in [
+        ("X: y", "stable"),
+        ("X-Canary: always", "canary"),
+        ("X-Canary: never", "stable"),
+        ("Cookie: a=b; canary=always", "canary"),
+        ("Cookie: canary=never; canary=always", "stable"),
+        ("Cookie: xcanary=always", "stable"),
+    ] {
+        assert_eq!(ask(&replica, "GET /", &[line]).await.body, expected, "{line}");
+    }
+}

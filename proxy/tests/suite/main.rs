@@ -4,18 +4,23 @@
 
 mod support;
 
+mod backend_tls;
 mod bad_backends;
 mod changes;
 mod draining;
 mod filters;
 mod filters_auth;
 mod filters_bodies;
+mod filters_h2;
+mod handshakes;
+mod health;
 mod hostile;
 mod http1;
 mod http2;
 mod limits;
 mod listening;
 mod passing;
+mod ports;
 mod protection;
 mod proxy_protocol;
 mod scripted;

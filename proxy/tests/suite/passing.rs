@@ -212,6 +212,10 @@ async fn one_port_can_end_tls_for_some_names_and_pass_others_on() {
     let to_there = replica.https;
     let answer = Client::default().ask(to_there, "raw.example", b"hello").await.unwrap();
     assert_eq!(answer, "passed on:hello");
+    // What is passed on is not reached by a request that was read here.
+    let client = Client::default();
+    let answer = get(&client, to_there, "a.example", "raw.example", "").await.unwrap();
+    assert_eq!(answer.status, 421);
     // Without a name it is ended here as well.
     for name in ["a.example", "127.0.0.1"] {
         let answer = get(&Client::default(), to_there, name, name, "").await.unwrap();

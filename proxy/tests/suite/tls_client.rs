@@ -19,7 +19,7 @@ use crate::support::spawn;
 /// What a client offers.
 #[derive(Clone)]
 pub(crate) struct Client {
-    pub(crate) versions: &'static [&'static SupportedProtocolVersion],
+    pub(crate) versions: Vec<&'static SupportedProtocolVersion>,
     pub(crate) identity: Option<Identity>,
     pub(crate) alpn: &'static [u8],
     /// Bytes that are written at once.
@@ -31,7 +31,7 @@ pub(crate) struct Client {
 impl Default for Client {
     fn default() -> Self {
         Self {
-            versions: rustls::ALL_VERSIONS,
+            versions: rustls::ALL_VERSIONS.to_vec(),
             identity: None,
             alpn: b"http/1.1",
             piece: usize::MAX,
@@ -60,7 +60,7 @@ impl Client {
         let seen = Arc::new(Mutex::new(Seen::default()));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(self.versions)
+            .with_protocol_versions(&self.versions)
             .unwrap()
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(AnyServer(seen.clone())));

@@ -67,13 +67,7 @@ impl Connection {
     }
 
     async fn make(&self) -> Result<Client, ConnectError> {
-        let mut config = match &self.kubeconfig {
-            Some(path) => {
-                let kubeconfig = Kubeconfig::read_from(path)?;
-                Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?
-            }
-            None => Config::infer().await.map_err(Box::new)?,
-        };
+        let mut config = read(self.kubeconfig.as_deref()).await?;
         config.connect_timeout = Some(Duration::from_secs(10));
         config.read_timeout = Some(self.silence);
         config.reset_reader_on_write = true;
@@ -81,4 +75,23 @@ impl Connection {
         config.default_retry = false;
         Ok(Client::try_from(config).map_err(Box::new)?)
     }
+}
+
+async fn read(kubeconfig: Option<&std::path::Path>) -> Result<Config, ConnectError> {
+    Ok(match kubeconfig {
+        Some(path) => {
+            let kubeconfig = Kubeconfig::read_from(path)?;
+            Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?
+        }
+        None => Config::infer().await.map_err(Box::new)?,
+    })
+}
+
+/// Where the API server listens, if its URL says so by an IP address. None also when nothing can be
+/// read: then there is no API server that anybody could be led to by our credentials.
+pub async fn api_server(kubeconfig: Option<&std::path::Path>) -> Option<std::net::SocketAddr> {
+    let url = read(kubeconfig).await.ok()?.cluster_url;
+    let host = url.host()?.trim_start_matches('[').trim_end_matches(']');
+    let default = if url.scheme_str() == Some("http") { 80 } else { 443 };
+    Some(std::net::SocketAddr::new(host.parse().ok()?, url.port_u16().unwrap_or(default)))
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use http::{Method, StatusCode, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use kubeng_config::filter::error_pages::PageSource;
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
@@ -17,7 +17,7 @@ use crate::listener::connection::ConnFacts;
 use crate::nominated::Nominated;
 use crate::pipeline::{self, Begin, Pending};
 use crate::reply::{self, Form, Page, Reply, SERVER_NAME};
-use crate::request::{Extra, Incoming, RequestContext};
+use crate::request::{Extra, Incoming, Instead, RequestContext};
 use crate::table::Table;
 
 impl App {
@@ -139,17 +139,16 @@ impl App {
         Arc::clone(&self.errands).send(copy.finish());
     }
 
-    /// Stops an answer that is too large, or in whose place a page is sent.
-    pub(super) fn check_answer(
+    /// Stops an answer that is too large, and puts a page in the place of an error.
+    pub(super) async fn check_answer(
         &self,
         session: &Session,
-        response: &ResponseHeader,
+        response: &mut ResponseHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
         let status = response.status;
         if pipeline::error_page(ctx, status).is_some() {
-            ctx.extra.get_or_insert_default().is_replaced = true;
-            return Err(Error::new(ErrorType::HTTPStatus(status.as_u16())));
+            return self.replace(session, response, ctx).await;
         }
         let Some(extra) = &ctx.extra else { return Ok(()) };
         let has_body = session.req_header().method != Method::HEAD;
@@ -159,10 +158,63 @@ impl App {
         }
         Ok(())
     }
+
+    /// Puts the page of the Route in the place of an error of a Backend.
+    async fn replace(
+        &self,
+        session: &Session,
+        response: &mut ResponseHeader,
+        ctx: &mut RequestContext,
+    ) -> Result<()> {
+        let status = response.status;
+        let length = response.headers.get(header::CONTENT_LENGTH);
+        // Only where a body follows is there a place for another one.
+        let has_body = session.req_header().method != Method::HEAD
+            && length.map_or_else(
+                || response.headers.contains_key(header::TRANSFER_ENCODING),
+                |length| length.as_bytes() != b"0",
+            );
+        let page = if has_body { self.error_page(session, ctx, status).await } else { None };
+        let extra = ctx.extra.get_or_insert_default();
+        let Some(Page { kind, bytes }) = page.filter(|page| !page.bytes.is_empty()) else {
+            // The answer is given up, and with it the connection.
+            extra.is_replaced = true;
+            return Err(Error::new(ErrorType::HTTPStatus(status.as_u16())));
+        };
+        for name in &OF_BODY {
+            response.remove_header(name);
+        }
+        response.insert_header(header::CONTENT_TYPE, kind)?;
+        response.insert_header(header::CONTENT_LENGTH, bytes.len())?;
+        extra.page = Instead::Waits(bytes);
+        Ok(())
+    }
 }
+
+/// What a head says of its body.
+const OF_BODY: [HeaderName; 7] = [
+    header::TRANSFER_ENCODING,
+    header::CONTENT_ENCODING,
+    header::CONTENT_RANGE,
+    header::ACCEPT_RANGES,
+    header::ETAG,
+    header::LAST_MODIFIED,
+    header::CONTENT_LANGUAGE,
+];
 
 /// Counts and encodes a part of the answer.
 pub(super) fn answer_part(extra: &mut Extra, body: &mut Option<Bytes>, is_end: bool) -> Result<()> {
+    match std::mem::take(&mut extra.page) {
+        Instead::Nothing => {}
+        Instead::Waits(page) => {
+            *body = Some(page);
+            extra.page = Instead::Sent;
+        }
+        Instead::Sent => {
+            *body = None;
+            extra.page = Instead::Sent;
+        }
+    }
     if let Some(part) = &body
         && !extra.bodies.response.takes(part.len())
     {
@@ -190,7 +242,8 @@ pub(super) fn broken() -> Box<Error> {
 /// Carries out what `Connection` says, before the engine refuses it.
 pub(super) fn take_out(session: &mut Session, nominated: Nominated) {
     let Nominated { removed, left } = nominated;
-    let closes = left.as_ref().is_some_and(|left| left.as_bytes().starts_with(b"close"));
+    let says_close = |left: &HeaderValue| left.to_str().is_ok_and(|left| left.contains("close"));
+    let closes = left.as_ref().is_some_and(says_close);
     let request = session.req_header_mut();
     for name in &removed {
         request.remove_header(name);

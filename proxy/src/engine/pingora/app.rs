@@ -1,8 +1,8 @@
 //! What Pingora asks in each phase, and what the pipeline answers.
 
 use std::any::Any;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::Guard;
@@ -21,18 +21,32 @@ use super::answer::{answer_part, broken, take_out};
 use super::errand::Errands;
 use super::failure;
 use super::peer::peer;
-use crate::access_log::AccessRecord;
+use crate::engine::Begun;
 use crate::filter::compression::Asking;
-use crate::forward::tries::{self, Failure, Next, Replay};
+use crate::forward::tries::{self, Next, Replay};
 use crate::forward::wish;
 use crate::listener::connection::ConnFacts;
 use crate::metrics::WorkerMetrics;
 use crate::nominated::nominated;
+use crate::over;
 use crate::pipeline::{self, Begin};
 use crate::reason::Reason;
 use crate::reply::Reply;
 use crate::request::{Fields, Incoming, RequestContext};
 use crate::shared::Shared;
+
+/// What travels with an HTTP/1 connection to its request.
+pub(super) struct Handed {
+    facts: Arc<ConnFacts>,
+    /// In a lock only because the engine shares what travels between threads.
+    begun: Mutex<Option<Begun>>,
+}
+
+impl Handed {
+    pub(super) fn new(facts: Arc<ConnFacts>, begun: Option<Begun>) -> Self {
+        Self { facts, begun: Mutex::new(begun) }
+    }
+}
 
 /// The handle of one worker on what all share.
 pub(super) struct App {
@@ -47,30 +61,6 @@ impl App {
         let metrics = shared.metrics.workers.get(worker).cloned().unwrap_or_default();
         let errands = Arc::new(Errands::new(shared.clone(), metrics.clone()));
         Self { shared, worker, metrics, errands }
-    }
-
-    fn record(&self, session: &Session, ctx: &RequestContext) {
-        let (Some(facts), Some((started, at))) = (&ctx.facts, ctx.started) else { return };
-        let request = session.req_header();
-        self.shared.access_log.push(AccessRecord {
-            at,
-            client: facts.client.ip(),
-            method: request.method.clone(),
-            host: ctx.host.as_ref().map(ToString::to_string).unwrap_or_default(),
-            path: request.uri.path().to_owned(),
-            status: ctx.answered.map_or(0, |status| status.as_u16()),
-            duration: started.elapsed(),
-            route: ctx.route.as_ref().map(|route| route.id.clone()),
-            backend: ctx.backend.as_ref().map(|backend| backend.id.clone()),
-            endpoint: ctx.tries.current.as_ref().map(|current| current.0.address),
-            tries: ctx.tries.count,
-            reason: ctx.reason.map(Reason::name),
-            request_id: ctx
-                .extra
-                .as_ref()
-                .and_then(|extra| extra.request_id.as_ref())
-                .map(|id| id.value.clone()),
-        });
     }
 }
 
@@ -89,9 +79,15 @@ impl ProxyHttp for App {
         &self,
         _: &mut Session,
         ctx: &mut RequestContext,
-        facts: Box<dyn Any + Send + Sync>,
+        handed: Box<dyn Any + Send + Sync>,
     ) {
-        ctx.facts = facts.downcast::<Arc<ConnFacts>>().ok().map(|facts| *facts);
+        let Ok(handed) = handed.downcast::<Handed>() else { return };
+        let Handed { facts, begun } = *handed;
+        if let Some(Begun { ctx: known, begin }) = begun.into_inner().unwrap_or_default() {
+            *ctx = known;
+            ctx.begun = Some(begin);
+        }
+        ctx.facts = Some(facts);
     }
 
     async fn request_filter(
@@ -114,7 +110,10 @@ impl ProxyHttp for App {
         };
         let now = (Instant::now(), SystemTime::now());
         let table = self.shared.table.load();
-        let begin = pipeline::begin(&table, &incoming, &facts, now, ctx);
+        let begin = match ctx.begun.take() {
+            Some(begin) => begin,
+            None => pipeline::begin(&table, &incoming, &facts, now, ctx),
+        };
         let begin = match begin {
             Begin::Ask(question, pending) => {
                 // The answer may be long in coming, and the Table must be the same then.
@@ -211,7 +210,7 @@ impl ProxyHttp for App {
         let status = response.status;
         if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
             ctx.tries.interim = ctx.tries.interim.saturating_add(1);
-            let is_flood = ctx.tries.interim > INTERIM_MAX;
+            let is_flood = ctx.tries.interim > tries::INTERIM_MAX;
             return if is_flood { Err(bad_answer()) } else { in_time(ctx) };
         }
         let replay = replay_of(session);
@@ -235,7 +234,7 @@ impl ProxyHttp for App {
 
     async fn upstream_request_filter(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         request: &mut RequestHeader,
         ctx: &mut RequestContext,
     ) -> Result<()> {
@@ -250,6 +249,10 @@ impl ProxyHttp for App {
         if let Some(extra) = &mut ctx.extra {
             for copy in &mut extra.mirrors {
                 copy.head(&request.method, &request.uri, &request.headers);
+            }
+            // The engine does not always tell of the end of a body that is not there.
+            if !extra.mirrors.is_empty() && session.as_mut().is_body_empty() {
+                std::mem::take(&mut extra.mirrors).into_iter().for_each(|copy| self.mirror(copy));
             }
         }
         Ok(())
@@ -269,7 +272,8 @@ impl ProxyHttp for App {
         if let Some(part) = body {
             if !extra.bodies.request.takes(part.len()) {
                 let status = StatusCode::PAYLOAD_TOO_LARGE;
-                return Err(Error::new(ErrorType::HTTPStatus(status.as_u16())));
+                // The client's fault: on HTTP/2 the engine passes over all other errors here.
+                return Err(Error::new_down(ErrorType::HTTPStatus(status.as_u16())));
             }
             extra.mirrors.iter_mut().for_each(|copy| copy.take(part));
         }
@@ -295,7 +299,7 @@ impl ProxyHttp for App {
         if response.status == StatusCode::SWITCHING_PROTOCOLS && !ctx.is_upgrade {
             return Err(bad_answer());
         }
-        self.check_answer(session, response, ctx)?;
+        self.check_answer(session, response, ctx).await?;
         ctx.answered = Some(response.status);
         if let (true, Some(facts)) = (ctx.is_upgrade, &ctx.facts) {
             facts.switch_millis.store(0, Ordering::Relaxed);
@@ -388,9 +392,7 @@ impl ProxyHttp for App {
             self.metrics.backend_errors.add(1);
         }
         if let (Some(status), false) = (status, is_begun(session)) {
-            if !is_replaced {
-                session.set_keepalive(None);
-            }
+            session.set_keepalive(None);
             // When this fails the client is gone.
             let _ = self.reply(session, ctx, Reply::of(status)).await;
         } else if is_begun(session) && session.req_header().version == Version::HTTP_11 {
@@ -399,19 +401,12 @@ impl ProxyHttp for App {
             session.as_downstream_mut().shutdown().await;
         }
         let error_code = status.map_or(0, |status| status.as_u16());
-        FailToProxy { error_code, can_reuse_downstream: is_replaced }
+        FailToProxy { error_code, can_reuse_downstream: false }
     }
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut RequestContext) {
-        if let Some(reason) = ctx.reason {
-            self.metrics.failed(reason);
-        }
-        if let (Some(listener), Some(status)) = (&ctx.listener, ctx.answered) {
-            listener.answered(self.worker, status);
-        }
-        if self.shared.access_log.is_on() {
-            self.record(session, ctx);
-        }
+        let request = session.req_header();
+        over::tell(&self.shared, self.worker, ctx, (&request.method, request.uri.path()));
     }
 
     fn suppress_error_log(&self, _: &Session, _: &RequestContext, _: &Error) -> bool {
@@ -448,10 +443,7 @@ impl App {
             return Next::GiveUp;
         };
         if ctx.tries.is_answered {
-            ctx.reason = Some(match failure {
-                Failure::Timeout => tries::timeout_of(ctx),
-                _ => Reason::AnswerCut,
-            });
+            ctx.reason = Some(tries::cut_by(ctx, failure));
             return Next::GiveUp;
         }
         tries::failed(ctx, failure, replay_of(session), self.shared.setting())
@@ -553,5 +545,3 @@ fields!(ResponseFields, ResponseHeader);
 const SWITCH_MILLIS_MAX: u64 = 3_600_000;
 /// An answer that may not be passed on.
 const BAD_ANSWER: ErrorType = ErrorType::new("BadAnswer");
-/// Interim answers in front of one answer; then 502.
-const INTERIM_MAX: u8 = 10;

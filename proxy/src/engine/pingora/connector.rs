@@ -18,13 +18,14 @@ use crate::proxy_protocol::Told;
 #[derive(Debug)]
 pub(super) struct Telling {
     version: ProxyVersion,
-    told: Told,
+    /// None where this side speaks for itself.
+    told: Option<Told>,
     /// The engine has no limit for connections that are opened elsewhere.
     within: Duration,
 }
 
 impl Telling {
-    pub(super) fn new(version: ProxyVersion, told: Told, within: Duration) -> Self {
+    pub(super) fn new(version: ProxyVersion, told: Option<Told>, within: Duration) -> Self {
         Self { version, told, within }
     }
 
@@ -42,11 +43,8 @@ impl Connect for Telling {
         };
         let connected = connect(*to, self.within, Some((self.version, self.told))).await;
         connected.map(Stream::from).map_err(|error| {
-            let kind = match error.kind() {
-                io::ErrorKind::TimedOut => ErrorType::ConnectTimedout,
-                io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
-                _ => ErrorType::ConnectError,
-            };
+            let is_late = error.kind() == io::ErrorKind::TimedOut;
+            let kind = if is_late { ErrorType::ConnectTimedout } else { ErrorType::ConnectError };
             Error::because(kind, "connecting for a client", error)
         })
     }

@@ -36,8 +36,8 @@ pub(super) fn peer(limits: &Limits, to: &Try, facts: Option<&ConnFacts>) -> Http
         options.set_http_version(2, 2);
         options.max_h2_streams = BACKEND_STREAMS_MAX;
     }
-    if let (Some(version), Some(facts)) = (to.backend.spec.proxy_protocol, facts) {
-        let told = Told { client: facts.client, local: facts.local };
+    if let Some(version) = to.backend.spec.proxy_protocol {
+        let told = facts.map(|facts| Told { client: facts.client, local: facts.local });
         let telling = Telling::new(version, told, to.connect);
         // Such a connection speaks for one client, so no other may use it.
         peer.group_key ^= telling.key();

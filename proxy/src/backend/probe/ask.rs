@@ -1,0 +1,222 @@
+//! One question to one Endpoint, over the protocol and the TLS of its Backend.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, LazyLock};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method, Request, Version, header};
+use hyper_util::rt::TokioIo;
+use kubeng_config::backend::Backend;
+use kubeng_config::backend::health::{HttpProbe, Probe};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+
+use super::super::CompiledBackend;
+use super::grpc;
+use crate::{forward, proxy_protocol};
+
+/// Asks the Endpoints of one Backend.
+#[derive(Debug)]
+pub(crate) struct Asker {
+    spec: Arc<Backend>,
+    tls: Result<Option<Tls>, Box<str>>,
+}
+
+struct Tls {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Tls({:?})", self.name)
+    }
+}
+
+impl Asker {
+    pub(crate) fn of(backend: &CompiledBackend) -> Self {
+        Self { spec: backend.spec.clone(), tls: tls(backend) }
+    }
+
+    /// Whether the Endpoint at `address` is well, or what is wrong with it. Never ends by itself while
+    /// nothing comes: whoever asks sets the time.
+    pub(crate) async fn ask(&self, address: SocketAddr) -> Result<(), Box<str>> {
+        let tls = self.tls.as_ref().map_err(Clone::clone)?;
+        let mut tcp = TcpStream::connect(address).await.map_err(fault)?;
+        if let Some(version) = self.spec.proxy_protocol {
+            // It waits for a header; nobody stands behind the question.
+            tcp.write_all(&proxy_protocol::encode(version, None)).await.map_err(fault)?;
+        }
+        match tls {
+            None => self.ask_over(tcp, address).await,
+            Some(Tls { connector, name }) => {
+                let stream = connector.connect(name.clone(), tcp).await.map_err(fault)?;
+                self.ask_over(stream, address).await
+            }
+        }
+    }
+
+    async fn ask_over(
+        &self,
+        io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        address: SocketAddr,
+    ) -> Result<(), Box<str>> {
+        match self
+            .spec
+            .resilience
+            .as_ref()
+            .and_then(|all| all.health.as_ref())
+            .map(|all| &all.probe)
+        {
+            None | Some(Probe::Tcp) => Ok(()),
+            Some(Probe::Http(probe)) => {
+                let http2 = forward::is_http2(self.spec.protocol);
+                let request = self.request(probe, address, http2).map_err(fault)?;
+                let status = if http2 {
+                    over_http2(io, request, Bytes::new()).await?.head.status
+                } else {
+                    over_http1(io, request).await?
+                };
+                let is_good = probe.is_good(status.as_u16());
+                if is_good { Ok(()) } else { Err(format!("status {}", status.as_u16()).into()) }
+            }
+            Some(Probe::Grpc { service }) => {
+                let request = self.grpc_request(address).map_err(fault)?;
+                let Answer { head, body, trailers } =
+                    over_http2(io, request, grpc::question(service)).await?;
+                grpc::judge(&head, &trailers, &body)
+            }
+        }
+    }
+
+    fn request(
+        &self,
+        probe: &HttpProbe,
+        address: SocketAddr,
+        http2: bool,
+    ) -> Result<Request<()>, http::Error> {
+        let host = probe.host.as_ref().map_or_else(|| self.host(address), ToString::to_string);
+        let path = probe.path.as_str();
+        let request = Request::builder().method(Method::GET).header(header::USER_AGENT, AGENT);
+        if http2 {
+            let uri = format!("{}://{host}{path}", self.scheme());
+            return request.version(Version::HTTP_2).uri(uri).body(());
+        }
+        request.uri(path).header(header::HOST, host).body(())
+    }
+
+    fn grpc_request(&self, address: SocketAddr) -> Result<Request<()>, http::Error> {
+        let uri = format!("{}://{}{}", self.scheme(), self.host(address), grpc::PATH);
+        Request::builder()
+            .method(Method::POST)
+            .version(Version::HTTP_2)
+            .uri(uri)
+            .header(header::CONTENT_TYPE, "application/grpc")
+            .header(header::TE, "trailers")
+            .header(header::USER_AGENT, AGENT)
+            .body(())
+    }
+
+    fn host(&self, address: SocketAddr) -> String {
+        let name = self.spec.tls.as_ref().map(|tls| tls.server_name.to_string());
+        name.unwrap_or_else(|| address.to_string())
+    }
+
+    fn scheme(&self) -> &'static str {
+        if self.spec.tls.is_some() { "https" } else { "http" }
+    }
+}
+
+/// The status of the answer to one request. Its body is left where it is.
+async fn over_http1(
+    io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    request: Request<()>,
+) -> Result<http::StatusCode, Box<str>> {
+    let (mut sender, driver) =
+        hyper::client::conn::http1::handshake(TokioIo::new(io)).await.map_err(fault)?;
+    let mut connection = JoinSet::new();
+    connection.spawn(async move { drop(driver.await) });
+    let answer = sender.send_request(request.map(|()| String::new())).await.map_err(fault)?;
+    Ok(answer.status())
+}
+
+/// An answer over HTTP/2.
+struct Answer {
+    head: http::response::Parts,
+    body: Bytes,
+    trailers: HeaderMap,
+}
+
+/// The answer to one request with this body; its own may be a few bytes long.
+async fn over_http2(
+    io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    request: Request<()>,
+    body: Bytes,
+) -> Result<Answer, Box<str>> {
+    let (sender, driver) = h2::client::handshake(io).await.map_err(fault)?;
+    let mut connection = JoinSet::new();
+    connection.spawn(async move { drop(driver.await) });
+    let mut sender = sender.ready().await.map_err(fault)?;
+    let (answer, mut sending) = sender.send_request(request, body.is_empty()).map_err(fault)?;
+    if !body.is_empty() {
+        sending.send_data(body, true).map_err(fault)?;
+    }
+    let (head, mut coming) = answer.await.map_err(fault)?.into_parts();
+    let mut collected = BytesMut::new();
+    while let Some(chunk) = coming.data().await {
+        let chunk = chunk.map_err(fault)?;
+        // The window is not opened again, so what comes is bounded.
+        if collected.len() + chunk.len() <= ANSWER_BYTES_MAX {
+            collected.extend_from_slice(&chunk);
+        } else {
+            break;
+        }
+    }
+    let trailers = if coming.is_end_stream() { None } else { coming.trailers().await.ok() };
+    let trailers = trailers.flatten().unwrap_or_default();
+    Ok(Answer { head, body: collected.freeze(), trailers })
+}
+
+/// What Pingora does for requests, for questions: the same name, the same authorities.
+fn tls(backend: &CompiledBackend) -> Result<Option<Tls>, Box<str>> {
+    let Some(tls) = &backend.spec.tls else { return Ok(None) };
+    if backend.tls.is_unusable() {
+        return Err("its authorities cannot be read".into());
+    }
+    let roots = backend.tls.authorities().cloned().unwrap_or_else(|| SYSTEM.clone());
+    let name = ServerName::try_from(tls.server_name.as_str().to_owned()).map_err(fault)?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider);
+    let builder = builder.with_safe_default_protocol_versions().map_err(fault)?;
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    if forward::is_http2(backend.spec.protocol) {
+        config.alpn_protocols = vec![b"h2".to_vec()];
+    }
+    Ok(Some(Tls { connector: TlsConnector::from(Arc::new(config)), name }))
+}
+
+fn fault(error: impl std::error::Error) -> Box<str> {
+    match error.source() {
+        Some(source) => format!("{error}: {source}").into(),
+        None => error.to_string().into(),
+    }
+}
+
+/// The authorities of the machine; without any nothing is verified, so nothing is well.
+static SYSTEM: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
+    let mut store = RootCertStore::empty();
+    let loaded = rustls_native_certs::load_native_certs();
+    let (_, ignored) = store.add_parsable_certificates(loaded.certs);
+    if store.is_empty() || ignored > 0 {
+        tracing::warn!(known = store.len(), ignored, "authorities of the machine");
+    }
+    Arc::new(store)
+});
+
+const AGENT: &str = "kubeng-probe";
+/// Of an answer to a gRPC question, which is a few bytes long.
+const ANSWER_BYTES_MAX: usize = 4096;

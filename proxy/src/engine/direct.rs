@@ -1,0 +1,134 @@
+//! The engine of the common case: a whole HTTP/1.1 request to a Backend that speaks plain HTTP/1.1.
+//!
+//! It parses each head once, keeps idle connections in a list instead of a task
+//! for each, and relays bodies without a channel in between. What it does not do
+//! goes to the other engine, with all that the pipeline has found out already.
+
+mod answer;
+mod carry;
+mod chunks;
+mod pool;
+mod relay;
+mod request;
+
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use http::header::HeaderMap;
+use kubeng_config::backend::BackendProtocol;
+
+use super::pingora::Pingora;
+use super::{Begun, Engine};
+use crate::filter;
+use crate::forward;
+use crate::listener::connection::Conn;
+use crate::metrics::WorkerMetrics;
+use crate::nominated::nominated;
+use crate::pipeline::{self, Begin};
+use crate::request::{Incoming, RequestContext};
+use crate::shared::Shared;
+use pool::Pool;
+use request::Whole;
+
+/// One worker's engine, before the one that does all the rest.
+pub(crate) struct Direct {
+    shared: Arc<Shared>,
+    worker: usize,
+    metrics: Arc<WorkerMetrics>,
+    pool: Pool,
+    other: Pingora,
+}
+
+impl Direct {
+    /// The engine of worker number `worker`.
+    pub(crate) fn new(shared: &Arc<Shared>, worker: usize) -> Self {
+        let limits = &shared.limits;
+        Self {
+            shared: shared.clone(),
+            worker,
+            metrics: shared.metrics.workers.get(worker).cloned().unwrap_or_default(),
+            pool: Pool::new(limits.pool_max, limits.pool_idle),
+            other: Pingora::new(shared, worker),
+        }
+    }
+
+    /// Asks the pipeline about a request.
+    fn begin(&self, conn: &Conn, whole: &Whole) -> Begun {
+        let mut ctx = RequestContext { facts: Some(conn.facts.clone()), ..Default::default() };
+        let incoming = Incoming {
+            method: &whole.method,
+            uri: &whole.uri,
+            version: request::VERSION,
+            headers: &whole.headers,
+        };
+        let now = (Instant::now(), SystemTime::now());
+        let table = self.shared.table.load();
+        let begin = pipeline::begin(&table, &incoming, &conn.facts, now, &mut ctx);
+        Begun { ctx, begin }
+    }
+}
+
+impl Engine for Direct {
+    async fn exchange(&self, conn: Box<Conn>, head: BytesMut) -> Option<Box<Conn>> {
+        // A body that is still to come is streamed by the other engine.
+        if !conn.has_whole_request() {
+            return self.other.exchange(conn, head).await;
+        }
+        let bytes = head.freeze();
+        let Some(whole) = request::read(&bytes) else {
+            return self.other.exchange(conn, thaw(bytes)).await;
+        };
+        let begun = self.begin(&conn, &whole);
+        if is_for_us(&begun) {
+            return self.carry(conn, bytes, whole, begun.ctx).await;
+        }
+        drop(whole);
+        self.other.go_on(conn, thaw(bytes), begun).await
+    }
+
+    async fn serve_h2(&self, conn: Box<Conn>) {
+        self.other.serve_h2(conn).await;
+    }
+
+    fn tidy(&self) {
+        self.pool.tidy(Instant::now());
+    }
+
+    async fn drain(&self) {
+        self.pool.clear();
+        self.other.drain().await;
+    }
+}
+
+/// Whether a request goes to a Backend that this engine speaks to, and no body is touched on the way.
+fn is_for_us(begun: &Begun) -> bool {
+    let Begun { ctx, begin } = begun;
+    let (Begin::Forward, Some(backend), Some(route)) = (begin, &ctx.backend, &ctx.route) else {
+        return false;
+    };
+    let speaks_plainly = match backend.spec.protocol {
+        BackendProtocol::Http1 => {
+            backend.spec.tls.is_none() && backend.spec.proxy_protocol.is_none()
+        }
+        BackendProtocol::Http2 | BackendProtocol::Grpc => false,
+    };
+    speaks_plainly && !ctx.is_upgrade && !route.route.filters.iter().any(filter::touches_bodies)
+}
+
+/// The bytes of a head as they came. Copied only where something still refers to them.
+fn thaw(bytes: Bytes) -> BytesMut {
+    bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]))
+}
+
+/// Takes out what concerns one connection only, and what `Connection` nominates for that.
+fn strip(headers: &mut HeaderMap) {
+    if let Some(nominated) = nominated(headers) {
+        for name in &nominated.removed {
+            headers.remove(name);
+        }
+    }
+    for name in forward::OF_CONNECTION {
+        headers.remove(name);
+    }
+}
