@@ -3,6 +3,7 @@ import http.client
 import os
 import re
 import socket
+import ssl
 import statistics
 import subprocess
 import threading
@@ -11,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from machine import cpu_seconds, fail, need, pss_mib
-from proxies import BODY
+from proxies import BODY, insecure_tls
 
 
 def milliseconds(text):
@@ -136,38 +137,79 @@ def load_table(targets, kind, base):
             for name, m in mid.items()}
 
 
+def h2_request(host, path):
+    """The preface, no settings, and one GET on stream 1 (RFC 9113, RFC 7541 section 6.2.2)."""
+    fields = b"\x82\x87" + b"".join(bytes([name, len(text)]) + text for name, text in
+                                     ((0x04, path.encode()), (0x01, host.encode())))
+    frame = len(fields).to_bytes(3, "big") + b"\x01\x05" + (1).to_bytes(4, "big") + fields
+    return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\x04" + bytes(5) + frame
+
+
+def read_h2_answer(s, f):
+    while True:
+        head = f.read(9)
+        if len(head) < 9:
+            fail("an HTTP/2 connection ended before its first answer")
+        size, kind, flags, stream = int.from_bytes(head[:3], "big"), head[3], head[4], int.from_bytes(head[5:], "big")
+        f.read(size)
+        if kind == 4 and not flags & 1:
+            s.sendall(bytes(3) + b"\x04\x01" + bytes(4))
+        if stream == 1 and flags & 1 and kind in (0, 1):
+            return
+
+
+def idle_connection(kind, url, args, context):
+    """A connection that has had one answer."""
+    s = socket.create_connection((url.hostname, url.port), 5)
+    if context:
+        s = context.wrap_socket(s, server_hostname=args.host)
+    with s.makefile("rb") as f:
+        if kind == "idle-h2":
+            s.sendall(h2_request(args.host, args.path))
+            read_h2_answer(s, f)
+        else:
+            s.sendall(f"GET {args.path} HTTP/1.1\r\nHost: {args.host}\r\n\r\n".encode())
+            while f.readline().strip():
+                pass
+            f.read(BODY)
+    return s
+
+
+def is_open(s):
+    """Whether nothing but what HTTP/2 and TLS say by themselves came, and no end."""
+    s.setblocking(False)
+    try:
+        return bool(s.recv(4096))
+    except (BlockingIOError, ssl.SSLWantReadError):
+        return True
+    except OSError:
+        return False
+
+
 def idle(targets, args):
     print("| proxy | connections | PSS MiB before | after | KiB per connection | CPU ms/s while idle | still open |")
     print("|---|---|---|---|---|---|---|")
-    request = f"GET {args.path} HTTP/1.1\r\nHost: {args.host}\r\n\r\n".encode()
     found = {}
+    context = {"idle-tls": insecure_tls(["http/1.1"]), "idle-h2": insecure_tls(["h2"])}.get(args.kind)
     for t in targets:
-        url, socks = urlsplit(t.http), []
+        url, socks = urlsplit(t.url(args.kind)), []
+        # What the first connections of a process cost once is not theirs.
+        for _ in range(10):
+            idle_connection(args.kind, url, args, context).close()
+        time.sleep(args.idle_pause)
         before = pss_mib(t.pid)
         for _ in range(args.idle_conns):
-            s = socket.create_connection((url.hostname, url.port), 5)
-            s.sendall(request)
-            with s.makefile("rb") as f:
-                while f.readline().strip():
-                    pass
-                f.read(BODY)
-            socks.append(s)
-        time.sleep(1)
+            socks.append(idle_connection(args.kind, url, args, context))
+        time.sleep(args.idle_pause)
         cpu, began = cpu_seconds(t.pid), time.monotonic()
-        time.sleep(3)
+        time.sleep(3 * args.idle_pause)
         rate = 1000 * (cpu_seconds(t.pid) - cpu) / (time.monotonic() - began)
-        after, still = pss_mib(t.pid), 0
+        after = pss_mib(t.pid)
+        still = sum(is_open(s) for s in socks)
         for s in socks:
-            s.setblocking(False)
-            try:
-                s.recv(1, socket.MSG_PEEK)  # an answer of any kind on an idle connection means it was closed
-            except BlockingIOError:
-                still += 1
-            except OSError:
-                pass
             s.close()
         each = 1024 * (after - before) / len(socks)
         print(f"| {t.name} | {len(socks)} | {before:.1f} | {after:.1f} | {each:.1f} | {rate:.1f} | {still} |", flush=True)
-        found[t.name] = dict(kib_per_connection=each, cpu_ms_per_second=rate, still_open=still)
-        time.sleep(1)
+        found[t.name] = dict(kib_per_connection=each, cpu_ms_per_second=rate, still_open=still, connections=len(socks))
+        time.sleep(args.idle_pause)
     return found

@@ -29,6 +29,8 @@ KINDS = {
     "handshake": "a new TLS connection for every request, wrk",
     "h2": "HTTP/2 over TLS, h2load",
     "idle": "memory of idle HTTP/1.1 keep-alive connections",
+    "idle-tls": "the same over TLS 1.3",
+    "idle-h2": "the same with HTTP/2 over TLS",
 }
 
 
@@ -46,7 +48,8 @@ def arguments():
     p.add_argument("--conns", type=int, default=64, help="wrk connections (default 64)")
     p.add_argument("--h2-conns", type=int, default=16, help="h2load connections (default 16)")
     p.add_argument("--h2-streams", type=int, default=32, help="h2load streams per connection (default 32)")
-    p.add_argument("--idle-conns", type=int, default=1000, help="idle connections, 1 to 8000 (default 1000)")
+    p.add_argument("--idle-conns", type=int, default=1000, help="idle connections, 1 to 12000 (default 1000)")
+    p.add_argument("--idle-pause", type=float, default=1, help="seconds between the steps of idle (default 1)")
     p.add_argument("--host", default="bench.example.com")
     p.add_argument("--path", default="/api/v1/x")
     p.add_argument("--proxy-cpu", type=int, default=0, help="core of the proxies (default 0)")
@@ -56,7 +59,7 @@ def arguments():
     p.add_argument("--json", metavar="FILE", help="also write the medians to this file")
     p.add_argument("--keep", action="store_true", help="keep the working folder and print its name")
     a = p.parse_args()
-    for name, low, high in (("rounds", 1, 50), ("secs", 1, 60), ("idle_conns", 1, 8000), ("conns", 1, 4000)):
+    for name, low, high in (("rounds", 1, 50), ("secs", 1, 60), ("idle_conns", 1, 12000), ("conns", 1, 4000)):
         if not low <= getattr(a, name) <= high:
             p.error(f"--{name.replace('_', '-')} must be between {low} and {high}")
     if a.watch and a.kind != "h1":
@@ -94,10 +97,10 @@ def measure(args, started, ready):
         fail(f"--base {first}: not among {', '.join(t.name for t in ready)}")
     versions = ", ".join(f"{t.name} {proxies.version(t.name)}" for t in ready if t.name in PEERS)
     print(f"\n## {args.kind}: {KINDS[args.kind]}\n")
-    what = f"{args.idle_conns} connections each" if args.kind == "idle" else f"{args.rounds} rounds of {args.secs} s, interleaved"
+    what = f"{args.idle_conns} connections each" if args.kind.startswith("idle") else f"{args.rounds} rounds of {args.secs} s, interleaved"
     print(f"{what}; proxies on core {args.proxy_cpu}, upstream and load on core "
           f"{args.load_cpu}; Linux {os.uname().release.split('-')[0]}, {os.cpu_count()} cores; {versions}; base {first}\n", flush=True)
-    if args.kind == "idle":
+    if args.kind.startswith("idle"):
         return load.idle(ready, args)
     for r in range(args.rounds):
         # forward, then backward: slow drift of the machine hits every proxy alike
@@ -107,9 +110,23 @@ def measure(args, started, ready):
     return load.load_table(ready, args.kind, first)
 
 
+def raise_open_files():
+    """As many as this process may have; each proxy keeps room for connections to its upstream."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    for wanted in (max(hard, 32768), hard):
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+            return wanted
+        except (OSError, ValueError):
+            pass
+    return hard
+
+
 def run(args, started, directory):
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    hard = raise_open_files()
+    if args.kind.startswith("idle") and args.idle_conns > (most := hard * 44 // 100):
+        print(f"note: only {hard} files may be open, so {most} connections instead of {args.idle_conns}")
+        args.idle_conns = most
     upstream = args.upstream or f"127.0.0.1:{free_port()}"
     ip, _, port = upstream.rpartition(":")
     if not ip.startswith("127."):

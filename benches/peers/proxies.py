@@ -17,6 +17,7 @@ from machine import Failure, fail, free_port, need, program
 
 HERE = Path(__file__).resolve().parent
 BODY = 1024
+OVER_TLS = ("tls", "handshake", "h2", "idle-tls", "idle-h2")
 
 
 @dataclass
@@ -28,7 +29,7 @@ class Target:
     rows: list = field(default_factory=list)
 
     def url(self, kind):
-        return self.https if kind in ("tls", "handshake", "h2") else self.http
+        return self.https if kind in OVER_TLS else self.http
 
 
 PEERS = {
@@ -138,7 +139,7 @@ def extra_target(text, kind, proxy_cpu):
         fail(f"--target {name}: there is no process {pid}")
     target = Target(name, pid, **{urlsplit(url).scheme: url})
     if not target.url(kind):
-        fail(f"--target {name}: {kind} needs an {'https' if kind in ('tls', 'handshake', 'h2') else 'http'} URL")
+        fail(f"--target {name}: {kind} needs an {'https' if kind in OVER_TLS else 'http'} URL")
     if os.sched_getaffinity(pid) != {proxy_cpu}:
         print(f"note: {name} is not pinned to core {proxy_cpu}; start it with: taskset -c {proxy_cpu} …", file=sys.stderr)
     return target
@@ -166,11 +167,11 @@ def check(target, kind, host, path):
     """One request before anything is timed: the right answer, through the right protocol."""
     url = urlsplit(target.url(kind))
     if url.scheme == "https":
-        context = insecure_tls(["h2"] if kind == "h2" else ["http/1.1"])
+        context = insecure_tls(["h2"] if kind.endswith("h2") else ["http/1.1"])
         with socket.create_connection((url.hostname, url.port), 5) as raw, context.wrap_socket(raw, server_hostname=host) as s:
-            if kind == "h2" and s.selected_alpn_protocol() != "h2":
+            if kind.endswith("h2") and s.selected_alpn_protocol() != "h2":
                 fail(f"{target.name} does not offer h2 by ALPN")
-    if kind == "h2":
+    if kind.endswith("h2"):
         return
     cls = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
     more = {"context": insecure_tls(["http/1.1"])} if url.scheme == "https" else {}

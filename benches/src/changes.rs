@@ -64,7 +64,7 @@ pub(crate) async fn run(setting: &Setting) -> Result<Vec<Report>> {
     let sites = Site::ALL.map(open);
     let is_over = Arc::new(AtomicBool::new(false));
     let mut clients = start_clients(&sites, &kubeng, &is_over)?;
-    let changes = setting.pick(1_000, 80);
+    let changes = setting.count(1_000, 80);
     let rotations = change(&ground, &sites, kubeng.https, changes).await?;
     tokio::time::sleep(Duration::from_millis(500)).await;
     is_over.store(true, Ordering::Relaxed);

@@ -1,7 +1,9 @@
 //! Benchmarks of the running program. `README.md` beside this says what each measures.
 #![allow(clippy::print_stdout, reason = "the tables are what this program is for")]
 
+mod asking;
 mod changes;
+mod drains;
 mod lookup;
 mod manifest;
 mod memory;
@@ -9,8 +11,12 @@ mod peers;
 mod program;
 mod propagation;
 mod raw;
+mod refusals;
 mod report;
+mod rollouts;
+mod rows;
 mod samples;
+mod upgrades;
 #[allow(dead_code, reason = "its main is for when it is a program of its own")]
 #[path = "../peers/upstream.rs"]
 mod upstream;
@@ -34,6 +40,9 @@ struct Arguments {
     /// Only shows that it works: short, and figures of speed are not judged
     #[arg(long)]
     quick: bool,
+    /// How many changes, upgrades, drains or rollouts, in place of the usual number
+    #[arg(long)]
+    count: Option<usize>,
 }
 
 #[derive(Clone, Copy, Eq, PartialEq, ValueEnum)]
@@ -48,6 +57,22 @@ enum Name {
     Lookup,
     /// Throughput beside nginx, Envoy and others
     Peers,
+    /// HTTPS keep-alive beside nginx and others
+    Https,
+    /// HTTP/2 over TLS beside nginx and others
+    Http2,
+    /// CPU of a new TLS connection beside nginx and others
+    Handshake,
+    /// Memory of idle connections beside nginx
+    Idle,
+    /// What a connection above the limit costs
+    Refusals,
+    /// Requests over 20 binary upgrades
+    Upgrades,
+    /// Requests over 20 drains, behind a balancer
+    Drains,
+    /// Requests over 50 rolling upgrades of 20 endpoints
+    Rollouts,
     /// All of them
     All,
     /// The same with writes to an API server; part of `propagation`
@@ -65,6 +90,14 @@ const ALL: &[Name] = &[
     Name::Memory,
     Name::Lookup,
     Name::Peers,
+    Name::Https,
+    Name::Http2,
+    Name::Handshake,
+    Name::Idle,
+    Name::Refusals,
+    Name::Upgrades,
+    Name::Drains,
+    Name::Rollouts,
 ];
 const PROPAGATION: &[Name] = &[Name::Propagation, Name::PropagationOfApi];
 
@@ -78,10 +111,18 @@ fn main() -> ExitCode {
         | Name::Memory
         | Name::Lookup
         | Name::Peers
+        | Name::Https
+        | Name::Http2
+        | Name::Handshake
+        | Name::Idle
+        | Name::Refusals
+        | Name::Upgrades
+        | Name::Drains
+        | Name::Rollouts
         | Name::PropagationOfApi
         | Name::PropagationInCluster => one,
     };
-    let setting = match Setting::find(arguments.quick) {
+    let setting = match Setting::find(arguments.quick, arguments.count) {
         Ok(setting) => setting,
         Err(error) => {
             eprintln!("error: {error:#}");
@@ -115,6 +156,14 @@ fn run(name: Name, setting: &Setting) -> Result<Vec<Report>> {
         Name::Memory => until_interrupted(memory::run(setting)),
         Name::Lookup => until_interrupted(lookup::run(setting)),
         Name::Peers => peers::run(setting),
+        Name::Https => rows::https(setting),
+        Name::Http2 => rows::http2(setting),
+        Name::Handshake => rows::handshake(setting),
+        Name::Idle => rows::idle(setting),
+        Name::Refusals => until_interrupted(refusals::run(setting)),
+        Name::Upgrades => until_interrupted(upgrades::run(setting)),
+        Name::Drains => until_interrupted(drains::run(setting)),
+        Name::Rollouts => until_interrupted(rollouts::run(setting)),
         Name::All => Ok(Vec::new()),
     }
 }

@@ -11,24 +11,35 @@ use crate::report::Report;
 
 pub(crate) fn run(setting: &Setting) -> Result<Vec<Report>> {
     let title = "peers: HTTP/1.1 keep-alive, one worker on one core";
+    let rounds = ["--rounds", setting.pick("8", "1"), "--secs", setting.pick("3", "1")];
+    match compare(setting, "h1", &rounds)? {
+        Compared::Figures(figures) => Ok(vec![judge(title, &figures)?]),
+        Compared::Skipped(reason) => Ok(vec![skipped(title, &reason)]),
+    }
+}
+
+/// What a comparison gave.
+pub(crate) enum Compared {
+    /// The medians of each proxy.
+    Figures(Value),
+    /// Why there are none.
+    Skipped(String),
+}
+
+/// Runs one kind of `peers.py` with these arguments.
+pub(crate) fn compare(setting: &Setting, kind: &str, arguments: &[&str]) -> Result<Compared> {
     let Some([proxy, load]) = setting.cores else {
-        return Ok(vec![skipped(title, "it takes two cores")]);
+        return Ok(Compared::Skipped("it takes two cores".into()));
     };
-    if let Some(missing) = ["python3", "wrk", "openssl"].into_iter().find(|name| !is_there(name)) {
+    let tools = ["python3", "openssl", if kind == "h2" { "h2load" } else { "wrk" }];
+    if let Some(missing) = tools.into_iter().find(|name| !is_there(name)) {
         let reason = format!("{missing} is not installed; see peers/install.sh");
-        return Ok(vec![skipped(title, &reason)]);
+        return Ok(Compared::Skipped(reason));
     }
     let scratch = tempfile::tempdir()?;
     let figures = scratch.path().join("figures.json");
     let mut command = Command::new(workspace().join("benches/peers/compare.sh"));
-    command.args([
-        "h1",
-        "--",
-        "--rounds",
-        setting.pick("8", "1"),
-        "--secs",
-        setting.pick("3", "1"),
-    ]);
+    command.args([kind, "--"]).args(arguments);
     command.args(["--proxy-cpu", &proxy.to_string(), "--load-cpu", &load.to_string()]);
     command.arg("--json").arg(&figures).env("KUBENG", &setting.kubeng);
     if !has_nginx() {
@@ -37,8 +48,7 @@ pub(crate) fn run(setting: &Setting) -> Result<Vec<Report>> {
     }
     let ended = command.status()?;
     ensure!(ended.success(), "peers.py ended with {ended}");
-    let figures: Value = serde_json::from_slice(&fs::read(&figures)?)?;
-    Ok(vec![judge(title, &figures)?])
+    Ok(Compared::Figures(serde_json::from_slice(&fs::read(&figures)?)?))
 }
 
 fn judge(title: &str, figures: &Value) -> Result<Report> {
@@ -70,7 +80,7 @@ fn judge(title: &str, figures: &Value) -> Result<Report> {
     Ok(report)
 }
 
-fn skipped(title: &str, reason: &str) -> Report {
+pub(crate) fn skipped(title: &str, reason: &str) -> Report {
     let mut report = Report::new(title, ["skipped"]);
     report.row([reason.to_owned()]);
     report

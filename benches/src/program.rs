@@ -18,13 +18,15 @@ pub(crate) struct Setting {
     pub(crate) kubeng: PathBuf,
     /// Whether to show only that it works.
     pub(crate) is_quick: bool,
+    /// How often something is done, where that was asked for.
+    pub(crate) count: Option<usize>,
     /// The core of what is measured, and that of the load; none where there is only one.
     pub(crate) cores: Option<[usize; 2]>,
 }
 
 impl Setting {
     /// Takes the program that `KUBENG` names, or builds that of the workspace.
-    pub(crate) fn find(is_quick: bool) -> Result<Self> {
+    pub(crate) fn find(is_quick: bool, count: Option<usize>) -> Result<Self> {
         let kubeng = match env::var_os("KUBENG") {
             Some(program) => PathBuf::from(program),
             None => build()?,
@@ -34,12 +36,17 @@ impl Setting {
             [first, second, ..] => Some([*first, *second]),
             _ => None,
         };
-        Ok(Self { kubeng: kubeng.canonicalize()?, is_quick, cores })
+        Ok(Self { kubeng: kubeng.canonicalize()?, is_quick, count, cores })
     }
 
     /// `full`, or `quick` if that is asked for.
     pub(crate) fn pick<T>(&self, full: T, quick: T) -> T {
         if self.is_quick { quick } else { full }
+    }
+
+    /// How often something is done: as asked for, or `full`, or `quick`.
+    pub(crate) fn count(&self, full: usize, quick: usize) -> usize {
+        self.count.unwrap_or_else(|| self.pick(full, quick))
     }
 
     /// How to start the program with one worker.

@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn every_route_that_is_asked_for_is_there() {
-        let setting = Setting { kubeng: "none".into(), is_quick: true, cores: None };
+        let setting = Setting { kubeng: "none".into(), is_quick: true, count: None, cores: None };
         run(&setting).unwrap();
     }
 }

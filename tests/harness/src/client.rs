@@ -134,6 +134,12 @@ impl Client {
         self.certificate.as_ref()
     }
 
+    /// Whether it has a connection, as far as it has noticed.
+    pub fn is_open(&mut self) -> bool {
+        self.notice_close();
+        self.open.is_some()
+    }
+
     /// Closes the connection; it does not count as closed, and the next request opens one.
     pub fn close(&mut self) {
         self.open = None;
