@@ -17,6 +17,7 @@ use kubeng_config::backend::balance::Balance;
 use kubeng_config::endpoint::EndpointSet;
 use kubeng_config::name::BackendId;
 
+use crate::metrics::traffic::Traffic;
 use balance::{Schedule, Turn};
 
 /// A Backend as a Table holds it: its configuration, and what is alive of it.
@@ -27,6 +28,7 @@ pub(crate) struct CompiledBackend {
     /// What keeps connections of different protocols and TLS policies apart.
     pub(crate) connection_key: u64,
     pub(crate) state: Arc<BackendState>,
+    pub(crate) traffic: Arc<Traffic>,
 }
 
 /// What is alive of a Backend.

@@ -19,7 +19,7 @@ use rustls::sign::CertifiedKey;
 
 use crate::backend::balance::{Schedule, Turn};
 use crate::backend::{BackendState, CompiledBackend, resolve, tls};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, RouteUse};
 use crate::table::{CompiledListener, CompiledRoute, Table};
 use crate::tls::{CertificateError, certified_key};
 
@@ -119,8 +119,9 @@ impl Compiler<'_> {
             AnyPart::Route(id, part) => {
                 if let Some(old) = before.snapshot.routes().get(id) {
                     to.table.routes.remove(id, old.value());
+                    to.table.names.remove(old.value());
                 }
-                put_route(&mut to.table, id, part.value());
+                put_route(&mut to.table, id, part.value(), self.metrics.of_route(id));
             }
         }
         Ok(())
@@ -138,6 +139,7 @@ impl Compiler<'_> {
             spec: spec.clone(),
             connection_key: tls::connection_key(spec),
             state,
+            traffic: self.metrics.of_backend(id),
         };
         to.table.backends.insert(id.clone(), Arc::new(backend));
     }
@@ -181,15 +183,21 @@ fn put_server_name(table: &mut Table, id: &ServerNameId, value: &ServerName) {
     table.server_names.insert(id.listener.clone(), names);
 }
 
-fn put_route(table: &mut Table, id: &RouteId, route: &Arc<Route>) {
+fn put_route(table: &mut Table, id: &RouteId, route: &Arc<Route>, usage: Arc<RouteUse>) {
     let schedule = match &route.action {
         Action::Forward(targets) => {
             Schedule::new(&targets.iter().map(|target| target.weight).collect::<Vec<_>>())
         }
         Action::Answer | Action::Refuse { .. } => Schedule::default(),
     };
-    let compiled =
-        CompiledRoute { id: id.clone(), route: route.clone(), schedule, turn: Turn::default() };
+    let compiled = CompiledRoute {
+        id: id.clone(),
+        route: route.clone(),
+        schedule,
+        turn: Turn::default(),
+        usage,
+    };
+    table.names.insert(route);
     table.routes.insert(id, route, &Arc::new(compiled));
 }
 
@@ -209,6 +217,7 @@ fn remove(table: &mut Table, before: &Snapshot, key: &PartKey) {
         PartKey::Route(id) => {
             if let Some(old) = before.routes().get(id) {
                 table.routes.remove(id, old.value());
+                table.names.remove(old.value());
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The replica as its owner sees it: start, look, drain.
 
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -11,14 +11,14 @@ use ipnet::IpNet;
 use tokio::runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::access_log::AccessLog;
 use crate::backend::resolve::{self, AllNamed, Answers};
 use crate::drain::Drained;
 use crate::engine::pingora::Pingora;
 use crate::limits::Limits;
 use crate::listener::accept::Worker;
 use crate::listener::{Command, Sockets};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, lag};
+use crate::observe::{Background, Observe, ObserveSettings};
 use crate::shared::Shared;
 use crate::table::Table;
 use crate::table::writer::{Names, TableWriter};
@@ -34,8 +34,8 @@ pub struct ProxySettings {
     pub limits: Limits,
     /// How long a drain waits for connections before it cuts them.
     pub drain: Duration,
-    /// Where access records go, one line of JSON each; None writes none.
-    pub access_log: Option<Box<dyn Write + Send>>,
+    /// What is told about requests, and to whom.
+    pub observe: ObserveSettings,
 }
 
 impl Default for ProxySettings {
@@ -45,7 +45,7 @@ impl Default for ProxySettings {
             trusted_proxies: Vec::new(),
             limits: Limits::default(),
             drain: Duration::from_secs(20),
-            access_log: None,
+            observe: ObserveSettings::default(),
         }
     }
 }
@@ -56,6 +56,9 @@ pub enum StartError {
     /// The system gave no thread or no runtime.
     #[error("cannot start a worker")]
     Worker(#[source] io::Error),
+    /// The access log cannot be opened.
+    #[error("cannot open the access log")]
+    AccessLog(#[source] io::Error),
     /// The engine did not start; the message of its panic says why, mostly that the certificate
     /// store of the system is damaged.
     #[error("the engine of a worker did not start")]
@@ -71,6 +74,7 @@ pub struct Proxy {
     workers: Vec<RunningWorker>,
     resolver: JoinHandle<()>,
     stop_resolver: oneshot::Sender<()>,
+    background: Background,
 }
 
 struct RunningWorker {
@@ -81,7 +85,7 @@ struct RunningWorker {
 
 /// What can be asked of a replica from anywhere. A clone is a pointer.
 #[derive(Clone)]
-pub struct ProxyFacts(Arc<Shared>);
+pub struct ProxyFacts(pub(crate) Arc<Shared>);
 
 impl ProxyFacts {
     /// All metrics in the text format of Prometheus.
@@ -115,21 +119,20 @@ impl Proxy {
     /// # Errors
     /// See [`StartError`].
     pub fn start(settings: ProxySettings) -> Result<(Self, TableWriter), StartError> {
-        let ProxySettings { workers, trusted_proxies, limits, drain, access_log } = settings;
+        let ProxySettings { workers, trusted_proxies, limits, drain, observe } = settings;
         let workers = workers.max(1);
         // The engine's TLS towards Backends uses the provider of the process.
         // An error says that there is one already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let access_log = match access_log {
-            Some(out) => AccessLog::to(out).map_err(StartError::Worker)?,
-            None => AccessLog::default(),
-        };
+        let metrics = Metrics::with(workers, observe.metrics);
+        let (observe, mut background) =
+            Observe::start(observe, workers).map_err(StartError::AccessLog)?;
         let shared = Arc::new(Shared {
             table: ArcSwap::from_pointee(Table::empty()),
             limits,
             trusted_proxies: trusted_proxies.into(),
-            metrics: Metrics::new(workers),
-            access_log,
+            metrics,
+            observe,
             fallback_certificate: tls::fallback_certificate().map_err(StartError::Tls)?,
             connections: AtomicUsize::new(0),
             leaving: watch::Sender::new(false),
@@ -148,13 +151,14 @@ impl Proxy {
         if are_ready.iter().count() < workers.len() {
             return Err(StartError::Engine);
         }
+        background.start(&shared).map_err(StartError::Worker)?;
         let named = watch::Sender::new(AllNamed::new());
         let (answers, known) = watch::channel(Answers::new());
         let (resolver, stop_resolver) =
             start_resolver(named.subscribe(), answers).map_err(StartError::Worker)?;
         let names = Names { named, answers: known };
         let writer = TableWriter::new(shared.clone(), Sockets::new(commands), names);
-        Ok((Self { shared, workers, resolver, stop_resolver }, writer))
+        Ok((Self { shared, workers, resolver, stop_resolver, background }, writer))
     }
 
     /// What can be asked of it from anywhere.
@@ -173,7 +177,7 @@ impl Proxy {
     /// Stops taking connections, closes those that wait, waits for those that work, at most for the
     /// time that the settings say, cuts the rest, and ends all threads.
     pub async fn drain(self) -> Drained {
-        let Self { shared, workers, resolver, stop_resolver } = self;
+        let Self { shared, workers, resolver, stop_resolver, background } = self;
         let open = shared.connections.load(Ordering::Relaxed);
         shared.leave();
         shared.stopping.send_replace(true);
@@ -189,8 +193,11 @@ impl Proxy {
             cut += ended.await.unwrap_or(0);
         }
         drop(stop_resolver);
+        // Workers are through: what they recorded is all there.
+        threads.extend(background.stop());
         // Threads end at once now; joining them blocks, so it is done where blocking is fine.
         let joined = tokio::task::spawn_blocking(move || {
+            shared.observe.finish_log();
             threads.into_iter().all(|thread| thread.join().is_ok())
         });
         if !joined.await.unwrap_or(false) {
@@ -218,7 +225,11 @@ fn start_worker(
             // Counted at the other end, until the last worker has told or failed.
             let _ = ready.send(());
             drop(ready);
-            Worker::new(engine, shared, metrics).run(received, grace).await
+            let worker = Worker::new(engine, shared, metrics.clone(), number);
+            tokio::select! {
+                cut = worker.run(received, grace) => cut,
+                never = lag::measure(metrics) => match never {},
+            }
         });
         // What is left is cut here: its tasks are dropped with the runtime.
         drop(runtime);

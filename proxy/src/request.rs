@@ -12,6 +12,7 @@ use kubeng_config::policy::Policy;
 use crate::backend::{CompiledBackend, InFlight};
 use crate::listener::connection::ConnFacts;
 use crate::metrics::ListenerMetrics;
+use crate::observe::Seen;
 use crate::reply::Form;
 use crate::table::CompiledRoute;
 
@@ -80,6 +81,8 @@ pub(crate) struct RequestContext {
     pub(crate) tries: Tries,
     /// The status that the client got.
     pub(crate) answered: Option<StatusCode>,
+    /// What is told about it when it is over.
+    pub(crate) seen: Seen,
 }
 
 /// The tries of a request so far.

@@ -18,7 +18,8 @@ use rustls::sign::CertifiedKey;
 
 use crate::backend::CompiledBackend;
 use crate::backend::balance::{Schedule, Turn};
-use crate::metrics::ListenerMetrics;
+use crate::metrics::{ListenerMetrics, RouteUse};
+use crate::sketch::selected::Names;
 
 /// A persistent map with a fast hash: a clone is a pointer, a change copies a path.
 pub(crate) type Map<K, V> =
@@ -36,6 +37,8 @@ pub(crate) struct Table {
     pub(crate) certificates: Map<CertificateId, Arc<CertifiedKey>>,
     /// By Listener; exact names, and names one label below.
     pub(crate) server_names: Map<ListenerId, Arc<ServerNames>>,
+    /// What Routes match on beside host, path and method.
+    pub(crate) names: Names,
     /// When it was put in place.
     pub(crate) made: Instant,
 }
@@ -65,6 +68,7 @@ pub(crate) struct CompiledRoute {
     /// The order in which the targets of a `Forward` take turns.
     pub(crate) schedule: Schedule,
     pub(crate) turn: Turn,
+    pub(crate) usage: Arc<RouteUse>,
 }
 
 impl Table {
@@ -78,6 +82,7 @@ impl Table {
             backends: Map::default(),
             certificates: Map::default(),
             server_names: Map::default(),
+            names: Names::default(),
             made: Instant::now(),
         }
     }

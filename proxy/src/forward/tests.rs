@@ -158,6 +158,7 @@ fn context(ports: &[u16]) -> RequestContext {
             spec: Arc::new(spec),
             connection_key: 0,
             state: Arc::new(state),
+            traffic: Arc::default(),
         })),
         ..RequestContext::default()
     }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use http::HeaderValue;
 use ipnet::IpNet;
+use rustls::{CipherSuite, ProtocolVersion, ServerConnection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -64,14 +65,44 @@ impl ConnFacts {
 }
 
 /// What the TLS handshake of a connection told.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct TlsFacts {
     /// The name that the client asked for.
-    #[expect(
-        dead_code,
-        reason = "goes when names have client certificate policies, which answer 421"
-    )]
-    pub(crate) server_name: Option<Box<str>>,
+    pub(crate) server_name: Option<Arc<str>>,
+    version: Option<ProtocolVersion>,
+    cipher: Option<CipherSuite>,
+}
+
+impl TlsFacts {
+    /// What can be told of a handshake that is done.
+    pub(crate) fn of(session: &ServerConnection) -> Self {
+        Self {
+            server_name: session.server_name().map(Into::into),
+            version: session.protocol_version(),
+            cipher: session.negotiated_cipher_suite().map(|suite| suite.suite()),
+        }
+    }
+
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub(crate) fn version_name(&self) -> Option<&'static str> {
+        let name = self.version?.as_str()?;
+        Some(match name {
+            "TLSv1_2" => "TLSv1.2",
+            "TLSv1_3" => "TLSv1.3",
+            other => other,
+        })
+    }
+
+    /// The name that IANA gave the cipher suite.
+    pub(crate) fn cipher_name(&self) -> Option<&'static str> {
+        let name = self.cipher?.as_str()?;
+        Some(match name {
+            "TLS13_AES_128_GCM_SHA256" => "TLS_AES_128_GCM_SHA256",
+            "TLS13_AES_256_GCM_SHA384" => "TLS_AES_256_GCM_SHA384",
+            "TLS13_CHACHA20_POLY1305_SHA256" => "TLS_CHACHA20_POLY1305_SHA256",
+            other => other,
+        })
+    }
 }
 
 /// What of the body of the current request is still to come.

@@ -21,6 +21,7 @@ use super::refusal::Rule;
 use super::transport::Transport;
 use crate::engine::Engine;
 use crate::forward::is_trusted;
+use crate::metrics::Handshake;
 use crate::reply::{self, Asked};
 
 /// Serves a connection to its end.
@@ -46,11 +47,13 @@ pub(crate) async fn connection<E: Engine>(
         let is_first = conn.requests() == 0;
         // Over TLS it is the handshake that chooses HTTP/2 (RFC 9113 section 3.2).
         let turn = if is_first && conn.facts.tls.is_none() { Turn::First } else { Turn::Later };
+        let waiting = worker.metrics.idle.enter();
         let head = tokio::select! {
             biased;
             head = read_head(&mut conn, early, turn, &worker.shared.limits) => head,
             () = has_to_end(&mut stopping, is_first) => Err(NoHead::Closed),
         };
+        drop(waiting);
         let head = match head {
             Ok(head) => head,
             Err(NoHead::Http2(before)) => {
@@ -137,15 +140,17 @@ async fn set_up<E: Engine>(
         Some(config) => {
             let _turn = Handshaking::begin(worker)?;
             let acceptor = TlsAcceptor::from(config.clone());
-            let Ok(Ok(stream)) = timeout(limits.handshake, acceptor.accept(tcp)).await else {
-                worker.metrics.handshakes_failed.add(1);
-                return None;
-            };
-            worker.metrics.handshakes.add(1);
+            let ended = timeout(limits.handshake, acceptor.accept(tcp)).await;
+            worker.metrics.handshake(match &ended {
+                Ok(Ok(_)) => Handshake::Done,
+                Ok(Err(_)) => Handshake::Failed,
+                Err(_) => Handshake::Late,
+            });
+            let stream = ended.ok()?.ok()?;
             let session = stream.get_ref().1;
-            let server_name = session.server_name().map(Into::into);
             let is_h2 = session.alpn_protocol() == Some(b"h2");
-            (Transport::Tls(Box::new(stream)), Some(TlsFacts { server_name }), is_h2)
+            let facts = TlsFacts::of(session);
+            (Transport::Tls(Box::new(stream)), Some(facts), is_h2)
         }
     };
     let client = SocketAddr::new(from.ip().to_canonical(), from.port());
@@ -180,7 +185,7 @@ impl<'a, E: Engine> Handshaking<'a, E> {
         if before < worker.shared.limits.handshakes_max {
             return Some(this);
         }
-        worker.metrics.handshakes_failed.add(1);
+        worker.metrics.handshake(Handshake::Refused);
         None
     }
 }
@@ -194,6 +199,7 @@ impl<E: Engine> Drop for Handshaking<'_, E> {
 /// Answers a request that broke `rule`, and closes so that the client can read the answer.
 async fn refuse<E: Engine>(worker: &Worker<E>, mut conn: Box<Conn>, rule: Rule, asked: Asked) {
     worker.metrics.refused(rule);
+    worker.shared.observe.refused(worker.number, &conn.facts, rule);
     let answer = reply::raw(rule.status(), asked);
     let sent = async {
         conn.write_all(&answer).await?;

@@ -16,10 +16,10 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use super::failure;
-use crate::access_log::AccessRecord;
 use crate::forward::{self, Failure, Next, Try};
 use crate::listener::connection::ConnFacts;
 use crate::metrics::WorkerMetrics;
+use crate::observe::Over;
 use crate::pipeline::{self, Begin};
 use crate::reply::{self, Form, Reply, SERVER_NAME};
 use crate::request::{Fields, Incoming, RequestContext};
@@ -69,6 +69,7 @@ impl App {
             header.insert_header(header::CONTENT_LENGTH, 0)?;
         }
         ctx.answered = Some(reply.status);
+        self.shared.observe.show(ctx, &mut ResponseFields(&mut header));
         let is_head = session.req_header().method == Method::HEAD;
         let bytes = body.filter(|_| !is_head).map(|body| body.bytes);
         session.write_response_header(Box::new(header), bytes.is_none()).await?;
@@ -99,24 +100,6 @@ impl App {
             options.max_h2_streams = BACKEND_STREAMS_MAX;
         }
         peer
-    }
-
-    fn record(&self, session: &Session, ctx: &RequestContext) {
-        let (Some(facts), Some((started, at))) = (&ctx.facts, ctx.started) else { return };
-        let request = session.req_header();
-        self.shared.access_log.push(AccessRecord {
-            at,
-            client: facts.client.ip(),
-            method: request.method.clone(),
-            host: ctx.host.as_ref().map(ToString::to_string).unwrap_or_default(),
-            path: request.uri.path().to_owned(),
-            status: ctx.answered.map_or(0, |status| status.as_u16()),
-            duration: started.elapsed(),
-            route: ctx.route.as_ref().map(|route| route.id.clone()),
-            backend: ctx.backend.as_ref().map(|backend| backend.id.clone()),
-            endpoint: ctx.tries.current.as_ref().map(|current| current.0.address),
-            tries: ctx.tries.count,
-        });
     }
 }
 
@@ -152,14 +135,12 @@ impl ProxyHttp for App {
             return Err(Error::new(ErrorType::InternalError));
         };
         let request = session.req_header();
-        let incoming = Incoming {
-            method: &request.method,
-            uri: &request.uri,
-            version: request.version,
-            headers: &request.headers,
-        };
+        let incoming = incoming(request);
         let now = (Instant::now(), SystemTime::now());
-        let begin = pipeline::begin(&self.shared.table.load(), &incoming, &facts, now, ctx);
+        let table = self.shared.table.load();
+        let begin = pipeline::begin(&table, &incoming, &facts, now, ctx);
+        self.shared.observe.begun(&table, &incoming, &facts, self.worker, &begin, ctx);
+        drop(table);
         if request.version == Version::HTTP_2 {
             // On HTTP/1 the connection has it; here a stream without a window would wait for ever.
             session.set_write_timeout(Some(self.shared.limits.write_stall));
@@ -194,7 +175,9 @@ impl ProxyHttp for App {
         _: &mut Session,
         ctx: &mut RequestContext,
     ) -> Result<Box<HttpPeer>> {
-        match forward::choose(ctx, Instant::now(), self.since_start()) {
+        let now = Instant::now();
+        ctx.seen.trying(now);
+        match forward::choose(ctx, now, self.since_start()) {
             Ok(to) => Ok(Box::new(self.peer(&to))),
             Err(status) => Err(Error::new(ErrorType::HTTPStatus(status.as_u16()))),
         }
@@ -214,6 +197,7 @@ impl ProxyHttp for App {
         } else {
             self.metrics.pool_misses.add(1);
         }
+        ctx.seen.connected(reused);
         forward::answered(ctx);
         Ok(())
     }
@@ -226,6 +210,7 @@ impl ProxyHttp for App {
     ) -> Result<()> {
         let Some(facts) = &ctx.facts else { return Ok(()) };
         pipeline::request_edits(ctx, facts, &mut RequestFields(request));
+        self.shared.observe.forward(ctx, &mut RequestFields(request));
         if let Some(host) = &ctx.forwarded_host {
             request.insert_header(header::HOST, host.as_str())?;
         }
@@ -252,6 +237,7 @@ impl ProxyHttp for App {
             return Err(Error::new(ErrorType::HTTPStatus(StatusCode::BAD_GATEWAY.as_u16())));
         }
         ctx.answered = Some(response.status);
+        ctx.seen.answered();
         if let (true, Some(facts)) = (ctx.is_upgrade, &ctx.facts) {
             facts.switch_millis.store(0, Ordering::Relaxed);
         }
@@ -262,6 +248,7 @@ impl ProxyHttp for App {
             session.set_read_timeout(Some(policy.timeouts.tunnel));
         }
         pipeline::response_edits(ctx, &mut ResponseFields(response));
+        self.shared.observe.show(ctx, &mut ResponseFields(response));
         Ok(())
     }
 
@@ -274,6 +261,7 @@ impl ProxyHttp for App {
     ) -> Box<Error> {
         self.metrics.connect_failures.add(1);
         let failure = failure::of_connect(&error);
+        ctx.seen.failed(failure);
         let next = forward::failed(ctx, failure, self.since_start());
         self.set_next(&mut error, next);
         error
@@ -293,6 +281,7 @@ impl ProxyHttp for App {
             && !session.as_ref().retry_buffer_truncated()
             && session.response_written().is_none();
         let failure = if error.retry() && is_repeatable { Failure::Stale } else { Failure::Other };
+        ctx.seen.failed(failure);
         let next = forward::failed(ctx, failure, self.since_start());
         self.set_next(&mut error, next);
         error
@@ -305,6 +294,7 @@ impl ProxyHttp for App {
         ctx: &mut RequestContext,
     ) -> FailToProxy {
         let status = failure::status_of(error, ctx);
+        ctx.seen.reason = ctx.seen.reason.or_else(|| Some(failure::reason_of(error, ctx, status)));
         if *error.esource() != ErrorSource::Downstream {
             self.metrics.backend_errors.add(1);
         }
@@ -318,12 +308,11 @@ impl ProxyHttp for App {
     }
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut RequestContext) {
-        if let (Some(listener), Some(status)) = (&ctx.listener, ctx.answered) {
-            listener.answered(self.worker, status);
-        }
-        if self.shared.access_log.is_on() {
-            self.record(session, ctx);
-        }
+        let request = session.req_header();
+        let incoming = incoming(request);
+        let body_bytes = (session.body_bytes_read() as u64, session.body_bytes_sent() as u64);
+        let over = Over { incoming, body_bytes };
+        self.shared.observe.ended(self.worker, &self.metrics, ctx, &over);
     }
 
     fn suppress_error_log(&self, _: &Session, _: &RequestContext, _: &Error) -> bool {
@@ -348,6 +337,15 @@ impl App {
             self.metrics.retries.add(1);
         }
         error.set_retry(next == Next::Retry);
+    }
+}
+
+fn incoming(request: &RequestHeader) -> Incoming<'_> {
+    Incoming {
+        method: &request.method,
+        uri: &request.uri,
+        version: request.version,
+        headers: &request.headers,
     }
 }
 

@@ -7,6 +7,7 @@ use pingora_error::{Error, ErrorSource, ErrorType};
 use rustix::io::Errno;
 
 use crate::forward::Failure;
+use crate::record::reason::Reason;
 use crate::request::RequestContext;
 
 /// What became of a try whose connection could not be opened.
@@ -55,6 +56,33 @@ pub(super) fn status_of(error: &Error, ctx: &RequestContext) -> Option<StatusCod
         }
         ErrorSource::Downstream => of_client(error.etype()),
         ErrorSource::Internal | ErrorSource::Unset => Some(StatusCode::INTERNAL_SERVER_ERROR),
+    }
+}
+
+/// Why a request could not be forwarded, or its answer not be sent to its end.
+pub(super) fn reason_of(error: &Error, ctx: &RequestContext, status: Option<StatusCode>) -> Reason {
+    let of_try = || ctx.seen.failure.map(Reason::from);
+    if let ErrorType::HTTPStatus(code) = error.etype() {
+        return of_try().unwrap_or(match code {
+            502 => Reason::BackendBroke,
+            503 => Reason::NoEndpoint,
+            504 => Reason::RequestTimeout,
+            _ => Reason::Internal,
+        });
+    }
+    match error.esource() {
+        ErrorSource::Upstream => {
+            let kinds = [&ErrorType::ReadTimedout, &ErrorType::WriteTimedout];
+            let is_late = kinds.contains(&error.etype());
+            if is_late { Reason::BackendTimeout } else { of_try().unwrap_or(Reason::BackendBroke) }
+        }
+        ErrorSource::Downstream => match status {
+            Some(StatusCode::GATEWAY_TIMEOUT) => Reason::BackendTimeout,
+            Some(StatusCode::REQUEST_TIMEOUT) => Reason::ClientSlow,
+            Some(_) => Reason::ClientBroke,
+            None => Reason::ClientGone,
+        },
+        ErrorSource::Internal | ErrorSource::Unset => Reason::Internal,
     }
 }
 
