@@ -8,6 +8,7 @@ mod commands;
 mod demo;
 mod ingress;
 mod names;
+mod observe;
 mod pages;
 mod reload;
 mod shutdown;

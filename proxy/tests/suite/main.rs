@@ -9,5 +9,6 @@ mod draining;
 mod hostile;
 mod http1;
 mod http2;
+mod observe;
 mod tls;
 mod upgrade;
