@@ -458,7 +458,7 @@ mod tests {
             ("log-format = \"xml\"", "text or json"),
             ("drain = 3\ndrain-delay = 3", "bounds the whole stop"),
             ("access-log = \"stdot\"", "write off, stdout or the path of a file"),
-            ("access-log-format = \"$statu\"", "$status is"),
+            ("access-log-format = \"$uris\"", "$uri is"),
             ("access-log-sample = 2.0", "from 0 to 1"),
             ("access-log-format = \"json\"", "say --access-log"),
             ("trace-to = \"https://otel\"", "is not http"),

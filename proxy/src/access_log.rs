@@ -117,11 +117,11 @@ impl AccessLog {
         self.lost.0.load(Ordering::Relaxed)
     }
 
-    /// Writes what waits and ends the thread; gives up when that takes longer than [`END_WITHIN`].
-    pub(crate) fn finish(&self) {
+    /// Writes what waits and ends the thread; gives up when that takes longer than `within`.
+    pub(crate) fn finish(&self, within: Duration) {
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(Writer { thread, done }) = writer else { return };
-        let end = std::time::Instant::now() + END_WITHIN;
+        let end = std::time::Instant::now() + within;
         while self.queue.try_send(Message::End).is_err() {
             if std::time::Instant::now() >= end || thread.is_finished() {
                 break;
@@ -187,8 +187,6 @@ fn write(messages: &Receiver<Message>, mut output: Output, format: &LogFormat, l
 
 /// Records that wait to be written.
 const RECORDS_MAX: usize = 4096;
-/// How long the last lines may take.
-const END_WITHIN: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests;

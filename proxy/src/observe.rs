@@ -26,7 +26,7 @@ use crate::record::reason::{self, Reason};
 use crate::record::ring::{Pushed, Ring};
 use crate::record::{Queries, Record, Texts, is_failure};
 use crate::request::{Fields, Incoming, RequestContext};
-use crate::sketch::{Key, Reading, Sketch};
+use crate::sketch::{Key, Reading, Sketch, selected};
 use crate::table::Table;
 use crate::trace::export::{Collector, SpanQueue, Spans};
 use crate::trace::{Caller, Ratio, Trace};
@@ -348,6 +348,11 @@ impl Observe {
         Some((sketch.read(now, limit, wanted), sketch.unkeyed, sketch.missed))
     }
 
+    /// What stands for `value` in keys; None when none are counted.
+    pub(crate) fn value_hash(&self, value: &str) -> Option<u64> {
+        self.keys.as_ref().map(|keys| selected::hash(&keys.hasher, value.as_bytes()))
+    }
+
     /// Lines of the access log that nobody can read.
     pub(crate) fn log_lines_dropped(&self) -> u64 {
         self.access_log.as_ref().map_or(0, AccessLog::dropped)
@@ -360,10 +365,10 @@ impl Observe {
         }
     }
 
-    /// Writes the last lines. No worker may run any more. Blocks for a bounded time.
-    pub(crate) fn finish_log(&self) {
+    /// Writes the last lines. No worker may run any more. Blocks, at most for `within`.
+    pub(crate) fn finish_log(&self, within: Duration) {
         if let Some(log) = &self.access_log {
-            log.finish();
+            log.finish(within);
         }
     }
 }

@@ -75,6 +75,7 @@ pub struct Proxy {
     resolver: JoinHandle<()>,
     stop_resolver: oneshot::Sender<()>,
     background: Background,
+    grace: Duration,
 }
 
 struct RunningWorker {
@@ -158,7 +159,7 @@ impl Proxy {
             start_resolver(named.subscribe(), answers).map_err(StartError::Worker)?;
         let names = Names { named, answers: known };
         let writer = TableWriter::new(shared.clone(), Sockets::new(commands), names);
-        Ok((Self { shared, workers, resolver, stop_resolver, background }, writer))
+        Ok((Self { shared, workers, resolver, stop_resolver, background, grace: drain }, writer))
     }
 
     /// What can be asked of it from anywhere.
@@ -177,7 +178,8 @@ impl Proxy {
     /// Stops taking connections, closes those that wait, waits for those that work, at most for the
     /// time that the settings say, cuts the rest, and ends all threads.
     pub async fn drain(self) -> Drained {
-        let Self { shared, workers, resolver, stop_resolver, background } = self;
+        let Self { shared, workers, resolver, stop_resolver, background, grace } = self;
+        let end = Instant::now() + grace;
         let open = shared.connections.load(Ordering::Relaxed);
         shared.leave();
         shared.stopping.send_replace(true);
@@ -194,10 +196,11 @@ impl Proxy {
         }
         drop(stop_resolver);
         // Workers are through: what they recorded is all there.
-        threads.extend(background.stop());
+        let within = end.saturating_duration_since(Instant::now()).clamp(LAST_MIN, LAST_MAX);
+        threads.extend(background.stop(within));
         // Threads end at once now; joining them blocks, so it is done where blocking is fine.
         let joined = tokio::task::spawn_blocking(move || {
-            shared.observe.finish_log();
+            shared.observe.finish_log(within);
             threads.into_iter().all(|thread| thread.join().is_ok())
         });
         if !joined.await.unwrap_or(false) {
@@ -259,5 +262,10 @@ fn start_resolver(
     Ok((thread, stop))
 }
 
+/// How long the last lines of the access log and the last spans may take: what is left of the drain,
+/// but no longer than that.
+const LAST_MAX: Duration = Duration::from_secs(2);
+/// So long also when nothing is left.
+const LAST_MIN: Duration = Duration::from_millis(100);
 /// Commands that wait for one worker.
 const COMMANDS_MAX: usize = 4096;

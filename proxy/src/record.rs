@@ -125,7 +125,10 @@ impl Texts {
         let parts = parts.map(|(part, most)| part.get(..most).unwrap_or(part));
         let mut all = String::with_capacity(parts.iter().map(|part| part.len()).sum());
         let ends = parts.map(|part| {
-            all.push_str(&String::from_utf8_lossy(part));
+            match std::str::from_utf8(part) {
+                Ok(part) if part.is_ascii() => all.push_str(part),
+                Ok(_) | Err(_) => all.extend(beyond_ascii(part)),
+            }
             // At most three bytes for one: far below the limit of the type.
             u16::try_from(all.len()).unwrap_or(u16::MAX)
         });
@@ -160,6 +163,13 @@ impl Texts {
     pub(crate) fn request_id(&self) -> Option<&str> {
         Some(self.part(4)).filter(|text| !text.is_empty())
     }
+}
+
+/// Text beyond ASCII, without the control characters there: some terminals obey them.
+fn beyond_ascii(text: &[u8]) -> Vec<char> {
+    let is_control = |character: char| matches!(character, '\u{80}'..='\u{9f}');
+    let text = String::from_utf8_lossy(text);
+    text.chars().map(|c| if is_control(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
 /// A path that is longer is cut in records, and has no key for planning.
@@ -219,13 +229,21 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn a_record_is_small() {
+        // Thousands are kept: whoever adds a field should know.
+        let bytes = record("a.example", "/some/path", 200, SystemTime::now()).memory_bytes();
+        assert!(bytes <= 640, "{bytes} bytes");
+    }
+
+    #[test]
     fn texts_are_cut_and_always_valid() {
         let long = vec![b'a'; 9000];
-        let headers = headers(&[("user-agent", &long), ("x-request-id", b"\xff\xfe")]);
+        let ids = b"\xff\xfe\xc2\x9b\xc3\xa4";
+        let headers = headers(&[("user-agent", &long), ("x-request-id", ids)]);
         let path = format!("/{}", "b".repeat(5000));
         let texts = Texts::of(&path, None, &headers, Queries::Drop);
         assert_eq!(texts.path().len(), PATH_BYTES_MAX);
         assert_eq!(texts.user_agent().unwrap().len(), 256);
-        assert_eq!(texts.request_id(), Some("\u{fffd}\u{fffd}"));
+        assert_eq!(texts.request_id(), Some("\u{fffd}\u{fffd}\u{fffd}ä"));
     }
 }

@@ -9,6 +9,8 @@ use super::*;
 use crate::record::tests::record;
 use crate::record::{Queries, Texts};
 
+const WITHIN: Duration = Duration::from_secs(20);
+
 fn example() -> Record {
     let began = SystemTime::UNIX_EPOCH + Duration::from_millis(1_772_730_189_250);
     let mut record = record("a.example", "/x", 200, began);
@@ -102,28 +104,47 @@ fn the_end_comes_behind_the_last_line() {
     for number in 0..1000 {
         log.push(line(&format!("/{number}")));
     }
-    log.finish();
+    log.finish(WITHIN);
     let text = String::from_utf8(written.try_iter().collect()).unwrap();
     assert_eq!(text.lines().count(), 1000);
     assert!(text.ends_with("/999 200\n"));
     assert_eq!(log.dropped(), 0);
     log.push(line("/late"));
-    log.finish();
+    log.finish(WITHIN);
     assert_eq!(log.dropped(), 1, "what comes behind the end is counted");
 }
 
-#[test]
-fn a_full_queue_drops_and_counts() {
-    let (bytes, _gone) = channel();
-    let log = log(LogTarget::Writer(Box::new(Tell(bytes))), 1.0);
-    // The writer takes lines meanwhile, so there are more than it could ever take and hold.
-    let mut pushed = 0_u64;
-    while log.dropped() == 0 {
-        log.push(line("/x"));
-        pushed += 1;
-        assert!(pushed < 100_000_000, "nothing was ever dropped");
+/// Takes nothing until it is let go, and then fails.
+struct Stuck(std::sync::mpsc::Receiver<()>);
+
+impl Write for Stuck {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        let _ = self.0.recv();
+        Err(io::ErrorKind::BrokenPipe.into())
     }
-    log.finish();
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_full_queue_drops_and_counts_and_nobody_waits() {
+    let (release, held) = channel();
+    let log = log(LogTarget::Writer(Box::new(Stuck(held))), 1.0);
+    // More than the queue and the buffer of the writer can hold.
+    let pushed = 40_000;
+    for _ in 0..pushed {
+        log.push(line("/x"));
+    }
+    assert!(log.dropped() > 0);
+    log.finish(Duration::from_millis(10));
+    drop(release);
+    let until = std::time::Instant::now() + WITHIN;
+    while log.dropped() < pushed {
+        assert!(std::time::Instant::now() < until, "{} of {pushed}", log.dropped());
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 #[test]
@@ -167,7 +188,7 @@ fn a_file_that_was_moved_is_opened_again() {
         log.push(line("/x"));
         std::thread::sleep(Duration::from_millis(50));
     }
-    log.finish();
+    log.finish(WITHIN);
     assert!(read(&path).ends_with("/x 200\n"));
     assert_eq!(read(&moved), "/before 200\n");
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use tokio::runtime;
 use tokio::sync::oneshot;
@@ -15,7 +16,7 @@ use crate::trace::export::Exporter;
 pub(crate) struct Background {
     exporter: Option<Exporter>,
     stop: Arc<AtomicBool>,
-    stop_exporter: Option<oneshot::Sender<()>>,
+    stop_exporter: Option<oneshot::Sender<Duration>>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -35,11 +36,11 @@ impl Background {
             self.threads.push(thread::Builder::new().name("request-keys".to_owned()).spawn(read)?);
         }
         if let Some(exporter) = self.exporter.take() {
-            let (stop, stopped) = oneshot::channel::<()>();
+            let (stop, stopped) = oneshot::channel();
             let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
             let send = move || {
-                // Whether it was told or dropped, the replica ends.
-                runtime.block_on(exporter.run(async { drop(stopped.await) }));
+                // Dropped without a word: nobody waits for the last spans.
+                runtime.block_on(exporter.run(async { stopped.await.unwrap_or_default() }));
                 // A look-up that hangs must not hold the end up.
                 runtime.shutdown_background();
             };
@@ -49,11 +50,14 @@ impl Background {
         Ok(())
     }
 
-    /// Tells all to end; gives what is to be joined.
-    pub(crate) fn stop(self) -> Vec<JoinHandle<()>> {
+    /// Tells all to end, the last spans to be sent `within` a time; gives what is to be joined.
+    pub(crate) fn stop(self, within: Duration) -> Vec<JoinHandle<()>> {
         let Self { exporter: _, stop, stop_exporter, threads } = self;
         stop.store(true, Ordering::Release);
-        drop(stop_exporter);
+        if let Some(stop) = stop_exporter {
+            // It cannot have ended before it is told to.
+            let _ = stop.send(within);
+        }
         threads.iter().for_each(|thread| thread.thread().unpark());
         threads
     }

@@ -62,6 +62,13 @@ impl ProxyFacts {
         })
     }
 
+    /// What stands for the value of a header or parameter in the keys of this process, so that an
+    /// exact match can be replayed; None when no keys are counted.
+    #[must_use]
+    pub fn value_hash(&self, value: &str) -> Option<String> {
+        self.0.observe.value_hash(value).map(|hash| format!("{hash:016x}"))
+    }
+
     /// When a request last came to a Route, to the second; None for never, or when it is not served.
     #[must_use]
     pub fn last_hit(&self, id: &RouteId) -> Option<SystemTime> {

@@ -27,7 +27,8 @@ pub(crate) struct Selected {
 /// A value that is not kept.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) enum Value {
-    /// Its hash, with a key that no one but this process knows.
+    /// Its [`hash`], with a key that no one but this process knows. Several lines of a header are
+    /// one list, as they are for matching.
     Hash(u64),
     /// It is there; not even its hash is kept.
     Present,
@@ -135,15 +136,21 @@ fn value_of(
             if SECRETS.contains(&name.0) {
                 return Some(Value::Present);
             }
+            // Joined as they are matched.
             let lines: Vec<&[u8]> = lines.map(|line| line.as_bytes()).collect();
-            Some(Value::Hash(hasher.hash_one(lines)))
+            Some(Value::Hash(hash(hasher, &lines.join(&b','))))
         }
         Name::Parameter(name) => {
             let pairs = form_urlencoded::parse(query?.as_bytes());
             let (_, value) = pairs.into_iter().find(|(other, _)| **other == **name)?;
-            Some(Value::Hash(hasher.hash_one(value.as_bytes())))
+            Some(Value::Hash(hash(hasher, value.as_bytes())))
         }
     }
+}
+
+/// What stands for a value.
+pub(crate) fn hash(hasher: &RandomState, value: &[u8]) -> u64 {
+    hasher.hash_one(value)
 }
 
 /// What a client proves itself with: whoever can ask for keys must not be able to try values.
@@ -151,3 +158,95 @@ const SECRETS: [header::HeaderName; 3] =
     [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
 /// More names than that are not looked at.
 const NAMES_MAX: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use kubeng_config::matching::{HeaderMatch, PathMatch, QueryMatch, TextMatch};
+    use kubeng_config::route::{Action, Attachment, Rank};
+
+    use super::*;
+
+    /// A Route of `host` that matches on these.
+    fn route(host: &str, header: Option<&'static str>, parameter: Option<&str>) -> Route {
+        let value = || TextMatch::Exact("x".into());
+        let mut wanted = Match::of_path(PathMatch::Otherwise);
+        wanted.headers.extend(header.map(|name| HeaderMatch {
+            name: FieldName(header::HeaderName::from_static(name)),
+            value: value(),
+        }));
+        wanted.query.extend(parameter.map(|name| QueryMatch { name: name.into(), value: value() }));
+        Route {
+            rank: Rank { created: 0, rule: 0 },
+            attached: vec![Attachment {
+                listener: "http".parse().unwrap(),
+                hosts: vec![host.parse().unwrap()],
+            }],
+            matches: vec![wanted],
+            filters: vec![],
+            policy: "default".parse().unwrap(),
+            action: Action::Answer,
+        }
+    }
+
+    #[track_caller]
+    fn check(names: &Names, host: Option<&str>, expected: &[&str]) {
+        let mut headers = HeaderMap::new();
+        for name in ["x-exact", "x-below", "x-any", "x-other", "authorization"] {
+            headers.append(name, "secret".parse().unwrap());
+        }
+        let selected = names.select(host, &headers, Some("a=1&v=%C3%A4+b"), &RandomState::new());
+        let shown: Vec<String> = selected
+            .iter()
+            .map(|Selected { name, value }| match (name, value) {
+                (Name::Header(name), Value::Hash(_)) => name.to_string(),
+                (Name::Header(name), Value::Present) => format!("{name} present"),
+                (Name::Parameter(name), _) => format!("?{name}"),
+            })
+            .collect();
+        assert_eq!(shown, expected, "{host:?}");
+    }
+
+    #[test]
+    fn only_what_routes_of_the_host_match_on_is_selected() {
+        let mut names = Names::default();
+        check(&names, Some("a.example"), &[]);
+        let exact = route("a.example", Some("x-exact"), Some("v"));
+        let routes = [
+            exact.clone(),
+            route("*.example", Some("x-below"), None),
+            route("**.example", Some("authorization"), Some("none")),
+            route("*", Some("x-any"), None),
+            route("b.example", None, None),
+        ];
+        routes.iter().for_each(|route| names.insert(route));
+        let below = ["authorization present", "x-below", "x-any"];
+        let mut all = vec!["x-exact", "?v"];
+        all.extend(below);
+        check(&names, Some("a.example"), &all);
+        check(&names, Some("b.example"), &below);
+        check(&names, Some("c.b.example"), &below);
+        check(&names, Some("example"), &["x-any"]);
+        check(&names, None, &["x-any"]);
+        names.insert(&exact);
+        names.remove(&exact);
+        check(&names, Some("a.example"), &all);
+        names.remove(&exact);
+        check(&names, Some("a.example"), &below);
+        routes.iter().skip(1).for_each(|route| names.remove(route));
+        assert!(names.exact.is_empty() && names.below.is_empty() && names.any.is_empty());
+    }
+
+    #[test]
+    fn hashes_are_of_what_is_matched() {
+        let mut names = Names::default();
+        names.insert(&route("*", Some("x-any"), Some("v")));
+        let mut headers = HeaderMap::new();
+        headers.append("x-any", "a".parse().unwrap());
+        headers.append("x-any", "b".parse().unwrap());
+        let hasher = RandomState::new();
+        let selected = names.select(None, &headers, Some("v=%C3%A4+b"), &hasher);
+        let values: Vec<Value> = selected.iter().map(|selected| selected.value).collect();
+        let of = |text: &str| Value::Hash(hash(&hasher, text.as_bytes()));
+        assert_eq!(values, [of("a,b"), of("ä b")]);
+    }
+}

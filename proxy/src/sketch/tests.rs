@@ -50,7 +50,7 @@ fn requests() -> impl Strategy<Value = Vec<(u8, u16, bool)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn counts_are_as_good_as_they_say(requests in requests(), keys_max in 24_usize..900) {

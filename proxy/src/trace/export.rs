@@ -152,25 +152,25 @@ enum SendError {
 }
 
 impl Exporter {
-    /// Sends until `stop` is done, and then what is left, for at most [`LAST_WITHIN`].
-    pub(crate) async fn run(mut self, stop: impl Future<Output = ()>) {
+    /// Sends until `stop` is done, and then what is left, for at most the time that it says.
+    pub(crate) async fn run(mut self, stop: impl Future<Output = Duration>) {
         let mut stop = std::pin::pin!(stop);
         // A batch under way when the end comes is dropped from here, so it stays outside.
         let mut batch = Vec::new();
-        loop {
+        let within = loop {
             tokio::select! {
                 biased;
-                () = &mut stop => break,
+                within = &mut stop => break within,
                 () = self.fill(&mut batch) => {}
             }
             tokio::select! {
                 biased;
-                () = &mut stop => break,
+                within = &mut stop => break within,
                 () = self.send(&batch) => batch.clear(),
             }
-        }
+        };
         self.records.close();
-        let end = Instant::now() + LAST_WITHIN;
+        let end = Instant::now() + within;
         loop {
             while batch.len() < BATCH_SPANS_MAX
                 && let Ok(record) = self.records.try_recv()
@@ -279,8 +279,6 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 const PAUSES: [Duration; 3] =
     [Duration::from_millis(500), Duration::from_secs(2), Duration::from_secs(5)];
 const PAUSE_MAX: Duration = Duration::from_secs(30);
-/// How long the last batches may take when the replica ends.
-const LAST_WITHIN: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {

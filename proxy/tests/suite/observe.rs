@@ -440,7 +440,11 @@ async fn request_keys_hold_what_routing_looks_at() {
     assert_eq!((&first["listener"], &first["method"]), (&"http".into(), &"GET".into()));
     assert_eq!(first["headers"], serde_json::json!({ "cookie": "present" }), "{whole}");
     let canary = keys.iter().find(|key| key["headers"]["x-canary"]["hash"].is_string());
-    assert_eq!(canary.unwrap()["count"], 1, "{whole}");
+    let canary = canary.unwrap();
+    assert_eq!(canary["count"], 1, "{whole}");
+    let hash = facts.value_hash("on").unwrap();
+    assert_eq!(canary["headers"]["x-canary"]["hash"], hash, "an exact match can be replayed");
+    assert_ne!(facts.value_hash("off").unwrap(), hash);
     let (of_host, _) = read(&KeyQuery { host: Some("b.example".into()), ..all });
     assert_eq!(of_host.len(), 1);
 }
