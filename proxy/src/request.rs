@@ -17,6 +17,7 @@ use crate::filter::request_id::RequestId;
 use crate::filter::{body_limit, concurrency_limit, cors, mirror};
 use crate::listener::connection::ConnFacts;
 use crate::metrics::ListenerMetrics;
+use crate::observe::Seen;
 use crate::pipeline::Begin;
 use crate::reason::Reason;
 use crate::reply::Form;
@@ -95,6 +96,8 @@ pub(crate) struct RequestContext {
     pub(crate) begun: Option<Begin>,
     /// What Filters noted; absent for most requests.
     pub(crate) extra: Option<Box<Extra>>,
+    /// What is told about it when it is over.
+    pub(crate) seen: Seen,
 }
 
 /// What Filters noted about one request.
