@@ -1,6 +1,7 @@
 //! How the process runs: flags, then environment, then settings file, then defaults.
 
 mod listeners;
+mod observe;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use listeners::{GivenListeners, Listeners};
+use observe::Observe;
 
 /// Everything that can be set, once: as flag, environment variable and line of the settings file.
 ///
@@ -197,9 +199,78 @@ pub(crate) struct Given {
     #[arg(long, value_name = "FORM", env = "KUBENG_LOG_FORMAT", value_parser = ["text", "json"])]
     pub(crate) log_format: Option<String>,
 
-    /// Write one line for every request
-    #[arg(long, env = "KUBENG_ACCESS_LOG", num_args = 0..=1, default_missing_value = "true", value_name = "BOOL", hide_possible_values = true)]
-    pub(crate) access_log: Option<bool>,
+    /// Write a line for each request: off, stdout, or a file, which is opened again on SIGHUP and
+    /// when it was moved away [default: off]
+    #[arg(long, env = "KUBENG_ACCESS_LOG", num_args = 0..=1, default_missing_value = "stdout", value_name = "WHERE")]
+    pub(crate) access_log: Option<String>,
+
+    /// What a line looks like: json, combined, or a text with $variables, see docs/access-log.md
+    /// [default: json]
+    #[arg(long, value_name = "FORMAT", env = "KUBENG_ACCESS_LOG_FORMAT")]
+    pub(crate) access_log_format: Option<String>,
+
+    /// Part of the requests that is logged, 0 to 1; failures always are [default: 1]
+    #[arg(long, value_name = "FRACTION", env = "KUBENG_ACCESS_LOG_SAMPLE")]
+    pub(crate) access_log_sample: Option<f64>,
+
+    /// Keep query strings in the access log, in recent requests and in spans; they may hold tokens
+    #[arg(
+        long,
+        env = "KUBENG_KEEP_QUERIES",
+        num_args = 0..=1,
+        default_missing_value = "true",
+        value_name = "BOOL",
+        hide_possible_values = true
+    )]
+    pub(crate) keep_queries: Option<bool>,
+
+    /// Memory for the recent requests that the admin listener shows; 0 keeps none [default: 8]
+    #[arg(long, value_name = "MIB", env = "KUBENG_RECENT_REQUESTS")]
+    pub(crate) recent_requests: Option<usize>,
+
+    /// Distinct requests of the last minutes that are counted for planning; 0 counts none
+    /// [default: 20000]
+    #[arg(long, value_name = "N", env = "KUBENG_REQUEST_KEYS")]
+    pub(crate) request_keys: Option<usize>,
+
+    /// Most backends, and most tenants, with metrics of their own; the rest is counted as `other`
+    /// [default: 100]
+    #[arg(long, value_name = "N", env = "KUBENG_METRICS_SERIES")]
+    pub(crate) metrics_series: Option<usize>,
+
+    /// Metrics for each route, too, for as many as --metrics-series says
+    #[arg(
+        long,
+        env = "KUBENG_METRICS_ROUTES",
+        num_args = 0..=1,
+        default_missing_value = "true",
+        value_name = "BOOL",
+        hide_possible_values = true
+    )]
+    pub(crate) metrics_routes: Option<bool>,
+
+    /// Collector that gets spans, as OTLP over HTTP with JSON, for instance http://localhost:4318;
+    /// with it W3C trace context is taken part in [default: none]
+    #[arg(long, value_name = "URL", env = "KUBENG_TRACE_TO")]
+    pub(crate) trace_to: Option<String>,
+
+    /// Part of the traces that is exported, 0 to 1; what a trusted proxy decided holds [default: 0.1]
+    #[arg(long, value_name = "FRACTION", env = "KUBENG_TRACE_SAMPLE")]
+    pub(crate) trace_sample: Option<f64>,
+
+    /// Network whose clients get debug headers when they send X-Kubeng-Debug: 1; may be repeated
+    #[arg(
+        long = "debug-network",
+        value_name = "CIDR",
+        env = "KUBENG_DEBUG_NETWORKS",
+        value_delimiter = ','
+    )]
+    pub(crate) debug_networks: Vec<IpNet>,
+
+    /// File with the secret that X-Kubeng-Debug-Secret must hold for debug headers; with
+    /// --debug-network both are needed
+    #[arg(long, value_name = "FILE", env = "KUBENG_DEBUG_SECRET_FILE")]
+    pub(crate) debug_secret_file: Option<PathBuf>,
 
     /// Zone that this replica runs in, for backends that prefer their own
     #[arg(long, value_name = "NAME", env = "KUBENG_ZONE")]
@@ -237,7 +308,7 @@ pub(crate) struct Settings {
     pub(crate) workers: usize,
     pub(crate) trusted_proxies: Vec<IpNet>,
     pub(crate) log_format: LogFormat,
-    pub(crate) access_log: bool,
+    pub(crate) observe: Observe,
     pub(crate) zone: Option<String>,
     pub(crate) sticky_key_file: Option<PathBuf>,
 }
@@ -354,6 +425,17 @@ impl Given {
             lease_namespace: self.lease_namespace.or(file.lease_namespace),
             log_format: self.log_format.or(file.log_format),
             access_log: self.access_log.or(file.access_log),
+            access_log_format: self.access_log_format.or(file.access_log_format),
+            access_log_sample: self.access_log_sample.or(file.access_log_sample),
+            keep_queries: self.keep_queries.or(file.keep_queries),
+            recent_requests: self.recent_requests.or(file.recent_requests),
+            request_keys: self.request_keys.or(file.request_keys),
+            metrics_series: self.metrics_series.or(file.metrics_series),
+            metrics_routes: self.metrics_routes.or(file.metrics_routes),
+            trace_to: self.trace_to.or(file.trace_to),
+            trace_sample: self.trace_sample.or(file.trace_sample),
+            debug_networks: list(self.debug_networks, file.debug_networks),
+            debug_secret_file: self.debug_secret_file.or(file.debug_secret_file),
             zone: self.zone.or(file.zone),
             sticky_key_file: self.sticky_key_file.or(file.sticky_key_file),
         }
@@ -361,6 +443,7 @@ impl Given {
 
     /// The settings, complete and checked.
     pub(crate) fn settle(self) -> anyhow::Result<Settings> {
+        let observe = Observe::settle(&self)?;
         let admin = self.admin.unwrap_or_else(|| ([127, 0, 0, 1], 9180).into());
         if !admin.ip().is_loopback() && self.admin_exposed != Some(true) {
             bail!(
@@ -424,7 +507,7 @@ impl Given {
             workers,
             trusted_proxies: self.trusted_proxies,
             log_format: log_format(self.log_format.as_deref())?,
-            access_log: self.access_log.unwrap_or(false),
+            observe,
             zone: self.zone,
             sticky_key_file: self.sticky_key_file,
         })
@@ -507,6 +590,14 @@ mod tests {
             ("default-certificate = \"web\"", "--default-certificate"),
             ("log-format = \"xml\"", "text or json"),
             ("drain = 3\ndrain-delay = 3", "bounds the whole stop"),
+            ("access-log = \"stdot\"", "write off, stdout or the path of a file"),
+            ("access-log-format = \"$uris\"", "$uri is"),
+            ("access-log-sample = 2.0", "from 0 to 1"),
+            ("access-log-format = \"json\"", "say --access-log"),
+            ("trace-to = \"https://otel\"", "is not http"),
+            ("trace-sample = 0.5", "say --trace-to"),
+            ("debug-secret-file = \"/nonexistent\"", "/nonexistent"),
+            ("recent-requests = 9999", "at most 1024"),
         ] {
             let error = settle(file).unwrap_err();
             assert!(format!("{error:#}").contains(word), "{file}: {error:#}");

@@ -2,6 +2,7 @@
 
 mod cluster;
 mod link;
+mod observe;
 mod running;
 mod sources;
 
@@ -9,10 +10,11 @@ use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::SystemTime;
 
-use kubeng_admin::{Admin, LocalReplica};
+use kubeng_admin::{Admin, LocalReplica, RequestKeyQuery, RequestQuery};
 use kubeng_config::address::Reserved;
-use kubeng_config::name::{FleetName, ObjectKey, ObjectKind};
+use kubeng_config::name::{FleetName, ObjectKey, ObjectKind, RouteId};
 use kubeng_config::problem::Problem;
 use kubeng_controller::control::{Answer, Control, ControlState};
 use kubeng_controller::distribution::publisher::{PendingEndpoints, Published, Publisher};
@@ -23,6 +25,7 @@ use kubeng_controller::settings::{DefaultBackend, ExternalNames, TranslateSettin
 use kubeng_controller::source::kubernetes::connection::api_server;
 use kubeng_controller::world::World;
 use kubeng_proxy::{Limits, Proxy, ProxyFacts, ProxySettings};
+use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -63,7 +66,7 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
         workers: settings.workers,
         trusted_proxies: settings.trusted_proxies.clone(),
         drain: settings.drain - settings.drain_delay,
-        access_log: settings.access_log.then(|| Box::new(std::io::stdout()) as _),
+        observe: settings.observe.proxy(),
         reserved: translate.reserved.clone(),
         inherited: ports,
         zone: settings.zone.as_deref().map(Arc::from),
@@ -88,6 +91,9 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
     let admin = open_admin(settings.admin, admin_socket, control.clone(), replica).await?;
     info!(address = %admin.address()?, "admin listener open");
     tasks.spawn(log_changes(control.clone(), Arc::clone(&metrics)));
+    if settings.observe.has_log_file() {
+        tasks.spawn(observe::reopen_on_hangup(proxy.facts(), stop.clone()));
+    }
     let running = Running {
         admin_socket: admin.lend_socket()?,
         proxy,
@@ -220,6 +226,18 @@ impl LocalReplica for Local {
 
     fn is_leaving(&self) -> bool {
         self.is_leaving.load(Ordering::Acquire)
+    }
+
+    fn requests(&self, query: &RequestQuery) -> Vec<Value> {
+        self.facts.requests(&observe::record_query(query))
+    }
+
+    fn request_keys(&self, query: &RequestKeyQuery) -> Value {
+        self.facts.request_keys(&observe::key_query(query))
+    }
+
+    fn last_hit(&self, route: &RouteId) -> Option<SystemTime> {
+        self.facts.last_hit(route)
     }
 }
 

@@ -3,6 +3,7 @@
 mod backends;
 mod explain;
 mod problems;
+mod requests;
 mod routes;
 mod snapshot;
 
@@ -20,6 +21,8 @@ pub(crate) fn routes() -> Router<Context> {
         .route("/problems", get(problems::list))
         .route("/snapshot", get(snapshot::read))
         .route("/explain", get(explain::ask))
+        .route("/requests", get(requests::recent))
+        .route("/request-keys", get(requests::keys))
 }
 
 /// Computes an answer where it holds nothing up: with many routes it takes a while.

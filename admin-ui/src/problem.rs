@@ -46,7 +46,8 @@ pub(crate) async fn not_found(uri: Uri) -> ErrorResponse {
         slug: "not-found",
         title: "There is nothing here",
         detail: format!(
-            "{} does not exist; see /status and /api/v1/{{routes,backends,problems,snapshot,explain}}",
+            "{} does not exist; see /status and /api/v1/{{routes,backends,problems,snapshot,explain,\
+             requests,request-keys}}",
             uri.path()
         ),
     }

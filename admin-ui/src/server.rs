@@ -4,14 +4,17 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::middleware;
+use kubeng_config::name::RouteId;
 use kubeng_controller::control::Control;
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::observed::{RequestKeyQuery, RequestQuery};
 use crate::{api, host, probes, problem, status};
 
 /// What the replica in this process says of itself.
@@ -22,6 +25,12 @@ pub trait LocalReplica: Send + Sync + 'static {
     fn connections(&self) -> usize;
     /// Whether it was told to stop: it is not ready then, although it serves.
     fn is_leaving(&self) -> bool;
+    /// The recent requests that `query` wants, the newest first.
+    fn requests(&self, query: &RequestQuery) -> Vec<Value>;
+    /// The distinct keys of recent requests with their counts; null when none are counted.
+    fn request_keys(&self, query: &RequestKeyQuery) -> Value;
+    /// When a request last came to a Route; None for never.
+    fn last_hit(&self, route: &RouteId) -> Option<SystemTime>;
 }
 
 /// What every handler sees.

@@ -28,6 +28,9 @@
 //! | Provenance | which source an Object came from, and where in it |
 //! | Fleet, Replica | proxies that serve one Snapshot; one of them |
 //! | Settings | how a process runs: ports, paths, roles |
+//! | Record, Reason | what is told about one request when it is over; why it failed on our side |
+//! | tenant | whose a request is: the namespace of the Route's Object |
+//! | Request key | what of a request decides where it goes, counted to replay it |
 
 pub mod address;
 pub mod authority;

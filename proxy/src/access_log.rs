@@ -1,121 +1,192 @@
-//! One record for each request, written by a thread of its own. A full queue drops and counts.
+//! The access log: a line for each request, written by a thread of its own.
+//!
+//! Workers hand records over and never wait: a full queue drops and counts. The thread is joined
+//! when the replica ends, behind the last line.
 
-use std::io::{BufWriter, Write};
-use std::net::IpAddr;
+pub(crate) mod format;
+mod output;
+
+use std::io::Write;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use kubeng_config::name::{BackendId, RouteId};
-use serde_json::json;
+use crate::record::Record;
+pub use format::{FormatError, LogFormat};
+use output::Output;
 
-/// What is told about one request.
-#[derive(Debug)]
-pub(crate) struct AccessRecord {
-    pub(crate) at: std::time::SystemTime,
-    pub(crate) client: IpAddr,
-    pub(crate) method: http::Method,
-    pub(crate) host: String,
-    pub(crate) path: String,
-    pub(crate) status: u16,
-    pub(crate) duration: Duration,
-    pub(crate) route: Option<RouteId>,
-    pub(crate) backend: Option<BackendId>,
-    pub(crate) endpoint: Option<std::net::SocketAddr>,
-    pub(crate) tries: u8,
-    /// Why it was not served, or not to its end.
-    pub(crate) reason: Option<&'static str>,
-    /// The id that a Filter gave it.
-    pub(crate) request_id: Option<http::HeaderValue>,
+/// Where lines go.
+pub enum LogTarget {
+    /// Standard output.
+    Stdout,
+    /// A file. It is appended to, and opened again when another stands in its place or when
+    /// [`reopen`](crate::ProxyFacts::reopen_access_log) says so.
+    File(PathBuf),
+    /// Anything else.
+    Writer(Box<dyn Write + Send>),
+}
+
+/// How requests are logged.
+pub struct AccessLogSettings {
+    /// Where to.
+    pub to: LogTarget,
+    /// In what form.
+    pub format: LogFormat,
+    /// The part of requests that is logged, 0 to 1; failures always are. Default: 1.
+    pub sample: f64,
+}
+
+impl AccessLogSettings {
+    /// Every request as JSON.
+    #[must_use]
+    pub fn json(to: LogTarget) -> Self {
+        Self { to, format: LogFormat::Json, sample: 1.0 }
+    }
 }
 
 /// Where records go.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct AccessLog {
-    queue: Option<SyncSender<AccessRecord>>,
-    dropped: AtomicU64,
+    queue: SyncSender<Message>,
+    sample: f64,
+    lost: Arc<Lost>,
+    writer: Mutex<Option<Writer>>,
+}
+
+#[derive(Debug)]
+struct Writer {
+    thread: JoinHandle<()>,
+    done: Receiver<std::convert::Infallible>,
+}
+
+/// Lines that nobody can read.
+#[derive(Debug, Default)]
+struct Lost(AtomicU64);
+
+enum Message {
+    Line(Arc<Record>),
+    Reopen,
+    End,
 }
 
 impl AccessLog {
-    /// Writes every record to `out` as one line of JSON.
-    pub(crate) fn to(out: Box<dyn Write + Send>) -> std::io::Result<Self> {
-        let (queue, records) = sync_channel(RECORDS_MAX);
-        // Ends when the queue is dropped with the last worker.
-        std::thread::Builder::new()
-            .name("access-log".to_owned())
-            .spawn(move || write(records, out))?;
-        Ok(Self { queue: Some(queue), dropped: AtomicU64::new(0) })
+    /// Starts the thread that writes.
+    ///
+    /// # Errors
+    /// When the file cannot be opened, or the system gives no thread.
+    pub(crate) fn start(settings: AccessLogSettings) -> std::io::Result<Self> {
+        let AccessLogSettings { to, format, sample } = settings;
+        let output = Output::open(to)?;
+        let (queue, messages) = sync_channel(RECORDS_MAX);
+        let lost = Arc::new(Lost::default());
+        let (alive, done) = sync_channel(0);
+        let counted = lost.clone();
+        let thread =
+            std::thread::Builder::new().name("access-log".to_owned()).spawn(move || {
+                write(&messages, output, &format, &counted);
+                // Whoever waits for the end is told by this.
+                drop(alive);
+            })?;
+        let writer = Mutex::new(Some(Writer { thread, done }));
+        Ok(Self { queue, sample, lost, writer })
     }
 
-    /// Whether anybody reads records.
-    pub(crate) fn is_on(&self) -> bool {
-        self.queue.is_some()
+    /// Whether a request is to be logged.
+    pub(crate) fn wants(&self, is_failure: bool) -> bool {
+        is_failure || self.sample >= 1.0 || fastrand::f64() < self.sample
     }
 
     /// Hands a record over. Never waits.
-    pub(crate) fn push(&self, record: AccessRecord) {
-        if let Some(queue) = &self.queue
-            && queue.try_send(record).is_err()
-        {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn push(&self, record: Arc<Record>) {
+        if self.queue.try_send(Message::Line(record)).is_err() {
+            self.lost.add(1);
         }
     }
 
-    /// How many records found the queue full.
-    pub(crate) fn dropped(&self) -> u64 {
-        self.dropped.load(Ordering::Relaxed)
+    /// Has the file opened again, behind the lines that wait.
+    pub(crate) fn reopen(&self) {
+        // When the queue is full the writer is behind, and looks by itself before long.
+        let _ = self.queue.try_send(Message::Reopen);
     }
-}
 
-fn write(records: Receiver<AccessRecord>, out: Box<dyn Write + Send>) {
-    let mut out = BufWriter::new(out);
-    while let Ok(first) = records.recv() {
-        let waiting = records.try_iter().take(RECORDS_MAX);
-        for record in std::iter::once(first).chain(waiting) {
-            if writeln!(out, "{}", line(&record)).is_err() {
+    /// How many lines were dropped.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.lost.0.load(Ordering::Relaxed)
+    }
+
+    /// Writes what waits and ends the thread; gives up when that takes longer than `within`.
+    pub(crate) fn finish(&self, within: Duration) {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Writer { thread, done }) = writer else { return };
+        let end = std::time::Instant::now() + within;
+        while self.queue.try_send(Message::End).is_err() {
+            if std::time::Instant::now() >= end || thread.is_finished() {
                 break;
             }
+            std::thread::sleep(Duration::from_millis(5));
         }
-        if let Err(error) = out.flush() {
-            tracing::warn!(%error, "access log cannot be written");
+        let left = end.saturating_duration_since(std::time::Instant::now());
+        match done.recv_timeout(left) {
+            Ok(never) => match never {},
+            Err(RecvTimeoutError::Disconnected) => {
+                if thread.join().is_err() {
+                    tracing::error!("the writer of the access log panicked");
+                }
+            }
+            // Whoever reads the log does not. The thread ends with the process.
+            Err(RecvTimeoutError::Timeout) => {
+                tracing::error!("the access log is not written to its end: nobody takes its lines");
+            }
         }
     }
 }
 
-fn line(record: &AccessRecord) -> serde_json::Value {
-    let AccessRecord {
-        at,
-        client,
-        method,
-        host,
-        path,
-        status,
-        duration,
-        route,
-        backend,
-        endpoint,
-        tries,
-        reason,
-        request_id,
-    } = record;
-    let mut line = json!({
-        "time": httpdate::fmt_http_date(*at),
-        "client": client,
-        "method": method.as_str(),
-        "host": host,
-        "path": path,
-        "status": status,
-        "durationMicros": u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
-        "route": route.as_ref().map(ToString::to_string),
-        "backend": backend.as_ref().map(ToString::to_string),
-        "endpoint": endpoint,
-        "tries": tries,
-        "reason": reason,
-    });
-    if let Some(id) = request_id.as_ref().and_then(|id| id.to_str().ok()) {
-        line["requestId"] = id.into();
+impl Lost {
+    fn add(&self, lines: u64) {
+        self.0.fetch_add(lines, Ordering::Relaxed);
     }
-    line
 }
 
+fn write(messages: &Receiver<Message>, mut output: Output, format: &LogFormat, lost: &Lost) {
+    let mut text = Vec::with_capacity(4096);
+    while let Ok(first) = messages.recv() {
+        output.follow();
+        let mut waiting = Some(first);
+        let mut lines = 0;
+        // A batch ends so that what has been written is seen, and a rotation noticed.
+        for _ in 0..RECORDS_MAX {
+            let Some(message) = waiting.take().or_else(|| messages.try_recv().ok()) else { break };
+            match message {
+                Message::Line(record) => {
+                    text.clear();
+                    format.line(&record, &mut text);
+                    text.push(b'\n');
+                    lines += 1;
+                    if output.write(&text).is_err() {
+                        lost.add(1);
+                        lines -= 1;
+                    }
+                }
+                Message::Reopen => output.reopen(),
+                Message::End => {
+                    if output.flush().is_err() {
+                        lost.add(lines);
+                    }
+                    return;
+                }
+            }
+        }
+        if output.flush().is_err() {
+            lost.add(lines);
+        }
+    }
+}
+
+/// Records that wait to be written.
 const RECORDS_MAX: usize = 4096;
+
+#[cfg(test)]
+mod tests;

@@ -23,6 +23,7 @@ use kubeng_config::backend::resilience::{Circuit, Ejection};
 use kubeng_config::endpoint::EndpointSet;
 use kubeng_config::name::BackendId;
 
+use crate::metrics::traffic::Traffic;
 use balance::consistent_hash::Maglev;
 use balance::{Schedule, Turn};
 pub(crate) use member::InFlight;
@@ -39,6 +40,7 @@ pub(crate) struct CompiledBackend {
     /// How connections are verified.
     pub(crate) tls: tls::CompiledTls,
     pub(crate) state: Arc<BackendState>,
+    pub(crate) traffic: Arc<Traffic>,
 }
 
 /// What is alive of a Backend.

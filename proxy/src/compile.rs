@@ -172,6 +172,7 @@ impl Compiler<'_> {
             AnyPart::Route(id, part) => {
                 if let Some(old) = before.snapshot.routes().get(id) {
                     to.table.routes.remove(id, old.value());
+                    to.table.names.remove(old.value());
                 }
                 self.put_route(to, id, part.value());
             }
@@ -193,6 +194,7 @@ impl Compiler<'_> {
             connection_key: tls::connection_key(spec),
             tls: tls::CompiledTls::of(id, spec),
             state,
+            traffic: self.metrics.of_backend(id),
         };
         to.table.backends.insert(id.clone(), Arc::new(backend));
     }
@@ -210,7 +212,9 @@ impl Compiler<'_> {
             states: self.memory.states(id, route, self.secrets),
             schedule,
             turn: Turn::default(),
+            usage: self.metrics.of_route(id),
         });
+        to.table.names.insert(route);
         to.table.routes.insert(id, route, &compiled);
         if !compiled.states.is_empty() {
             to.remembering.push(compiled);
@@ -319,6 +323,7 @@ fn remove(table: &mut Table, before: &Snapshot, key: &PartKey) {
         PartKey::Route(id) => {
             if let Some(old) = before.routes().get(id) {
                 table.routes.remove(id, old.value());
+                table.names.remove(old.value());
             }
         }
     }

@@ -126,8 +126,8 @@ impl Sockets {
         let gone: Vec<_> =
             self.open.keys().filter(|address| !wanted.contains_key(address)).copied().collect();
         for address in gone {
-            self.close(address);
             self.handover.release(address);
+            self.close(address);
         }
         for (&address, &opening) in wanted {
             let is_ipv4_beside =

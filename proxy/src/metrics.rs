@@ -3,19 +3,28 @@
 //! Counters are per worker, so that counting costs nothing between cores, and
 //! are summed when they are read. Labels come from configuration, never from requests.
 
-use std::collections::HashMap;
-use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+pub(crate) mod known;
+pub(crate) mod lag;
+pub(crate) mod list;
+mod render;
+pub(crate) mod traffic;
 
-use http::StatusCode;
-use kubeng_config::name::ListenerId;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use kubeng_config::name::{BackendId, ListenerId, RouteId};
 
 use crate::backend::health::Counts;
 use crate::backend::probe::Health;
 use crate::listener::refusal::Rule;
 use crate::listener::turned_away::TurnedAway;
 use crate::reason::Reason;
+use known::Known;
+use lag::Lag;
+use list::{Metric, MetricKind};
+use render::Page;
+use traffic::{Totals, Traffic};
 
 /// A number that only grows.
 #[derive(Debug, Default)]
@@ -42,13 +51,21 @@ macro_rules! worker_counters {
             refusals: Refusals,
             failures: [Counter; Reason::ALL.len()],
             turned_away: [Counter; TurnedAway::ALL.len()],
+            handshakes: [Counter; Handshake::ALL.len()],
+            pub(crate) lag: Lag,
+            /// Connections that wait for a request.
+            pub(crate) idle: Idle,
         }
 
-        fn render_workers(workers: &[Arc<WorkerMetrics>], out: &mut String) {
-            $(
-                let sum = workers.iter().map(|worker| worker.$field.read()).sum();
-                simple(out, $name, "counter", $help, sum);
-            )*
+        const WORKER_LIST: &[Metric] = &[$(
+            Metric { name: $name, kind: MetricKind::Counter, labels: &[], help: $help },
+        )*];
+
+        fn render_workers(workers: &[Arc<WorkerMetrics>], page: &mut Page) {
+            let mut metrics = WORKER_LIST.iter();
+            $(if let Some(metric) = metrics.next() {
+                page.single(metric, workers.iter().map(|worker| worker.$field.read()).sum());
+            })*
         }
     };
 }
@@ -67,11 +84,6 @@ worker_counters! {
     /// Connections that ended with a panic.
     connections_panicked, "kubeng_connections_panicked_total",
         "Connections that ended with a panic; each is a fault of Kubeng, and the log says where";
-    /// TLS handshakes that ended well.
-    handshakes, "kubeng_tls_handshakes_total", "TLS handshakes that ended well";
-    /// TLS handshakes that failed or took too long.
-    handshakes_failed, "kubeng_tls_handshakes_failed_total",
-        "TLS handshakes that failed or took too long";
     /// Tries after the first.
     retries, "kubeng_backend_retries_total", "Tries after the first";
     /// Connections to Backends that could not be opened.
@@ -101,14 +113,52 @@ impl Default for Refusals {
     }
 }
 
-impl WorkerMetrics {
-    /// Counts a request that was not served, or not to its end.
-    pub(crate) fn failed(&self, reason: Reason) {
-        if let Some(counter) = self.failures.get(reason as usize) {
-            counter.add(1);
+/// How a TLS handshake with a client ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Handshake {
+    /// Well.
+    Done,
+    /// The client, or what it sent, would not do.
+    Failed,
+    /// It took too long.
+    Late,
+}
+
+impl Handshake {
+    const ALL: [Self; 3] = [Self::Done, Self::Failed, Self::Late];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Done => "ok",
+            Self::Failed => "failed",
+            Self::Late => "timeout",
         }
     }
+}
 
+/// How many connections of one worker wait for a request.
+#[derive(Debug, Default)]
+pub(crate) struct Idle(AtomicU64);
+
+impl Idle {
+    /// One waits for as long as what is given lives.
+    pub(crate) fn enter(&self) -> Waiting<'_> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Waiting(self)
+    }
+}
+
+/// One connection that waits.
+#[derive(Debug)]
+pub(crate) struct Waiting<'a>(&'a Idle);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl WorkerMetrics {
     /// Counts a request that broke `rule`.
     pub(crate) fn refused(&self, rule: Rule) {
         if let Some(counter) = self.refusals.0.get(rule as usize) {
@@ -122,24 +172,67 @@ impl WorkerMetrics {
             counter.add(1);
         }
     }
-}
 
-/// Requests of one Listener by class of status, 1xx to 5xx.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Answers([Counter; 5]);
-
-/// What is counted for one Listener, by worker. It outlives Tables.
-#[derive(Debug)]
-pub(crate) struct ListenerMetrics(Box<[Answers]>);
-
-impl ListenerMetrics {
-    /// Counts an answer that `worker` gave.
-    pub(crate) fn answered(&self, worker: usize, status: StatusCode) {
-        let class = usize::from(status.as_u16() / 100).saturating_sub(1);
-        if let Some(counter) = self.0.get(worker).and_then(|answers| answers.0.get(class)) {
+    /// Counts a request that was not served, or not to its end; rules of input are counted when they are broken.
+    pub(crate) fn failed(&self, reason: Reason) {
+        if let Some(counter) = reason.number().and_then(|number| self.failures.get(number)) {
             counter.add(1);
         }
+    }
+
+    /// Counts a TLS handshake.
+    pub(crate) fn handshake(&self, handshake: Handshake) {
+        if let Some(counter) = self.handshakes.get(handshake as usize) {
+            counter.add(1);
+        }
+    }
+}
+
+/// What is counted for one Listener.
+#[derive(Debug)]
+pub(crate) struct ListenerMetrics {
+    pub(crate) id: ListenerId,
+    pub(crate) traffic: Traffic,
+}
+
+/// What is known of the use of one Route. It outlives Tables, as long as the Route is served.
+#[derive(Debug)]
+pub(crate) struct RouteUse {
+    /// In seconds since the epoch; 0 for never.
+    last_hit: AtomicU64,
+    pub(crate) tenant: Arc<Traffic>,
+    /// Present when Routes are counted one by one.
+    pub(crate) own: Option<Arc<Traffic>>,
+}
+
+impl RouteUse {
+    /// Notes that a request came at `now`. Writes at most once a second.
+    pub(crate) fn hit(&self, now: SystemTime) {
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        if self.last_hit.load(Ordering::Relaxed) != now {
+            self.last_hit.store(now, Ordering::Relaxed);
+        }
+    }
+
+    fn last_hit(&self) -> Option<SystemTime> {
+        let seconds = self.last_hit.load(Ordering::Relaxed);
+        (seconds > 0).then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
+    }
+}
+
+/// What has numbers of its own.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct MetricsDetail {
+    /// The most Backends, and the most tenants, and the most Routes if they are counted, that have
+    /// numbers of their own; the rest is counted together as `other`. Default: 100.
+    pub series_max: usize,
+    /// Whether Routes are counted one by one. Default: no.
+    pub routes: bool,
+}
+
+impl Default for MetricsDetail {
+    fn default() -> Self {
+        Self { series_max: 100, routes: false }
     }
 }
 
@@ -147,173 +240,316 @@ impl ListenerMetrics {
 #[derive(Debug)]
 pub(crate) struct Metrics {
     pub(crate) workers: Vec<Arc<WorkerMetrics>>,
-    /// Read by the writer of Tables and by the renderer only.
-    listeners: Mutex<HashMap<ListenerId, Arc<ListenerMetrics>>>,
+    detail: MetricsDetail,
+    listeners: Known<ListenerId, ListenerMetrics>,
+    backends: Known<BackendId, Traffic>,
+    tenants: Known<Arc<str>, Traffic>,
+    routes: Known<RouteId, RouteUse>,
+    counted_routes: Known<RouteId, Traffic>,
+    other_backends: Arc<Traffic>,
+    other_tenants: Arc<Traffic>,
+    other_routes: Arc<Traffic>,
 }
 
 /// What is not counted but looked up when metrics are read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Gauges {
     pub(crate) connections: usize,
     pub(crate) table_age_seconds: u64,
+    pub(crate) table_digest: String,
     pub(crate) access_records_dropped: u64,
     pub(crate) endpoints: Counts,
+    /// Exported, and dropped.
+    pub(crate) spans: (u64, u64),
+}
+
+/// Every metric of the data plane, in the order in which they are rendered.
+pub fn metrics() -> impl Iterator<Item = &'static Metric> {
+    list::LIST.iter().chain(WORKER_LIST)
 }
 
 impl Metrics {
+    #[cfg(test)]
     pub(crate) fn new(workers: usize) -> Self {
+        Self::with(workers, MetricsDetail::default())
+    }
+
+    pub(crate) fn with(workers: usize, detail: MetricsDetail) -> Self {
+        let other = || Arc::new(Traffic::new(workers));
         Self {
             workers: (0..workers).map(|_| Arc::default()).collect(),
-            listeners: Mutex::default(),
+            detail,
+            listeners: Known::new(usize::MAX),
+            backends: Known::new(detail.series_max),
+            tenants: Known::new(detail.series_max),
+            routes: Known::new(usize::MAX),
+            counted_routes: Known::new(detail.series_max),
+            other_backends: other(),
+            other_tenants: other(),
+            other_routes: other(),
         }
+    }
+
+    fn traffic(&self) -> Traffic {
+        Traffic::new(self.workers.len())
     }
 
     /// The counters of a Listener; made when it is seen first.
     pub(crate) fn of_listener(&self, id: &ListenerId) -> Arc<ListenerMetrics> {
-        let mut listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        let workers = self.workers.len();
-        listeners
-            .entry(id.clone())
-            .or_insert_with(|| {
-                Arc::new(ListenerMetrics((0..workers).map(|_| Answers::default()).collect()))
-            })
-            .clone()
+        let make = || ListenerMetrics { id: id.clone(), traffic: self.traffic() };
+        // There is no bound, for Listeners are few and are written by the operator.
+        self.listeners.get_or(id, make).unwrap_or_else(|| Arc::new(make()))
+    }
+
+    /// The counters of a Backend, or those of all that are too many.
+    pub(crate) fn of_backend(&self, id: &BackendId) -> Arc<Traffic> {
+        let own = self.backends.get_or(id, || self.traffic());
+        own.unwrap_or_else(|| self.other_backends.clone())
+    }
+
+    /// What is known of a Route.
+    pub(crate) fn of_route(&self, id: &RouteId) -> Arc<RouteUse> {
+        let make = || {
+            let tenant = self.tenants.get_or(&id.object.namespace, || self.traffic());
+            let own = self.detail.routes.then(|| {
+                let own = self.counted_routes.get_or(id, || self.traffic());
+                own.unwrap_or_else(|| self.other_routes.clone())
+            });
+            RouteUse {
+                last_hit: AtomicU64::new(0),
+                tenant: tenant.unwrap_or_else(|| self.other_tenants.clone()),
+                own,
+            }
+        };
+        self.routes.get_or(id, make).unwrap_or_else(|| Arc::new(make()))
+    }
+
+    /// When a request last came to a Route; None for never, or when it is not served.
+    pub(crate) fn last_hit(&self, id: &RouteId) -> Option<SystemTime> {
+        self.routes.get(id)?.last_hit()
     }
 
     /// All metrics in the text format of Prometheus.
-    pub(crate) fn render(&self, gauges: Gauges) -> String {
-        let mut out = String::with_capacity(8 * 1024);
-        let Gauges { connections, table_age_seconds, access_records_dropped, endpoints } = gauges;
-        simple(
-            &mut out,
-            "kubeng_connections_open",
-            "gauge",
-            "Open connections",
-            connections as u64,
-        );
-        let help = "Seconds since the table that serves was put in place";
-        simple(&mut out, "kubeng_table_age_seconds", "gauge", help, table_age_seconds);
-        let help = "Access records dropped because the queue was full";
-        let name = "kubeng_access_records_dropped_total";
-        simple(&mut out, name, "counter", help, access_records_dropped);
-        render_endpoints(endpoints, &mut out);
-        render_workers(&self.workers, &mut out);
-        self.render_turned_away(&mut out);
-        self.render_refusals(&mut out);
-        self.render_failures(&mut out);
-        self.render_listeners(&mut out);
-        out
+    pub(crate) fn render(&self, gauges: &Gauges) -> String {
+        let mut page = Page::new();
+        let Gauges {
+            connections,
+            table_age_seconds,
+            table_digest,
+            access_records_dropped,
+            endpoints,
+            spans,
+        } = gauges;
+        page.single(&list::CONNECTIONS_OPEN, *connections as u64);
+        let idle = self.workers.iter().map(|worker| worker.idle.0.load(Ordering::Relaxed)).sum();
+        page.single(&list::CONNECTIONS_IDLE, idle);
+        page.family(&list::TABLE);
+        page.line(&list::TABLE, "", &[("digest", table_digest)], 1);
+        page.single(&list::TABLE_AGE, *table_age_seconds);
+        self.render_lag(&mut page);
+        page.single(&list::ACCESS_DROPPED, *access_records_dropped);
+        page.single(&list::SPANS_EXPORTED, spans.0);
+        page.single(&list::SPANS_DROPPED, spans.1);
+        render_endpoints(endpoints, &mut page);
+        self.render_by_name(&mut page);
+        self.render_listeners(&mut page);
+        self.render_backends(&mut page);
+        self.render_tenants(&mut page);
+        if self.detail.routes {
+            self.render_routes(&mut page);
+        }
+        render_workers(&self.workers, &mut page);
+        page.finish()
     }
 
-    fn render_turned_away(&self, out: &mut String) {
-        let name = "kubeng_connections_refused_total";
-        family(out, name, "counter", "Connections closed without a word");
+    fn render_lag(&self, page: &mut Page) {
+        let mut counts = [0; lag::BOUNDS.len() + 1];
+        let mut micros = 0;
+        for worker in &self.workers {
+            let (of_worker, sum) = worker.lag.read();
+            micros += sum;
+            counts.iter_mut().zip(of_worker).for_each(|(total, count)| *total += count);
+        }
+        page.family(&list::WORKER_LAG);
+        let mut below = 0;
+        for (bound, count) in
+            lag::BOUNDS.map(|(_, bound)| bound).iter().chain(&["+Inf"]).zip(counts)
+        {
+            below += count;
+            page.line(&list::WORKER_LAG, "_bucket", &[("le", bound)], below);
+        }
+        page.sum_and_count(&list::WORKER_LAG, &[], micros, below);
+        page.family(&list::WORKER_LAG_LAST);
+        for (number, worker) in self.workers.iter().enumerate() {
+            let last = worker.lag.last_micros();
+            let seconds = format!("{}.{:06}", last / 1_000_000, last % 1_000_000);
+            page.line(&list::WORKER_LAG_LAST, "", &[("worker", &number.to_string())], seconds);
+        }
+    }
+
+    /// Counters with one label from a closed set.
+    fn render_by_name(&self, page: &mut Page) {
+        let sum = |of: &dyn Fn(&WorkerMetrics) -> Option<u64>| -> u64 {
+            self.workers.iter().filter_map(|worker| of(worker)).sum()
+        };
+        page.family(&list::HANDSHAKES);
+        for end in Handshake::ALL {
+            let count = sum(&|worker| worker.handshakes.get(end as usize).map(Counter::read));
+            page.line(&list::HANDSHAKES, "", &[("outcome", end.name())], count);
+        }
+        page.family(&list::TURNED_AWAY);
         for &reason in TurnedAway::ALL {
-            let of_reason = |worker: &Arc<WorkerMetrics>| {
-                worker.turned_away.get(reason as usize).map_or(0, Counter::read)
-            };
-            let sum: u64 = self.workers.iter().map(of_reason).sum();
-            line(out, name, &format!("{{rule=\"{}\"}}", reason.name()), sum);
+            let count = sum(&|worker| worker.turned_away.get(reason as usize).map(Counter::read));
+            page.line(&list::TURNED_AWAY, "", &[("rule", reason.name())], count);
         }
-    }
-
-    fn render_refusals(&self, out: &mut String) {
-        let name = "kubeng_requests_refused_total";
-        family(out, name, "counter", "Requests that broke a rule of input");
+        page.family(&list::REFUSED);
         for &rule in Rule::ALL {
-            let of_rule = |worker: &Arc<WorkerMetrics>| {
-                worker.refusals.0.get(rule as usize).map_or(0, Counter::read)
-            };
-            let sum: u64 = self.workers.iter().map(of_rule).sum();
-            line(out, name, &format!("{{rule=\"{}\"}}", rule.name()), sum);
+            let count = sum(&|worker| worker.refusals.0.get(rule as usize).map(Counter::read));
+            page.line(&list::REFUSED, "", &[("rule", rule.name())], count);
+        }
+        page.family(&list::FAILED);
+        for (number, reason) in Reason::ALL.iter().enumerate() {
+            let count = sum(&|worker| worker.failures.get(number).map(Counter::read));
+            page.line(&list::FAILED, "", &[("reason", reason.name())], count);
         }
     }
 
-    fn render_failures(&self, out: &mut String) {
-        let name = "kubeng_request_failures_total";
-        family(out, name, "counter", "Requests that were not served, or not to their end");
-        for &reason in Reason::ALL {
-            let of_reason = |worker: &Arc<WorkerMetrics>| {
-                worker.failures.get(reason as usize).map_or(0, Counter::read)
-            };
-            let sum: u64 = self.workers.iter().map(of_reason).sum();
-            line(out, name, &format!("{{reason=\"{}\"}}", reason.name()), sum);
+    fn render_listeners(&self, page: &mut Page) {
+        let all = self.listeners.all().into_iter();
+        let all: Vec<(String, Totals)> =
+            all.map(|(id, of)| (id.to_string(), of.traffic.read())).collect();
+        let each = |page: &mut Page, metric: &Metric, line: &dyn Fn(&mut Page, &str, &Totals)| {
+            page.family(metric);
+            all.iter().for_each(|(id, totals)| line(page, id, totals));
+        };
+        each(page, &list::REQUESTS, &|page, id, totals| {
+            page.classes(&list::REQUESTS, ("listener", id), totals);
+        });
+        each(page, &list::DURATION, &|page, id, totals| {
+            page.times(&list::DURATION, &[("listener", id)], &totals.duration);
+        });
+        each(page, &list::FIRST_BYTE, &|page, id, totals| {
+            page.times(&list::FIRST_BYTE, &[("listener", id)], &totals.first_byte);
+        });
+        for (metric, value) in [
+            (&list::IN_FLIGHT, (|totals| totals.in_flight) as fn(&Totals) -> u64),
+            (&list::REQUEST_BYTES, |totals| totals.request_bytes),
+            (&list::RESPONSE_BYTES, |totals| totals.response_bytes),
+        ] {
+            each(page, metric, &|page, id, totals| {
+                page.line(metric, "", &[("listener", id)], value(totals));
+            });
         }
     }
 
-    fn render_listeners(&self, out: &mut String) {
-        let name = "kubeng_requests_total";
-        family(out, name, "counter", "Requests by listener and class of status");
-        let listeners = self.listeners.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut sorted: Vec<_> = listeners.iter().collect();
-        sorted.sort_by_key(|(id, _)| *id);
-        for (id, metrics) in sorted {
-            for class in 1..=5_usize {
-                let of_class =
-                    |answers: &Answers| answers.0.get(class - 1).map_or(0, Counter::read);
-                let sum: u64 = metrics.0.iter().map(of_class).sum();
-                let id = id.as_str().escape_default();
-                line(out, name, &format!("{{listener=\"{id}\",status=\"{class}xx\"}}"), sum);
+    fn render_backends(&self, page: &mut Page) {
+        let all = self.backends.all().into_iter().map(|(id, traffic)| (id.to_string(), traffic));
+        let all = seen(all, &self.other_backends);
+        summaries(
+            page,
+            "backend",
+            &all,
+            [
+                (&list::BACKEND_REQUESTS, Shown::Classes),
+                (&list::BACKEND_DURATION, Shown::Times(|totals| totals.duration)),
+                (&list::BACKEND_FIRST_BYTE, Shown::Times(|totals| totals.first_byte)),
+                (
+                    &list::BACKEND_CONNECT,
+                    Shown::Sum(|totals| (totals.connect_micros, totals.connects)),
+                ),
+                (&list::BACKEND_IN_FLIGHT, Shown::Number(|totals| totals.in_flight)),
+                (&list::BACKEND_TRIES, Shown::Number(|totals| totals.tries)),
+                (&list::BACKEND_REQUEST_BYTES, Shown::Number(|totals| totals.request_bytes)),
+                (&list::BACKEND_RESPONSE_BYTES, Shown::Number(|totals| totals.response_bytes)),
+            ],
+        );
+    }
+
+    fn render_tenants(&self, page: &mut Page) {
+        let all = self.tenants.all().into_iter().map(|(id, traffic)| (id.to_string(), traffic));
+        summaries(
+            page,
+            "namespace",
+            &seen(all, &self.other_tenants),
+            [
+                (&list::TENANT_REQUESTS, Shown::Classes),
+                (&list::TENANT_DURATION, Shown::Times(|totals| totals.duration)),
+                (&list::TENANT_REQUEST_BYTES, Shown::Number(|totals| totals.request_bytes)),
+                (&list::TENANT_RESPONSE_BYTES, Shown::Number(|totals| totals.response_bytes)),
+            ],
+        );
+    }
+
+    fn render_routes(&self, page: &mut Page) {
+        let all = self.counted_routes.all().into_iter();
+        let all = all.map(|(id, traffic)| (id.to_string(), traffic));
+        summaries(
+            page,
+            "route",
+            &seen(all, &self.other_routes),
+            [
+                (&list::ROUTE_REQUESTS, Shown::Classes),
+                (&list::ROUTE_DURATION, Shown::Times(|totals| totals.duration)),
+            ],
+        );
+    }
+}
+
+/// Those that had a request, and the rest of them as `other`.
+fn seen(
+    all: impl Iterator<Item = (String, Arc<Traffic>)>,
+    other: &Arc<Traffic>,
+) -> Vec<(String, Totals)> {
+    let all = all.chain([("other".to_owned(), other.clone())]);
+    let totals = all.map(|(id, traffic)| (id, traffic.read()));
+    totals
+        .filter(|(_, totals)| totals.in_flight > 0 || totals.classes.iter().any(|&count| count > 0))
+        .collect()
+}
+
+/// What of the totals a metric shows.
+enum Shown {
+    Classes,
+    Times(fn(&Totals) -> traffic::TotalTimes),
+    /// Sum in microseconds, and count.
+    Sum(fn(&Totals) -> (u64, u64)),
+    Number(fn(&Totals) -> u64),
+}
+
+fn summaries<const N: usize>(
+    page: &mut Page,
+    label: &str,
+    all: &[(String, Totals)],
+    shown: [(&Metric, Shown); N],
+) {
+    for (metric, shown) in shown {
+        page.family(metric);
+        for (id, totals) in all {
+            let label = (label, id.as_str());
+            match shown {
+                Shown::Classes => page.classes(metric, label, totals),
+                Shown::Times(times) => page.times(metric, &[label], &times(totals)),
+                Shown::Sum(sum) => {
+                    let (micros, count) = sum(totals);
+                    page.sum_and_count(metric, &[label], micros, count);
+                }
+                Shown::Number(number) => page.line(metric, "", &[label], number(totals)),
             }
         }
     }
 }
 
-fn render_endpoints(counts: Counts, out: &mut String) {
+fn render_endpoints(counts: &Counts, page: &mut Page) {
     let Counts { unknown, well, unwell, ejected, ejections } = counts;
-    let name = "kubeng_endpoints";
-    family(out, name, "gauge", "Endpoints of all backends by what they said when they were asked");
+    page.family(&list::ENDPOINTS);
     for (health, count) in
         [(Health::Unknown, unknown), (Health::Well, well), (Health::Unwell, unwell)]
     {
-        line(out, name, &format!("{{health=\"{}\"}}", health.name()), count);
+        page.line(&list::ENDPOINTS, "", &[("health", health.name())], count);
     }
-    let help = "Endpoints out of rotation because of how they answered requests";
-    simple(out, "kubeng_endpoints_ejected", "gauge", help, ejected);
-    let help = "Times that an endpoint of a backend that is served was taken out of rotation";
-    simple(out, "kubeng_endpoint_ejections", "gauge", help, ejections);
-}
-
-fn simple(out: &mut String, name: &str, kind: &str, help: &str, value: u64) {
-    family(out, name, kind, help);
-    line(out, name, "", value);
-}
-
-fn family(out: &mut String, name: &str, kind: &str, help: &str) {
-    // Writing to a text cannot fail.
-    let _ = writeln!(out, "# HELP {name} {help}.\n# TYPE {name} {kind}");
-}
-
-fn line(out: &mut String, name: &str, labels: &str, value: u64) {
-    let _ = writeln!(out, "{name}{labels} {value}");
+    page.single(&list::ENDPOINTS_EJECTED, *ejected);
+    page.single(&list::EJECTIONS, *ejections);
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn workers_are_summed() {
-        let metrics = Metrics::new(2);
-        for worker in &metrics.workers {
-            worker.retries.add(2);
-            worker.refused(Rule::BareLf);
-        }
-        let listener = metrics.of_listener(&"http".parse().unwrap());
-        listener.answered(0, StatusCode::OK);
-        listener.answered(1, StatusCode::NO_CONTENT);
-        let endpoints = Counts { unwell: 5, ..Counts::default() };
-        let gauges =
-            Gauges { connections: 3, table_age_seconds: 4, access_records_dropped: 0, endpoints };
-        let text = metrics.render(gauges);
-        for line in [
-            "kubeng_backend_retries_total 4",
-            "kubeng_requests_refused_total{rule=\"bare_lf\"} 2",
-            "kubeng_requests_total{listener=\"http\",status=\"2xx\"} 2",
-            "kubeng_connections_open 3",
-            "kubeng_endpoints{health=\"unwell\"} 5",
-        ] {
-            assert!(text.lines().any(|other| other == line), "{line} in {text}");
-        }
-    }
-}
+mod tests;

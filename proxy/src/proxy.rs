@@ -1,6 +1,6 @@
 //! The replica as its owner sees it: start, look, drain.
 
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -12,7 +12,6 @@ use kubeng_config::address::Reserved;
 use tokio::runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::access_log::AccessLog;
 use crate::backend::health::{self, EndpointHealth};
 use crate::backend::probe::{self, AllAsked};
 use crate::backend::resolve::{self, AllNamed, Answers};
@@ -25,7 +24,8 @@ use crate::listener::accept::Worker;
 use crate::listener::admission::Addresses;
 use crate::listener::handover::{Handover, ListeningSockets};
 use crate::listener::{Command, Sockets};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, lag};
+use crate::observe::{Background, Observe, ObserveSettings};
 use crate::shared::Shared;
 use crate::table::Table;
 use crate::table::writer::{Names, TableWriter};
@@ -41,8 +41,8 @@ pub struct ProxySettings {
     pub limits: Limits,
     /// How long a drain waits for connections before it cuts them.
     pub drain: Duration,
-    /// Where access records go, one line of JSON each; None writes none.
-    pub access_log: Option<Box<dyn Write + Send>>,
+    /// What is told about requests, and to whom.
+    pub observe: ObserveSettings,
     /// Sockets of the control plane, which tenants may not name as Endpoints.
     pub reserved: Reserved,
     /// Sockets of the process before this one. Listeners that have their address use them.
@@ -61,7 +61,7 @@ impl Default for ProxySettings {
             trusted_proxies: Vec::new(),
             limits: Limits::default(),
             drain: Duration::from_secs(20),
-            access_log: None,
+            observe: ObserveSettings::default(),
             reserved: Reserved::default(),
             inherited: Vec::new(),
             zone: None,
@@ -76,6 +76,9 @@ pub enum StartError {
     /// The system gave no thread or no runtime.
     #[error("cannot start a worker")]
     Worker(#[source] io::Error),
+    /// The access log cannot be opened.
+    #[error("cannot open the access log")]
+    AccessLog(#[source] io::Error),
     /// The engine did not start; the message of its panic says why, mostly that the certificate
     /// store of the system is damaged.
     #[error("the engine of a worker did not start")]
@@ -94,6 +97,8 @@ pub struct Proxy {
     workers: Vec<RunningWorker>,
     resolver: JoinHandle<()>,
     stop_resolver: oneshot::Sender<()>,
+    background: Background,
+    grace: Duration,
 }
 
 struct RunningWorker {
@@ -104,7 +109,7 @@ struct RunningWorker {
 
 /// What can be asked of a replica from anywhere. A clone is a pointer.
 #[derive(Clone)]
-pub struct ProxyFacts(Arc<Shared>);
+pub struct ProxyFacts(pub(crate) Arc<Shared>);
 
 impl ProxyFacts {
     /// All metrics in the text format of Prometheus.
@@ -149,7 +154,7 @@ impl Proxy {
             trusted_proxies,
             limits,
             drain,
-            access_log,
+            observe,
             reserved,
             inherited,
             zone,
@@ -159,16 +164,15 @@ impl Proxy {
         // The engine's TLS towards Backends uses the provider of the process.
         // An error says that there is one already, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let access_log = match access_log {
-            Some(out) => AccessLog::to(out).map_err(StartError::Worker)?,
-            None => AccessLog::default(),
-        };
+        let metrics = Metrics::with(workers, observe.metrics);
+        let (observe, mut background) =
+            Observe::start(observe, workers).map_err(StartError::AccessLog)?;
         let shared = Arc::new(Shared {
             table: ArcSwap::from_pointee(Table::empty()),
             limits,
             trusted_proxies: trusted_proxies.into(),
-            metrics: Metrics::new(workers),
-            access_log,
+            metrics,
+            observe,
             fallback_certificate: tls::fallback_certificate().map_err(StartError::Tls)?,
             connections: AtomicUsize::new(0),
             addresses: Addresses::default(),
@@ -194,6 +198,7 @@ impl Proxy {
         if are_ready.iter().count() < workers.len() {
             return Err(StartError::Engine);
         }
+        background.start(&shared).map_err(StartError::Worker)?;
         let named = watch::Sender::new(AllNamed::new());
         let (answers, known) = watch::channel(Answers::new());
         let asked = watch::Sender::new(AllAsked::new());
@@ -203,7 +208,8 @@ impl Proxy {
         let names = Names { named, answers: known };
         let sockets = Sockets::new(commands, shared.handover.clone());
         let writer = TableWriter::new(shared.clone(), sockets, names, asked);
-        Ok((Self { shared, workers, resolver, stop_resolver }, writer))
+        let grace = drain;
+        Ok((Self { shared, workers, resolver, stop_resolver, background, grace }, writer))
     }
 
     /// What can be asked of it from anywhere.
@@ -243,7 +249,8 @@ impl Proxy {
     /// Stops taking connections, closes those that wait, waits for those that work, at most for the
     /// time that the settings say, cuts the rest, and ends all threads.
     pub async fn drain(self) -> Drained {
-        let Self { shared, workers, resolver, stop_resolver } = self;
+        let Self { shared, workers, resolver, stop_resolver, background, grace } = self;
+        let end = Instant::now() + grace;
         let open = shared.connections.load(Ordering::Relaxed);
         shared.leave();
         shared.handover.give_up();
@@ -260,8 +267,12 @@ impl Proxy {
             cut += ended.await.unwrap_or(0);
         }
         drop(stop_resolver);
+        // Workers are through: what they recorded is all there.
+        let within = end.saturating_duration_since(Instant::now()).clamp(LAST_MIN, LAST_MAX);
+        threads.extend(background.stop(within));
         // Threads end at once now; joining them blocks, so it is done where blocking is fine.
         let joined = tokio::task::spawn_blocking(move || {
+            shared.observe.finish_log(within);
             threads.into_iter().all(|thread| thread.join().is_ok())
         });
         if !joined.await.unwrap_or(false) {
@@ -289,7 +300,11 @@ fn start_worker(
             // Counted at the other end, until the last worker has told or failed.
             let _ = ready.send(());
             drop(ready);
-            Worker::new(engine, shared, metrics).run(received, grace).await
+            let worker = Worker::new(engine, shared, metrics.clone(), number);
+            tokio::select! {
+                cut = worker.run(received, grace) => cut,
+                never = lag::measure(metrics) => match never {},
+            }
         });
         // What is left is cut here: its tasks are dropped with the runtime.
         drop(runtime);
@@ -322,5 +337,10 @@ fn start_resolver(
     Ok((thread, stop))
 }
 
+/// How long the last lines of the access log and the last spans may take: what is left of the drain,
+/// but no longer than that.
+const LAST_MAX: Duration = Duration::from_secs(2);
+/// So long also when nothing is left.
+const LAST_MIN: Duration = Duration::from_millis(100);
 /// Commands that wait for one worker.
 const COMMANDS_MAX: usize = 4096;

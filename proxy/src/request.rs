@@ -18,6 +18,7 @@ use crate::filter::{body_limit, concurrency_limit, cors, mirror};
 use crate::listener::connection::ConnFacts;
 use crate::listener::refusal::Rule;
 use crate::metrics::ListenerMetrics;
+use crate::observe::Seen;
 use crate::pipeline::Begin;
 use crate::reason::Reason;
 use crate::reply::Form;
@@ -96,6 +97,8 @@ pub(crate) struct RequestContext {
     pub(crate) begun: Option<Begin>,
     /// What Filters noted; absent for most requests.
     pub(crate) extra: Option<Box<Extra>>,
+    /// What is told about it when it is over.
+    pub(crate) seen: Seen,
 }
 
 /// What Filters noted about one request.

@@ -10,7 +10,6 @@ use kubeng_config::address::Reserved;
 use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 
-use crate::access_log::AccessLog;
 use crate::backend::choice::Setting;
 use crate::backend::health::Counts;
 use crate::backend::sticky::StickyKey;
@@ -19,6 +18,7 @@ use crate::limits::Limits;
 use crate::listener::admission::Addresses;
 use crate::listener::handover::Handover;
 use crate::metrics::{Gauges, Metrics};
+use crate::observe::Observe;
 use crate::table::Table;
 
 /// The one Table, and what does not depend on it.
@@ -28,7 +28,7 @@ pub(crate) struct Shared {
     /// Proxies whose word about clients counts.
     pub(crate) trusted_proxies: Arc<[IpNet]>,
     pub(crate) metrics: Metrics,
-    pub(crate) access_log: AccessLog,
+    pub(crate) observe: Observe,
     /// Presented where no other certificate fits.
     pub(crate) fallback_certificate: Arc<CertifiedKey>,
     /// Open connections.
@@ -75,10 +75,14 @@ impl Shared {
 
     /// All metrics in the text format of Prometheus.
     pub(crate) fn render_metrics(&self) -> String {
-        self.metrics.render(Gauges {
+        let table = self.table.load();
+        let spans = &self.observe.spans;
+        self.metrics.render(&Gauges {
             connections: self.connections.load(Ordering::Relaxed),
-            table_age_seconds: self.table.load().made.elapsed().as_secs(),
-            access_records_dropped: self.access_log.dropped(),
+            table_age_seconds: table.made.elapsed().as_secs(),
+            table_digest: table.digest().to_string(),
+            access_records_dropped: self.observe.log_lines_dropped(),
+            spans: (spans.exported.load(Ordering::Relaxed), spans.dropped.load(Ordering::Relaxed)),
             endpoints: Counts::of(self),
         })
     }

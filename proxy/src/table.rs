@@ -21,7 +21,8 @@ use crate::backend::CompiledBackend;
 use crate::backend::balance::{Schedule, Turn};
 use crate::filter::state::State;
 use crate::forward::is_trusted;
-use crate::metrics::ListenerMetrics;
+use crate::metrics::{ListenerMetrics, RouteUse};
+use crate::sketch::selected::Names;
 use crate::tls::client::ClientPolicy;
 use crate::tls::config::SpokenTls;
 
@@ -41,6 +42,8 @@ pub(crate) struct Table {
     pub(crate) certificates: Map<CertificateId, Arc<CertifiedKey>>,
     /// By Listener; exact names, and names one label below.
     pub(crate) server_names: Map<ListenerId, Arc<ServerNames>>,
+    /// What Routes match on beside host, path and method.
+    pub(crate) names: Names,
     /// When it was put in place.
     pub(crate) made: Instant,
 }
@@ -118,6 +121,7 @@ pub(crate) struct CompiledRoute {
     /// The order in which the targets of a `Forward` take turns.
     pub(crate) schedule: Schedule,
     pub(crate) turn: Turn,
+    pub(crate) usage: Arc<RouteUse>,
 }
 
 impl Table {
@@ -131,6 +135,7 @@ impl Table {
             backends: Map::default(),
             certificates: Map::default(),
             server_names: Map::default(),
+            names: Names::default(),
             made: Instant::now(),
         }
     }

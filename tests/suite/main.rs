@@ -10,6 +10,7 @@ mod demo;
 mod ingress;
 mod listeners;
 mod names;
+mod observe;
 mod pages;
 mod reload;
 mod shutdown;

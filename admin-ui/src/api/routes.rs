@@ -2,20 +2,21 @@
 
 use axum::Json;
 use axum::extract::State;
+use jiff::Timestamp;
 use kubeng_config::route::Route;
 use kubeng_controller::control::ControlState;
 use serde_json::{Value, json};
 
 use super::computed;
 use crate::problem::ErrorResponse;
-use crate::server::Context;
+use crate::server::{Context, LocalReplica};
 
 pub(crate) async fn list(State(context): State<Context>) -> Result<Json<Value>, ErrorResponse> {
     let state = context.control.now();
-    computed(move || all(&state)).await
+    computed(move || all(&state, &*context.replica)).await
 }
 
-fn all(state: &ControlState) -> Json<Value> {
+fn all(state: &ControlState, replica: &dyn LocalReplica) -> Json<Value> {
     let snapshot = state.snapshot();
     let routes: Vec<Value> = snapshot
         .routes()
@@ -33,6 +34,7 @@ fn all(state: &ControlState) -> Json<Value> {
                 "policy": route.policy,
                 "action": route.action,
                 "digest": part.digest(),
+                "lastHit": replica.last_hit(id).and_then(|at| Timestamp::try_from(at).ok()),
             })
         })
         .collect();

@@ -65,6 +65,8 @@ impl Direct {
         let now = (Instant::now(), SystemTime::now());
         let table = self.shared.table.load();
         let begin = pipeline::begin(&table, &incoming, &conn.facts, now, &mut ctx);
+        let (observe, worker) = (&self.shared.observe, self.worker);
+        observe.begun(&table, &incoming, &conn.facts, worker, &begin, &mut ctx);
         Begun { ctx, begin }
     }
 }

@@ -24,17 +24,25 @@ pub(crate) struct Worker<E> {
     pub(crate) engine: E,
     pub(crate) shared: Arc<Shared>,
     pub(crate) metrics: Arc<WorkerMetrics>,
+    /// Its number, from 0.
+    pub(crate) number: usize,
     /// TLS handshakes in progress.
     pub(crate) handshakes: AtomicUsize,
     connections: TaskTracker,
 }
 
 impl<E: Engine> Worker<E> {
-    pub(crate) fn new(engine: E, shared: Arc<Shared>, metrics: Arc<WorkerMetrics>) -> Arc<Self> {
+    pub(crate) fn new(
+        engine: E,
+        shared: Arc<Shared>,
+        metrics: Arc<WorkerMetrics>,
+        number: usize,
+    ) -> Arc<Self> {
         Arc::new(Self {
             engine,
             shared,
             metrics,
+            number,
             handshakes: AtomicUsize::new(0),
             connections: TaskTracker::new(),
         })

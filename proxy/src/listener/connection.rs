@@ -17,6 +17,7 @@ use bytes::{Buf, BytesMut};
 use http::HeaderValue;
 use ipnet::IpNet;
 use kubeng_config::canonical::Digest;
+use rustls::{CipherSuite, ProtocolVersion, ServerConnection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -86,12 +87,53 @@ impl ConnFacts {
 /// What the TLS handshake of a connection told.
 #[derive(Debug)]
 pub(crate) struct TlsFacts {
-    /// The name that the client asked for, as hosts are compared.
-    pub(crate) server_name: Option<Box<str>>,
+    /// What the handshake came to.
+    pub(crate) session: TlsSession,
     /// What was asked of the client: the digest of its policy.
     pub(crate) policy: Option<Digest>,
     /// The certificate of the client, if it has one; it was verified.
     pub(crate) client: Option<Box<ClientCertificate>>,
+}
+
+/// What a TLS handshake came to.
+#[derive(Clone, Debug)]
+pub(crate) struct TlsSession {
+    /// The name that the client asked for, as hosts are compared.
+    pub(crate) server_name: Option<Arc<str>>,
+    version: Option<ProtocolVersion>,
+    cipher: Option<CipherSuite>,
+}
+
+impl TlsSession {
+    /// What can be told of a handshake that is done, for `server_name`.
+    pub(crate) fn of(session: &ServerConnection, server_name: Option<Arc<str>>) -> Self {
+        Self {
+            server_name,
+            version: session.protocol_version(),
+            cipher: session.negotiated_cipher_suite().map(|suite| suite.suite()),
+        }
+    }
+
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub(crate) fn version_name(&self) -> Option<&'static str> {
+        let name = self.version?.as_str()?;
+        Some(match name {
+            "TLSv1_2" => "TLSv1.2",
+            "TLSv1_3" => "TLSv1.3",
+            other => other,
+        })
+    }
+
+    /// The name that IANA gave the cipher suite.
+    pub(crate) fn cipher_name(&self) -> Option<&'static str> {
+        let name = self.cipher?.as_str()?;
+        Some(match name {
+            "TLS13_AES_128_GCM_SHA256" => "TLS_AES_128_GCM_SHA256",
+            "TLS13_AES_256_GCM_SHA384" => "TLS_AES_256_GCM_SHA384",
+            "TLS13_CHACHA20_POLY1305_SHA256" => "TLS_CHACHA20_POLY1305_SHA256",
+            other => other,
+        })
+    }
 }
 
 /// What of the body of the current request is still to come.

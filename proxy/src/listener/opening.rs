@@ -17,12 +17,13 @@ use tokio_rustls::server::TlsStream;
 use super::SocketSpec;
 use super::accept::Worker;
 use super::admission::Admitted;
-use super::connection::{Conn, ConnFacts, TlsFacts};
+use super::connection::{Conn, ConnFacts, TlsFacts, TlsSession};
 use super::stream::ClientStream;
 use super::transport::Transport;
 use super::turned_away::TurnedAway;
 use crate::engine::Engine;
 use crate::forward::is_trusted;
+use crate::metrics::Handshake;
 use crate::proxy_protocol::{self, Header, Told};
 use crate::tls::client::{ClientCertificate, ClientPolicy};
 
@@ -48,7 +49,7 @@ pub(super) struct ToPassOn {
 pub(super) enum Unopened {
     TurnedAway(TurnedAway),
     /// The handshake failed, or took too long.
-    Handshake,
+    Handshake(Handshake),
     /// The client was gone.
     Gone,
 }
@@ -150,13 +151,13 @@ async fn open_tls<E: Engine>(
     match tls {
         Some(Tls::End(config, policy)) => {
             let accepted = TlsAcceptor::from(config).accept(stream);
-            let Ok(Ok(stream)) = timeout(shared.limits.handshake, accepted).await else {
-                return Err(Unopened::Handshake);
-            };
+            let accepted = timeout(shared.limits.handshake, accepted).await;
+            let accepted = accepted.map_err(|_| Unopened::Handshake(Handshake::Late))?;
+            let stream = accepted.map_err(|_| Unopened::Handshake(Handshake::Failed))?;
             drop(turn);
-            let facts = facts(&stream, policy).ok_or(Unopened::Handshake)?;
+            let facts = facts(&stream, policy).ok_or(Unopened::Handshake(Handshake::Failed))?;
             let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            worker.metrics.handshakes.add(1);
+            worker.metrics.handshake(Handshake::Done);
             let transport = Transport::Tls(Box::new(stream));
             let mut conn = conn(worker, spec, ends, transport, Some(facts));
             if is_h2 {
@@ -242,7 +243,7 @@ fn facts(stream: &TlsStream<ClientStream>, policy: Option<Arc<ClientPolicy>>) ->
         None => None,
     };
     Some(TlsFacts {
-        server_name: session.server_name().map(plain),
+        session: TlsSession::of(session, session.server_name().map(|name| plain(name).into())),
         policy: policy.map(|policy| policy.digest),
         client,
     })

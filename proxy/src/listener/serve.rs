@@ -52,11 +52,13 @@ pub(crate) async fn connection<E: Engine>(
         let is_first = conn.requests() == 0;
         // Over TLS it is the handshake that chooses HTTP/2 (RFC 9113 section 3.2).
         let turn = if is_first && conn.facts.tls.is_none() { Turn::First } else { Turn::Later };
+        let waiting = worker.metrics.idle.enter();
         let head = tokio::select! {
             biased;
             head = read_head(&mut conn, early, turn, &worker.shared.limits) => head,
             () = has_to_end(&mut stopping, is_first) => Err(NoHead::Closed),
         };
+        drop(waiting);
         let head = match head {
             Ok(head) => head,
             Err(NoHead::Http2(before)) => {
@@ -160,7 +162,7 @@ async fn set_up<E: Engine>(
     match opened {
         Ok(opened) => return Some(opened),
         Err(Unopened::TurnedAway(reason)) => worker.metrics.turned_away(reason),
-        Err(Unopened::Handshake) => worker.metrics.handshakes_failed.add(1),
+        Err(Unopened::Handshake(how)) => worker.metrics.handshake(how),
         Err(Unopened::Gone) => {}
     }
     None
@@ -169,6 +171,7 @@ async fn set_up<E: Engine>(
 /// Answers a request that broke `rule`, and closes so that the client can read the answer.
 async fn refuse<E: Engine>(worker: &Worker<E>, mut conn: Box<Conn>, rule: Rule, asked: Asked) {
     worker.metrics.refused(rule);
+    worker.shared.observe.refused(worker.number, &conn.facts, rule);
     let answer = reply::raw(rule.status(), asked);
     let sent = async {
         conn.write_all(&answer).await?;

@@ -42,7 +42,7 @@ impl Table {
         handshake: &TlsFacts,
         host: Option<&str>,
     ) -> bool {
-        let server_name = handshake.server_name.as_deref();
+        let server_name = handshake.session.server_name.as_deref();
         let is_same_name = server_name == host;
         let asks_clients = || self.socket(socket).is_some_and(|socket| socket.asks_clients());
         if is_same_name && !asks_clients() {

@@ -134,7 +134,12 @@ async fn an_id_is_told_and_logged() {
         }
     }
     let mut replica = Replica::with(kubeng_proxy::ProxySettings {
-        access_log: Some(Box::new(Into(records))),
+        observe: kubeng_proxy::ObserveSettings {
+            access_log: Some(kubeng_proxy::AccessLogSettings::json(
+                kubeng_proxy::LogTarget::Writer(Box::new(Into(records))),
+            )),
+            ..kubeng_proxy::ObserveSettings::default()
+        },
         ..settings()
     });
     let ids = filters(&[r#"{"requestId":{"header":"x-trace"}}"#]);

@@ -271,7 +271,12 @@ async fn access_records_tell_what_was_served() {
         }
     }
     let mut replica = Replica::with(kubeng_proxy::ProxySettings {
-        access_log: Some(Box::new(Into(records))),
+        observe: kubeng_proxy::ObserveSettings {
+            access_log: Some(kubeng_proxy::AccessLogSettings::json(
+                kubeng_proxy::LogTarget::Writer(Box::new(Into(records))),
+            )),
+            ..kubeng_proxy::ObserveSettings::default()
+        },
         ..settings()
     });
     replica.serve(&[serve(|_| {

@@ -158,7 +158,10 @@ impl Write for Lines {
 #[tokio::test]
 async fn who_is_told_is_logged_and_limited() {
     let lines = Lines::default();
-    let mut given = ProxySettings { access_log: Some(Box::new(lines.clone())), ..quick() };
+    let log = kubeng_proxy::LogTarget::Writer(Box::new(lines.clone()));
+    let access_log = Some(kubeng_proxy::AccessLogSettings::json(log));
+    let observe = kubeng_proxy::ObserveSettings { access_log, ..Default::default() };
+    let mut given = ProxySettings { observe, ..quick() };
     given.limits.connections_per_address_max = Some(2);
     let (replica, to_there) = hearing(given, "127.0.0.0/8").await;
     let mut open = Vec::new();

@@ -63,7 +63,11 @@ impl ServerCertVerifier for Remember {
 }
 
 /// Connects, and gives the certificate that was presented.
-async fn connect(replica: &Replica, name: &str, alpn: &[u8]) -> (TlsStream<TcpStream>, Vec<u8>) {
+pub(crate) async fn connect(
+    replica: &Replica,
+    name: &str,
+    alpn: &[u8],
+) -> (TlsStream<TcpStream>, Vec<u8>) {
     let seen = Arc::new(Remember::default());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)

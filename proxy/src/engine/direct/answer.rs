@@ -6,6 +6,8 @@ use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
+use crate::pipeline::answer::is_well_formed;
+
 /// What is wrong with an answer. The client gets 502, or an answer that is visibly cut.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub(super) enum Fault {
@@ -66,7 +68,8 @@ impl Search {
             }
             self.at = end + 1;
             if end - self.line == 1 {
-                return Ok(Some(self.at));
+                let is_too_long = self.at > HEAD_BYTES_MAX;
+                return if is_too_long { Err(Fault::HeadLength) } else { Ok(Some(self.at)) };
             }
             self.line = end + 1;
         }
@@ -98,6 +101,9 @@ pub(super) fn read(head: BytesMut, method: &Method) -> Result<Answer, Fault> {
     for field in parsed.headers.iter() {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Fault::Head)?;
         headers.append(name, value_of(&head, field.value)?);
+    }
+    if !is_well_formed(status, &headers) {
+        return Err(Fault::Head);
     }
     let framing = framing(&mut headers, status, method, minor)?;
     let says_close = has_token(&headers, b"close");
@@ -219,13 +225,18 @@ mod tests {
             "Content-Length: ",
             "Content-Length: 9223372036854775808",
             "Content-Length: 5\r\nTransfer-Encoding: chunked",
-            "Transfer-Encoding: gzip, chunked",
-            "Transfer-Encoding: gzip",
-            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
         ] {
             check(&format!("HTTP/1.1 200 OK\r\n{fields}"), Err(Fault::Framing));
         }
         check("HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked", Err(Fault::Framing));
+        for fields in [
+            "Transfer-Encoding: gzip, chunked",
+            "Transfer-Encoding: gzip",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+            "Content_Length: 5\r\nContent-Length: 5",
+        ] {
+            check(&format!("HTTP/1.1 200 OK\r\n{fields}"), Err(Fault::Head));
+        }
     }
 
     #[test]
@@ -286,5 +297,7 @@ mod tests {
     fn a_head_without_end_is_refused() {
         let long = [b"HTTP/1.1 200 OK\r\nA: ".as_slice(), &[b'a'; 70_000]].concat();
         assert_eq!(Search::default().go_on(&long), Err(Fault::HeadLength));
+        let whole = [&long[..], b"\r\n\r\n"].concat();
+        assert_eq!(Search::default().go_on(&whole), Err(Fault::HeadLength));
     }
 }

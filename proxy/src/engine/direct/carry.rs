@@ -22,8 +22,10 @@ use crate::engine::Begun;
 use crate::forward::tries::{self, Failure, Next, Replay, Try};
 use crate::forward::wish;
 use crate::listener::connection::Conn;
-use crate::over;
+use crate::over::{self, Over};
 use crate::pipeline::{self, Begin};
+use crate::reason::Reason;
+use crate::record::Quoted;
 use crate::reply::Reply;
 use crate::request::RequestContext;
 
@@ -33,6 +35,8 @@ pub(super) struct Upstream {
     pub(super) read: BytesMut,
     /// Silence that is borne.
     pub(super) silence: Duration,
+    /// Bytes of the body that the client was sent.
+    pub(super) relayed: u64,
     is_reused: bool,
     key: Key,
 }
@@ -56,10 +60,12 @@ impl Direct {
         mut ctx: RequestContext,
     ) -> Option<Box<Conn>> {
         let replay = Replay::of(&whole.method);
-        let head = head_for_backend(&mut whole, &ctx);
+        // As it came: the head is edited in its place.
+        let quoted = self.shared.observe.quote(&whole.headers);
+        let head = self.head_for_backend(&mut whole, &ctx);
         loop {
             let Some(mut upstream) = self.connection(&mut ctx).await else {
-                return self.give_up(conn, bytes, whole, ctx).await;
+                return self.give_up(conn, bytes, (whole, quoted), ctx).await;
             };
             let asked = self.ask(&mut conn, &mut upstream, &head, &whole, &mut ctx).await;
             let failure = match asked {
@@ -71,18 +77,20 @@ impl Direct {
                         ctx.tries.is_repeated = false;
                         continue;
                     }
-                    let is_kept = self.pass_on(&mut conn, upstream, answer, &whole, &mut ctx).await;
-                    over::tell(&self.shared, self.worker, &ctx, (&whole.method, whole.uri.path()));
+                    let (is_kept, sent) =
+                        self.pass_on(&mut conn, upstream, answer, &whole, &mut ctx).await;
+                    self.tell(&whole, quoted, sent, &mut ctx);
                     return is_kept.then_some(conn);
                 }
                 Err(Broken::Client) => {
-                    over::tell(&self.shared, self.worker, &ctx, (&whole.method, whole.uri.path()));
+                    ctx.reason = Some(Reason::ClientGone);
+                    self.tell(&whole, quoted, 0, &mut ctx);
                     return None;
                 }
                 Err(Broken::Endpoint(failure)) => failure,
             };
             if tries::failed(&mut ctx, failure, replay, self.shared.setting()) == Next::GiveUp {
-                return self.give_up(conn, bytes, whole, ctx).await;
+                return self.give_up(conn, bytes, (whole, quoted), ctx).await;
             }
             self.metrics.retries.add(1);
         }
@@ -93,14 +101,27 @@ impl Direct {
         &self,
         conn: Box<Conn>,
         bytes: Bytes,
-        whole: Whole,
+        shared: (Whole, Quoted),
         ctx: RequestContext,
     ) -> Option<Box<Conn>> {
         self.metrics.backend_errors.add(1);
         let status = ctx.reason.map_or(StatusCode::BAD_GATEWAY, |reason| reason.status());
-        drop(whole);
+        // They refer to the bytes, which are then thawed without a copy.
+        drop(shared);
         let begun = Begun { ctx, begin: Begin::Reply(Reply::of(status)) };
         self.other.go_on(conn, thaw(bytes), begun).await
+    }
+
+    /// Tells that the request is over, of whose answer the client got so many bytes of the body.
+    fn tell(&self, whole: &Whole, quoted: Quoted, sent: u64, ctx: &mut RequestContext) {
+        let over = Over {
+            method: &whole.method,
+            uri: &whole.uri,
+            version: request::VERSION,
+            quoted,
+            body_bytes: (whole.body.len() as u64, sent),
+        };
+        over::tell(&self.shared, self.worker, ctx, over);
     }
 
     /// A connection for the next try; None when there is none, and the reason stands in `ctx`.
@@ -110,6 +131,7 @@ impl Direct {
                 sleep(pause).await;
             }
             let now = Instant::now();
+            ctx.seen.trying(now);
             let to = match tries::choose(ctx, now, self.shared.setting()) {
                 Ok(to) => to,
                 Err(reason) => {
@@ -120,12 +142,14 @@ impl Direct {
             let key = Key { address: to.address, connection: to.connection_key };
             if let Some(stream) = self.pool.take(&key, now) {
                 self.metrics.pool_hits.add(1);
+                ctx.seen.connected(true);
                 tries::connected(ctx);
                 return Some(upstream(stream, &to, key, true));
             }
             match connect(to.address, to.connect, None).await {
                 Ok(stream) => {
                     self.metrics.pool_misses.add(1);
+                    ctx.seen.connected(false);
                     tries::connected(ctx);
                     return Some(upstream(stream, &to, key, false));
                 }
@@ -178,7 +202,8 @@ impl Direct {
         }
     }
 
-    /// Passes an answer on. Gives whether the connection of the client can go on.
+    /// Passes an answer on. Gives whether the connection of the client can go on, and how many bytes
+    /// of the body it was sent.
     async fn pass_on(
         &self,
         conn: &mut Conn,
@@ -186,11 +211,13 @@ impl Direct {
         mut answer: Answer,
         whole: &Whole,
         ctx: &mut RequestContext,
-    ) -> bool {
+    ) -> (bool, u64) {
         ctx.answered = Some(answer.status);
+        ctx.seen.answered();
         let headers = &mut answer.headers;
         pipeline::response_edits(ctx, headers);
         wish::set_cookie(ctx, &self.shared.sticky_key, headers);
+        self.shared.observe.show(ctx, headers);
         let is_last = whole.is_last
             || conn.requests() >= self.shared.limits.requests_max
             || conn.facts.is_last.load(Ordering::Relaxed)
@@ -201,7 +228,9 @@ impl Direct {
             upstream.relay(conn, answer.framing, ctx.tries.ends).await?;
             conn.flush().await.map_err(|_| Broken::Client)
         };
-        match passed.await {
+        let passed = passed.await;
+        let sent = upstream.relayed;
+        let is_kept = match passed {
             Ok(()) => {
                 if answer.can_be_kept && upstream.read.is_empty() {
                     self.pool.put(upstream.key, upstream.stream, Instant::now());
@@ -212,7 +241,10 @@ impl Direct {
                 }
                 !is_last
             }
-            Err(Broken::Client) => false,
+            Err(Broken::Client) => {
+                ctx.reason = Some(Reason::ClientGone);
+                false
+            }
             Err(Broken::Endpoint(failure)) => {
                 ctx.reason = Some(tries::cut_by(ctx, failure));
                 // What was written leaves before the end: a connection that ends without a byte looks
@@ -220,7 +252,35 @@ impl Direct {
                 let _ = conn.shutdown().await;
                 false
             }
+        };
+        (is_kept, sent)
+    }
+
+    /// The head that every try sends.
+    fn head_for_backend(&self, whole: &mut Whole, ctx: &RequestContext) -> Bytes {
+        let Whole { method, uri, headers, body, .. } = whole;
+        strip(headers);
+        if let Some(facts) = &ctx.facts {
+            pipeline::request_edits(ctx, facts, headers);
         }
+        self.shared.observe.forward(ctx, headers);
+        if let Some(host) = &ctx.forwarded_host
+            && let Ok(host) = HeaderValue::from_str(host.as_str())
+        {
+            headers.insert(header::HOST, host);
+        }
+        let mut out = BytesMut::with_capacity(HEAD_BYTES + body.len());
+        match (&ctx.path, uri.query()) {
+            (Some(path), Some(query)) => {
+                request::write(method, &format!("{path}?{query}"), headers, &mut out);
+            }
+            (Some(path), None) => request::write(method, path, headers, &mut out),
+            (None, _) => {
+                let target = uri.path_and_query().map_or("/", |target| target.as_str());
+                request::write(method, target, headers, &mut out);
+            }
+        }
+        out.freeze()
     }
 }
 
@@ -293,7 +353,7 @@ impl Upstream {
 }
 
 fn upstream(stream: TcpStream, to: &Try, key: Key, is_reused: bool) -> Upstream {
-    Upstream { stream, read: BytesMut::new(), silence: to.read, is_reused, key }
+    Upstream { stream, read: BytesMut::new(), silence: to.read, relayed: 0, is_reused, key }
 }
 
 /// What it means that a connection ends before a byte of an answer.
@@ -317,32 +377,6 @@ fn failure_of_connect(error: &io::Error) -> Failure {
 
 pub(super) async fn to_client(conn: &mut Conn, bytes: &[u8]) -> Result<(), Broken> {
     conn.write_all(bytes).await.map_err(|_| Broken::Client)
-}
-
-/// The head that every try sends.
-fn head_for_backend(whole: &mut Whole, ctx: &RequestContext) -> Bytes {
-    let Whole { method, uri, headers, body, .. } = whole;
-    strip(headers);
-    if let Some(facts) = &ctx.facts {
-        pipeline::request_edits(ctx, facts, headers);
-    }
-    if let Some(host) = &ctx.forwarded_host
-        && let Ok(host) = HeaderValue::from_str(host.as_str())
-    {
-        headers.insert(header::HOST, host);
-    }
-    let mut out = BytesMut::with_capacity(HEAD_BYTES + body.len());
-    match (&ctx.path, uri.query()) {
-        (Some(path), Some(query)) => {
-            request::write(method, &format!("{path}?{query}"), headers, &mut out);
-        }
-        (Some(path), None) => request::write(method, path, headers, &mut out),
-        (None, _) => {
-            let target = uri.path_and_query().map_or("/", |target| target.as_str());
-            request::write(method, target, headers, &mut out);
-        }
-    }
-    out.freeze()
 }
 
 /// The head of an answer, framed as this side frames it.

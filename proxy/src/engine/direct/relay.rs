@@ -39,6 +39,7 @@ impl Upstream {
                 usize::try_from(left).map_or(self.read.len(), |left| left.min(self.read.len()));
             let part = self.read.split_to(count);
             to_client(conn, &part).await?;
+            self.relayed += part.len() as u64;
             left -= count as u64;
             if left == 0 {
                 return Ok(());
@@ -52,7 +53,10 @@ impl Upstream {
         loop {
             let next = chunks.next(&mut self.read);
             match next.map_err(|_| Broken::Endpoint(Failure::BadAnswer))? {
-                Some(part) => write_chunk(conn, &part).await?,
+                Some(part) => {
+                    write_chunk(conn, &part).await?;
+                    self.relayed += part.len() as u64;
+                }
                 None if chunks.is_done() => return to_client(conn, LAST_CHUNK).await,
                 None => self.more(conn, ends).await?,
             }
@@ -64,6 +68,7 @@ impl Upstream {
             let part = self.read.split();
             if !part.is_empty() {
                 write_chunk(conn, &part).await?;
+                self.relayed += part.len() as u64;
             }
             conn.flush().await.map_err(|_| Broken::Client)?;
             if self.fill(conn, self.by(ends)).await? == 0 {

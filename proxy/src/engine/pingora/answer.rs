@@ -67,6 +67,7 @@ impl App {
         }
         pipeline::answer_edits(ctx, &mut ResponseFields(&mut header));
         ctx.answered = Some(told);
+        self.shared.observe.show(ctx, &mut ResponseFields(&mut header));
         let is_head = session.req_header().method == Method::HEAD;
         let bytes = bytes.filter(|_| !is_head);
         session.write_response_header(Box::new(header), bytes.is_none()).await?;

@@ -28,7 +28,8 @@ use crate::forward::wish;
 use crate::listener::connection::ConnFacts;
 use crate::metrics::WorkerMetrics;
 use crate::nominated::nominated;
-use crate::over;
+use crate::observe;
+use crate::over::{self, Over};
 use crate::pipeline::{self, Begin, answer, http2};
 use crate::reason::Reason;
 use crate::reply::Reply;
@@ -161,7 +162,9 @@ impl ProxyHttp for App {
         if let Some(pause) = tries::pause(ctx) {
             tokio::time::sleep(pause).await;
         }
-        match tries::choose(ctx, Instant::now(), self.shared.setting()) {
+        let now = Instant::now();
+        ctx.seen.trying(now);
+        match tries::choose(ctx, now, self.shared.setting()) {
             Ok(to) => Ok(Box::new(peer(&self.shared.limits, &to, ctx.facts.as_deref()))),
             Err(reason) => {
                 ctx.reason = Some(reason);
@@ -184,6 +187,7 @@ impl ProxyHttp for App {
         } else {
             self.metrics.pool_misses.add(1);
         }
+        ctx.seen.connected(reused);
         tries::connected(ctx);
         set_alarm(session, ctx, ctx.tries.ends);
         Ok(())
@@ -238,6 +242,7 @@ impl ProxyHttp for App {
             http2::join_cookies(&mut RequestFields(request));
         }
         pipeline::request_edits(ctx, facts, &mut RequestFields(request));
+        self.shared.observe.forward(ctx, &mut RequestFields(request));
         if let Some(host) = &ctx.forwarded_host {
             request.insert_header(header::HOST, host.as_str())?;
         }
@@ -303,6 +308,7 @@ impl ProxyHttp for App {
         }
         self.check_answer(session, response, ctx).await?;
         ctx.answered = Some(response.status);
+        ctx.seen.answered();
         if let (true, Some(facts)) = (ctx.is_upgrade, &ctx.facts) {
             facts.switch_millis.store(0, Ordering::Relaxed);
         }
@@ -319,6 +325,7 @@ impl ProxyHttp for App {
         pipeline::response_edits(ctx, &mut fields);
         wish::set_cookie(ctx, &self.shared.sticky_key, &mut fields);
         pipeline::compress(ctx, asking, status, &mut fields);
+        self.shared.observe.show(ctx, &mut fields);
         Ok(())
     }
 
@@ -392,6 +399,7 @@ impl ProxyHttp for App {
         if let Some(rule) = ctx.body_fault() {
             self.metrics.refused(rule);
         }
+        ctx.reason = ctx.reason.or_else(|| failure::reason_of(error, ctx, status));
         // The Backend did answer; only its page is not passed on.
         let is_replaced = ctx.extra.as_ref().is_some_and(|extra| extra.is_replaced);
         if *error.esource() != ErrorSource::Downstream && !is_replaced {
@@ -412,7 +420,14 @@ impl ProxyHttp for App {
 
     async fn logging(&self, session: &mut Session, _: Option<&Error>, ctx: &mut RequestContext) {
         let request = session.req_header();
-        over::tell(&self.shared, self.worker, ctx, (&request.method, request.uri.path()));
+        let over = Over {
+            method: &request.method,
+            uri: &request.uri,
+            version: request.version,
+            quoted: self.shared.observe.quote(&request.headers),
+            body_bytes: (session.body_bytes_read() as u64, session.body_bytes_sent() as u64),
+        };
+        over::tell(&self.shared, self.worker, ctx, over);
     }
 
     fn suppress_error_log(&self, _: &Session, _: &RequestContext, _: &Error) -> bool {
@@ -439,25 +454,28 @@ impl App {
         facts: &Arc<ConnFacts>,
         ctx: &mut RequestContext,
     ) -> Begin {
-        let request = session.req_header();
-        let incoming = Incoming {
-            method: &request.method,
-            uri: &request.uri,
-            version: request.version,
-            headers: &request.headers,
-        };
+        let incoming = incoming(session.req_header());
         let now = (Instant::now(), SystemTime::now());
         let table = self.shared.table.load();
-        let begin = match (ctx.begun.take(), http2::check(&incoming, &self.shared.limits)) {
-            (Some(begin), _) => begin,
-            (None, Ok(())) => pipeline::begin(&table, &incoming, facts, now, ctx),
-            (None, Err(rule)) => Begin::Refuse(rule),
+        let begin = match ctx.begun.take() {
+            Some(begin) => begin,
+            None => {
+                let begin = match http2::check(&incoming, &self.shared.limits) {
+                    Ok(()) => pipeline::begin(&table, &incoming, facts, now, ctx),
+                    Err(rule) => Begin::Refuse(rule),
+                };
+                self.shared.observe.begun(&table, &incoming, facts, self.worker, &begin, ctx);
+                begin
+            }
         };
         match begin {
             Begin::Ask(question, pending) => {
                 // The answer may be long in coming, and the Table must be the same then.
                 let table = Guard::into_inner(table);
-                self.ask(&table, &incoming, facts, now, (question, pending), ctx).await
+                let asked = (question, pending);
+                let begin = self.ask(&table, &incoming, facts, now, asked, ctx).await;
+                observe::decided(&begin, ctx);
+                begin
             }
             Begin::Forward | Begin::Reply(_) | Begin::Refuse(_) => {
                 drop(table);
@@ -570,6 +588,15 @@ async fn continue_body(session: &mut Session, is_forwarded: bool) -> Result<()> 
         session.set_keepalive(keepalive);
     }
     Ok(())
+}
+
+fn incoming(request: &RequestHeader) -> Incoming<'_> {
+    Incoming {
+        method: &request.method,
+        uri: &request.uri,
+        version: request.version,
+        headers: &request.headers,
+    }
 }
 
 /// On HTTP/2 the facts travel with the connection.

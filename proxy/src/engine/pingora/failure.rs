@@ -122,6 +122,32 @@ pub(super) fn status_of(error: &Error, ctx: &mut RequestContext) -> Option<Statu
     }
 }
 
+/// Why the exchange ended that the pipeline does not know about; None when the Backend did answer.
+pub(super) fn reason_of(
+    error: &Error,
+    ctx: &RequestContext,
+    status: Option<StatusCode>,
+) -> Option<Reason> {
+    if ctx.extra.as_ref().is_some_and(|extra| extra.is_replaced) {
+        return None;
+    }
+    if let (ErrorType::HTTPStatus(_), Some(status)) = (error.etype(), status) {
+        return Some(match status {
+            // Its body is larger than allowed.
+            StatusCode::BAD_GATEWAY => Reason::BadAnswer,
+            other => Reason::of_answer(other, true).unwrap_or(Reason::Internal),
+        });
+    }
+    Some(match error.esource() {
+        ErrorSource::Downstream => match status {
+            Some(StatusCode::REQUEST_TIMEOUT) => Reason::ClientSlow,
+            Some(_) => Reason::ClientBroke,
+            None => Reason::ClientGone,
+        },
+        ErrorSource::Upstream | ErrorSource::Internal | ErrorSource::Unset => Reason::Internal,
+    })
+}
+
 fn of_client(kind: &ErrorType) -> Option<StatusCode> {
     if matches!(kind, ErrorType::ReadTimedout) {
         Some(StatusCode::REQUEST_TIMEOUT)

@@ -28,6 +28,7 @@ fn context(ports: &[u16]) -> RequestContext {
         started: Some((Instant::now(), std::time::SystemTime::now())),
         policy: Some(Arc::default()),
         backend: Some(Arc::new(CompiledBackend {
+            traffic: Arc::default(),
             tls: CompiledTls::of(&id, &spec),
             id,
             spec: Arc::new(spec),

@@ -8,10 +8,10 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::sync::watch;
 
 use super::*;
-use crate::access_log::AccessLog;
 use crate::limits::Limits;
 use crate::listener::connection::Conn;
 use crate::metrics::Metrics;
+use crate::observe::{Observe, ObserveSettings};
 use crate::table::Table;
 
 /// Answers everything, but panics when it is asked for `/panic`.
@@ -39,7 +39,7 @@ fn shared() -> Arc<Shared> {
         limits: Limits::default(),
         trusted_proxies: Arc::new([]),
         metrics: Metrics::new(1),
-        access_log: AccessLog::default(),
+        observe: Observe::start(ObserveSettings::default(), 1).unwrap().0,
         fallback_certificate: crate::tls::fallback_certificate().unwrap(),
         connections: AtomicUsize::new(0),
         addresses: crate::listener::admission::Addresses::default(),
@@ -70,7 +70,7 @@ fn ask(to: SocketAddr, request: &[u8]) -> Vec<u8> {
 #[tokio::test]
 async fn a_panic_ends_one_connection_and_is_counted() {
     let shared = shared();
-    let worker = Worker::new(Fragile, shared.clone(), shared.metrics.workers[0].clone());
+    let worker = Worker::new(Fragile, shared.clone(), shared.metrics.workers[0].clone(), 0);
     let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     socket.set_nonblocking(true).unwrap();
     let address = socket.local_addr().unwrap();

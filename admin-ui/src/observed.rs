@@ -1,0 +1,44 @@
+//! What is asked about requests that were served.
+
+use std::time::SystemTime;
+
+/// Which recent requests are wanted: all that is given must hold.
+#[derive(Clone, Debug)]
+pub struct RequestQuery {
+    /// Not over before this moment.
+    pub since: Option<SystemTime>,
+    /// Begun at this moment or before it.
+    pub until: Option<SystemTime>,
+    /// The host in lower case, without port.
+    pub host: Option<String>,
+    /// The status, or its class.
+    pub status: Option<StatusQuery>,
+    /// The namespace of the Route's Object.
+    pub namespace: Option<String>,
+    /// The Route, as its id is written.
+    pub route: Option<String>,
+    /// The most requests to give, the newest first.
+    pub limit: usize,
+}
+
+/// Which statuses are wanted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum StatusQuery {
+    /// Exactly this one: `404`.
+    Code(u16),
+    /// The hundred that begins with this digit: `5xx`.
+    Class(u8),
+    /// No answer at all: `none`.
+    Unanswered,
+}
+
+/// Which keys of requests are wanted: all that is given must hold.
+#[derive(Clone, Debug)]
+pub struct RequestKeyQuery {
+    /// The host in lower case, without port.
+    pub host: Option<String>,
+    /// The Listener.
+    pub listener: Option<String>,
+    /// The most keys to give, the most frequent first.
+    pub limit: usize,
+}
