@@ -423,15 +423,19 @@ impl Given {
             upgrade_within: Duration::from_secs(self.upgrade_within.unwrap_or(60)),
             workers,
             trusted_proxies: self.trusted_proxies,
-            log_format: match self.log_format.as_deref() {
-                Some("json") => LogFormat::Json,
-                Some("text") | None => LogFormat::Text,
-                Some(other) => bail!("log-format is {other:?}; write text or json"),
-            },
+            log_format: log_format(self.log_format.as_deref())?,
             access_log: self.access_log.unwrap_or(false),
             zone: self.zone,
             sticky_key_file: self.sticky_key_file,
         })
+    }
+}
+
+fn log_format(written: Option<&str>) -> anyhow::Result<LogFormat> {
+    match written {
+        Some("json") => Ok(LogFormat::Json),
+        Some("text") | None => Ok(LogFormat::Text),
+        Some(other) => bail!("log-format is {other:?}; write text or json"),
     }
 }
 

@@ -60,8 +60,8 @@ pub enum PathError {
     /// `..` leads above the root.
     #[error("the path leads above the root")]
     AboveRoot,
-    /// A parameter in front of a dot segment, as in `/a;x/../b`.
-    #[error("the path has a ; in front of a dot segment")]
+    /// A parameter in front of a dot segment, or of one, as in `/a;x/../b` and `/a/..;x/b`.
+    #[error("the path has a ; in front of or behind a dot segment")]
     ParameterBeforeDots,
     /// Encoded bytes that are an overlong form of another character.
     #[error("the path has overlong UTF-8")]
@@ -229,6 +229,11 @@ fn remove_dots(path: &str, rules: PathRules) -> Result<String, PathError> {
     while let Some(segment) = segments.next() {
         let is_last = segments.peek().is_none();
         let is_dots = segment == "." || segment == "..";
+        // Who cuts parameters off, also encoded ones, finds a dot segment in front of them.
+        let is_hidden = segment.strip_prefix("..").or(segment.strip_prefix('.'));
+        if is_hidden.is_some_and(|rest| rest.starts_with(';') || rest.starts_with("%3B")) {
+            return Err(PathError::ParameterBeforeDots);
+        }
         if is_dots && kept.last().is_some_and(|before| before.contains(';')) {
             return Err(PathError::ParameterBeforeDots);
         }
@@ -308,7 +313,11 @@ mod tests {
         check("/a%zz", Err(PathError::BadEscape));
         check("/a%+1", Err(PathError::BadEscape));
         check("/a;x/../b", Err(PathError::ParameterBeforeDots));
+        check("/a/..;x/b", Err(PathError::ParameterBeforeDots));
+        check("/a/%2e;/b", Err(PathError::ParameterBeforeDots));
+        check("/a/..%3bx/b", Err(PathError::ParameterBeforeDots));
         check("/a;x/b", Ok("/a;x/b"));
+        check("/..x;y", Ok("/..x;y"));
         check("/%c0%ae%c0%ae/a", Err(PathError::Overlong));
         check("/%e0%80%af", Err(PathError::Overlong));
         check("/%e4%bd%a0", Ok("/%E4%BD%A0"));

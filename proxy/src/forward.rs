@@ -152,15 +152,15 @@ fn forwarded_element(
 }
 
 /// Removes what a stranger says about itself, and fields of anybody that a Backend might read as
-/// ours because it takes `_` for `-`. Those that are set anyway stay until then.
+/// ours because it takes `_` or `.` for `-`. Those that are set anyway stay until then.
 fn remove_claims(to: &mut impl Fields, is_trusted: bool) {
     let is_claim = |name: &&HeaderName| {
         let text = name.as_str();
         if !text.starts_with('x') {
             return false;
         }
-        if text.contains('_') {
-            let read = text.replace('_', "-");
+        if text.contains(['_', '.']) {
+            let read = text.replace(['_', '.'], "-");
             return read.starts_with(X_FORWARDED)
                 || read.starts_with(CLAIMS)
                 || read == X_REAL_IP.as_str();

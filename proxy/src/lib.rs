@@ -12,6 +12,8 @@ mod engine;
 mod errand;
 mod filter;
 mod forward;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod keyed;
 mod limits;
 mod listener;

@@ -36,9 +36,13 @@ pub struct Limits {
     pub field_bytes_max: usize,
     /// Header fields of a request; then 431. Default: 100.
     pub fields_max: usize,
-    /// Requests on one HTTP/1 connection; then it is closed behind the answer. Default: 10,000.
+    /// Requests on one connection; then it is closed behind the answer, by GOAWAY on HTTP/2. Default: 10,000.
     pub requests_max: u32,
-    /// The longest silence within a request body; then 408. Default: 30 s.
+    /// How long a connection may serve, a tenth more or less; then it is closed behind the answer,
+    /// by GOAWAY on HTTP/2. Default: 1 h.
+    pub age: Duration,
+    /// The longest silence within a request body, and the time in which 1 KiB of it has to arrive on
+    /// HTTP/1; then 408. Default: 30 s.
     pub body_read: Duration,
     /// The longest time without progress while writing to a client; then it is cut. Default: 30 s.
     pub write_stall: Duration,
@@ -76,6 +80,7 @@ impl Default for Limits {
             field_bytes_max: 32 * 1024,
             fields_max: 100,
             requests_max: 10_000,
+            age: Duration::from_secs(3600),
             body_read: Duration::from_secs(30),
             write_stall: Duration::from_secs(30),
             h2_streams_max: 100,

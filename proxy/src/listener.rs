@@ -8,7 +8,10 @@
 pub(crate) mod accept;
 pub(crate) mod admission;
 pub(crate) mod alarm;
+pub(crate) mod body;
 pub(crate) mod connection;
+mod cut;
+pub(crate) mod frames;
 pub(crate) mod handover;
 pub(crate) mod head;
 pub(crate) mod opening;
@@ -63,9 +66,9 @@ pub(crate) enum Command {
 pub(crate) struct Sockets {
     workers: Vec<mpsc::Sender<Command>>,
     open: BTreeMap<SocketAddr, Open>,
-    handover: Arc<Handover>,
     /// Those that were told to close, and whether a worker still listens there.
     leaving: Vec<(SocketAddr, Weak<()>)>,
+    handover: Arc<Handover>,
 }
 
 struct Open {
@@ -107,7 +110,7 @@ impl Families {
 impl Sockets {
     /// No sockets yet; `workers` are told of every change.
     pub(crate) fn new(workers: Vec<mpsc::Sender<Command>>, handover: Arc<Handover>) -> Self {
-        Self { workers, open: BTreeMap::new(), handover, leaving: Vec::new() }
+        Self { workers, open: BTreeMap::new(), leaving: Vec::new(), handover }
     }
 
     /// Opens what is wanted and not open, closes what is open and not wanted.

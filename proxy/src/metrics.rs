@@ -39,7 +39,7 @@ macro_rules! worker_counters {
         #[repr(align(128))]
         pub(crate) struct WorkerMetrics {
             $($(#[$doc])* pub(crate) $field: Counter,)*
-            refusals: [Counter; Rule::ALL.len()],
+            refusals: Refusals,
             failures: [Counter; Reason::ALL.len()],
             turned_away: [Counter; TurnedAway::ALL.len()],
         }
@@ -91,6 +91,16 @@ worker_counters! {
     pool_misses, "kubeng_backend_connections_opened_total", "Tries that opened a connection";
 }
 
+/// Requests that broke each rule.
+#[derive(Debug)]
+struct Refusals([Counter; Rule::ALL.len()]);
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Counter::default()))
+    }
+}
+
 impl WorkerMetrics {
     /// Counts a request that was not served, or not to its end.
     pub(crate) fn failed(&self, reason: Reason) {
@@ -101,7 +111,7 @@ impl WorkerMetrics {
 
     /// Counts a request that broke `rule`.
     pub(crate) fn refused(&self, rule: Rule) {
-        if let Some(counter) = self.refusals.get(rule as usize) {
+        if let Some(counter) = self.refusals.0.get(rule as usize) {
             counter.add(1);
         }
     }
@@ -212,7 +222,7 @@ impl Metrics {
         family(out, name, "counter", "Requests that broke a rule of input");
         for &rule in Rule::ALL {
             let of_rule = |worker: &Arc<WorkerMetrics>| {
-                worker.refusals.get(rule as usize).map_or(0, Counter::read)
+                worker.refusals.0.get(rule as usize).map_or(0, Counter::read)
             };
             let sum: u64 = self.workers.iter().map(of_rule).sum();
             line(out, name, &format!("{{rule=\"{}\"}}", rule.name()), sum);

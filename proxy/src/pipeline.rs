@@ -4,11 +4,14 @@
 //! [`response_edits`] say what is changed on the way. Where to and how often is
 //! decided in [`forward`](crate::forward).
 
+pub(crate) mod answer;
+pub(crate) mod http2;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Version};
 use kubeng_config::authority::{Authority, Host};
 use kubeng_config::filter::Filter;
@@ -312,9 +315,6 @@ fn authority(incoming: &Incoming<'_>) -> Result<Option<Authority>, Rule> {
         }
         (None, None) => None,
     };
-    if incoming.version == Version::HTTP_2 {
-        check_h2_names(incoming.headers)?;
-    }
     let authority = match incoming.uri.authority() {
         Some(authority) => Some(Authority::parse(authority.as_str()).map_err(|_| Rule::Authority)?),
         None => None,
@@ -324,29 +324,6 @@ fn authority(incoming: &Incoming<'_>) -> Result<Option<Authority>, Rule> {
         (None, None) if incoming.version != Version::HTTP_10 => Err(Rule::Host),
         (authority, host) => Ok(authority.or(host)),
     }
-}
-
-/// The rules of the head gate that HTTP/2 leaves to the server.
-fn check_h2_names(headers: &HeaderMap) -> Result<(), Rule> {
-    for name in headers.keys() {
-        let is_look_alike = match name.as_str().len() {
-            14 => is_look_alike(name.as_str(), "content-length"),
-            17 => is_look_alike(name.as_str(), "transfer-encoding"),
-            _ => false,
-        };
-        if is_look_alike {
-            return Err(Rule::LookAlike);
-        }
-    }
-    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
-    if let (Some(_), Some(_)) = (lengths.next(), lengths.next()) {
-        return Err(Rule::ContentLength);
-    }
-    Ok(())
-}
-
-fn is_look_alike(name: &str, real: &str) -> bool {
-    name != real && name.replace(['_', '.'], "-") == real
 }
 
 /// Edits what is forwarded: forwarding headers first, then the Filters of the Route.

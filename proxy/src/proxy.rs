@@ -43,10 +43,10 @@ pub struct ProxySettings {
     pub drain: Duration,
     /// Where access records go, one line of JSON each; None writes none.
     pub access_log: Option<Box<dyn Write + Send>>,
-    /// Sockets of the process before this one. Listeners that have their address use them.
-    pub inherited: Vec<ListeningSockets>,
     /// Sockets of the control plane, which tenants may not name as Endpoints.
     pub reserved: Reserved,
+    /// Sockets of the process before this one. Listeners that have their address use them.
+    pub inherited: Vec<ListeningSockets>,
     /// The zone that the replica runs in, for Backends that prefer their own.
     pub zone: Option<Arc<str>>,
     /// The key of the cookies that keep clients at their Endpoints; replicas that share it read each
@@ -62,8 +62,8 @@ impl Default for ProxySettings {
             limits: Limits::default(),
             drain: Duration::from_secs(20),
             access_log: None,
-            inherited: Vec::new(),
             reserved: Reserved::default(),
+            inherited: Vec::new(),
             zone: None,
             sticky_key: None,
         }
@@ -150,8 +150,8 @@ impl Proxy {
             limits,
             drain,
             access_log,
-            inherited,
             reserved,
+            inherited,
             zone,
             sticky_key,
         } = settings;

@@ -16,6 +16,7 @@ use crate::filter::compression::Encoder;
 use crate::filter::request_id::RequestId;
 use crate::filter::{body_limit, concurrency_limit, cors, mirror};
 use crate::listener::connection::ConnFacts;
+use crate::listener::refusal::Rule;
 use crate::metrics::ListenerMetrics;
 use crate::pipeline::Begin;
 use crate::reason::Reason;
@@ -176,6 +177,13 @@ impl RequestEdit {
             Self::Add(name, value) => to.add(name, value.clone()),
             Self::Remove(name) => to.remove(name),
         }
+    }
+}
+
+impl RequestContext {
+    /// The rule that its body broke.
+    pub(crate) fn body_fault(&self) -> Option<Rule> {
+        self.facts.as_ref()?.body_fault.rule()
     }
 }
 

@@ -10,6 +10,7 @@ mod peer;
 mod tls;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::BytesMut;
 use pingora_core::apps::{HttpServerApp, HttpServerOptions, ServerApp};
@@ -20,9 +21,11 @@ use pingora_core::server::configuration::ServerConf;
 use pingora_http::ResponseHeader;
 use pingora_proxy::HttpProxy;
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 
 use super::{Begun, Engine};
 use crate::listener::connection::Conn;
+use crate::listener::frames::Course;
 use crate::shared::Shared;
 use app::{App, Handed};
 use errand::Errands;
@@ -84,10 +87,13 @@ impl Pingora {
     ) -> Option<Box<Conn>> {
         let limits = &self.shared.limits;
         let facts = conn.facts.clone();
-        let is_last = conn.requests() >= limits.requests_max;
+        if conn.requests() >= limits.requests_max || Instant::now() >= conn.ends() {
+            facts.is_last.store(true, Ordering::Relaxed);
+        }
         let mut session = ServerSession::new_http1(Box::new(PingoraIo { conn, facts: None }));
-        // Any time makes it answer keep-alive; the wait itself is not Pingora's.
-        session.set_keepalive((!is_last).then_some(limits.idle.as_secs()));
+        // Any time makes it answer keep-alive; the wait itself is not Pingora's. None, before the
+        // request was read, makes it wait for another one. Below a second would be none at all.
+        session.set_keepalive(Some(limits.idle.as_secs().max(1)));
         // Parsed without a copy and before any read.
         session.set_pipelined_prefix(head);
         session.set_connection_user_context(Some(Box::new(Handed::new(facts, begun))));
@@ -111,16 +117,35 @@ impl Engine for Pingora {
         let facts: Box<dyn std::any::Any + Send + Sync> = Box::new(conn.facts.clone());
         let facts = Some(Arc::new(ProxyDigest::new(Box::new(nothing), Some(facts))));
         let mut leaving = self.leaving.clone();
-        if *leaving.borrow() {
+        let (end, mut ended) = watch::channel(*leaving.borrow());
+        if *ended.borrow() {
             // Pingora waits for a change; one that has been is told again.
-            leaving.mark_changed();
+            ended.mark_changed();
         }
-        self.proxy.process_new(Box::new(PingoraIo { conn, facts }), &leaving).await;
+        let (course, ends) = (conn.course(), conn.ends());
+        let io = Box::new(PingoraIo { conn, facts });
+        let mut served = std::pin::pin!(self.proxy.process_new(io, &ended));
+        tokio::select! {
+            _ = &mut served => return,
+            _ = leaving.wait_for(|leaving| *leaving) => {}
+            () = is_spent(course) => {}
+            () = sleep_until(ends) => {}
+        }
+        end.send_replace(true);
+        served.await;
     }
 
     async fn drain(&self) {
         self.errands.end().await;
         self.proxy.cleanup().await;
+    }
+}
+
+/// Ends when the connection has had as many requests as one may have.
+async fn is_spent(course: Option<Arc<Course>>) {
+    match course {
+        Some(course) => course.is_spent.notified().await,
+        None => std::future::pending().await,
     }
 }
 

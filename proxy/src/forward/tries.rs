@@ -337,7 +337,7 @@ pub(crate) fn cut_by(ctx: &RequestContext, failure: Failure) -> Reason {
 }
 
 /// Interim answers in front of one answer; then 502.
-pub(crate) const INTERIM_MAX: u8 = 10;
+pub(crate) const INTERIM_MAX: u8 = 8;
 /// An odd number, so that every generation gives another key.
 const GENERATION_SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 /// Whatever a Policy says.

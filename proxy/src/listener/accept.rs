@@ -50,9 +50,9 @@ impl<E: Engine> Worker<E> {
         let mut open = HashMap::<SocketAddr, CancellationToken>::new();
         let loops = TaskTracker::new();
         let mut stopping = self.shared.stopping.subscribe();
+        let mut tidying = interval(TIDIED_EVERY);
         let mut closing = self.shared.closing.subscribe();
         let mut is_closed = false;
-        let mut tidying = interval(TIDIED_EVERY);
         loop {
             let command = tokio::select! {
                 biased;

@@ -10,7 +10,7 @@ use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
@@ -21,7 +21,12 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::alarm::Alarm;
+use super::body::{BodyFault, Chunks, Pace};
+use super::cut::Cut;
+use super::frames::{Course, ENHANCE_YOUR_CALM, Frames, NO_ERROR, PROTOCOL_ERROR, goaway};
+use super::refusal::Rule;
 use super::transport::Transport;
+use crate::limits::Limits;
 use crate::tls::client::ClientCertificate;
 
 /// What is known about a connection from the moment it was taken.
@@ -50,6 +55,10 @@ pub(crate) struct ConnFacts {
     pub(crate) switch_millis: AtomicU64,
     /// Set by the engine when the request in progress has a deadline; HTTP/1 only.
     pub(crate) alarm: Alarm,
+    /// Set by the engine when the connection has to end behind the current answer.
+    pub(crate) is_last: AtomicBool,
+    /// The rule that the body of the current request broke.
+    pub(crate) body_fault: BodyFault,
 }
 
 #[cfg(test)]
@@ -68,6 +77,8 @@ impl ConnFacts {
             is_tunnel: AtomicBool::new(false),
             switch_millis: AtomicU64::new(0),
             alarm: Alarm::default(),
+            is_last: AtomicBool::new(false),
+            body_fault: BodyFault::default(),
         }
     }
 }
@@ -88,7 +99,9 @@ pub(crate) struct TlsFacts {
 pub(crate) enum Left {
     /// So many bytes.
     Bytes(u64),
-    /// Its end is found by whoever reads it: chunks, a tunnel, or HTTP/2.
+    /// Chunks.
+    Chunked(Chunks),
+    /// Its end is found by whoever reads it: a tunnel, or HTTP/2.
     Open,
 }
 
@@ -101,7 +114,10 @@ pub(crate) struct Conn {
     /// Bytes that were read before their turn: of the next request, or the preface of HTTP/2.
     held: BytesMut,
     left: Left,
-    is_h2: bool,
+    /// HTTP/2: what its client may do.
+    frames: Option<Box<Frames>>,
+    /// HTTP/2: present once it has done too much.
+    cut: Option<Box<Cut>>,
     /// HTTP/2: `out` waits for the next turn of this connection.
     is_put_off: bool,
     /// Runs while a write makes no progress.
@@ -111,31 +127,49 @@ pub(crate) struct Conn {
     /// Runs until the deadline of the request in progress, where it has one.
     deadline: Option<Pin<Box<Sleep>>>,
     write_stall: Duration,
+    /// In each such period some of a body has to arrive.
+    body_period: Duration,
+    pace: Pace,
+    ends: Instant,
     /// Requests that were begun.
     requests: u32,
     pub(crate) facts: Arc<ConnFacts>,
 }
 
 impl Conn {
-    pub(crate) fn new(transport: Transport, facts: Arc<ConnFacts>, write_stall: Duration) -> Self {
+    pub(crate) fn new(transport: Transport, facts: Arc<ConnFacts>, limits: &Limits) -> Self {
         Self {
             transport,
             out: BytesMut::new(),
             held: BytesMut::new(),
             left: Left::Open,
-            is_h2: false,
+            frames: None,
+            cut: None,
             is_put_off: false,
             stall: None,
             switch: None,
             deadline: None,
-            write_stall,
+            write_stall: limits.write_stall,
+            body_period: limits.body_read,
+            pace: Pace::default(),
+            ends: Instant::now() + age(limits.age, facts.client.port()),
             requests: 0,
             facts,
         }
     }
 
     pub(crate) fn is_h2(&self) -> bool {
-        self.is_h2
+        self.frames.is_some()
+    }
+
+    /// HTTP/2: what its owner is told while the engine has it.
+    pub(crate) fn course(&self) -> Option<Arc<Course>> {
+        self.frames.as_ref().map(|frames| frames.course.clone())
+    }
+
+    /// When it has to end, however busy it is.
+    pub(crate) fn ends(&self) -> Instant {
+        self.ends
     }
 
     /// Whether nothing of the current request is still to come.
@@ -153,9 +187,9 @@ impl Conn {
     }
 
     /// From here on it carries HTTP/2; `before` was read already.
-    pub(crate) fn become_h2(&mut self, before: BytesMut) {
+    pub(crate) fn become_h2(&mut self, before: BytesMut, streams_max: u32) {
         self.held = before;
-        self.is_h2 = true;
+        self.frames = Some(Box::new(Frames::new(streams_max)));
         self.left = Left::Open;
     }
 
@@ -165,6 +199,7 @@ impl Conn {
         self.stall = None;
         self.switch = None;
         self.deadline = None;
+        self.pace = Pace::default();
         self.left = Left::Open;
     }
 
@@ -229,6 +264,108 @@ impl Conn {
         deadline.as_mut().poll(cx)
     }
 
+    /// Reads whatever comes, first what is held.
+    fn poll_open(&mut self, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.held.is_empty() {
+            return self.transport.poll_read(cx, out);
+        }
+        let count = self.held.len().min(out.remaining());
+        out.put_slice(&self.held.split_to(count));
+        if self.held.is_empty() {
+            self.held = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// The client of HTTP/2 did too much: it is told, where the engine is not within a frame.
+    fn begin_cut(&mut self, rule: Rule) {
+        let code = if rule == Rule::FirstFrame { PROTOCOL_ERROR } else { ENHANCE_YOUR_CALM };
+        if self.frames.as_ref().is_some_and(|frames| frames.is_between_frames()) {
+            self.out.extend_from_slice(&goaway(code));
+        } else {
+            self.out.clear();
+        }
+        self.cut = Some(Box::new(Cut::new()));
+    }
+
+    fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.cut {
+            Some(cut) => cut.poll(&mut self.transport, &mut self.out, cx),
+            None => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// HTTP/2: counts what the engine wrote.
+    fn wrote(&mut self, bytes: &[u8]) {
+        if let Some(frames) = &mut self.frames {
+            frames.wrote(bytes);
+        }
+    }
+
+    /// Reads a part of a body of known length, of which `left` is to come.
+    fn poll_sized(
+        &mut self,
+        left: u64,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let most = out.remaining().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let mut part = ReadBuf::new(out.initialize_unfilled_to(most));
+        ready!(self.poll_body(cx, &mut part))?;
+        let count = part.filled().len();
+        out.advance(count);
+        self.left = Left::Bytes(left - count as u64);
+        Poll::Ready(Ok(()))
+    }
+
+    /// Reads a part of a chunked body; what came behind its end is held.
+    fn poll_chunked(
+        &mut self,
+        mut chunks: Chunks,
+        cx: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            let mut part = ReadBuf::new(out.initialize_unfilled());
+            ready!(self.poll_body(cx, &mut part))?;
+            if part.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            let passed = match chunks.pass(part.filled_mut()) {
+                Ok(passed) => passed,
+                Err(rule) => return self.fault(rule, io::ErrorKind::InvalidData),
+            };
+            self.left = Left::Chunked(chunks);
+            if passed.is_end {
+                self.held.extend_from_slice(part.filled().get(passed.taken..).unwrap_or_default());
+                self.left = Left::Bytes(0);
+            }
+            out.advance(passed.kept);
+            // No bytes at all would be read as the end of the connection.
+            if passed.kept > 0 {
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+
+    /// Reads bytes of a body; an error when they come too slowly.
+    fn poll_body(&mut self, cx: &mut Context<'_>, part: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.transport.poll_read(cx, part)?.is_ready() {
+            self.pace.arrived(part.filled().len());
+            return Poll::Ready(Ok(()));
+        }
+        if self.pace.is_too_slow(self.body_period, cx) {
+            return self.fault(Rule::SlowBody, io::ErrorKind::TimedOut);
+        }
+        Poll::Pending
+    }
+
+    /// The body broke `rule`: nothing more of it is read.
+    fn fault<T>(&mut self, rule: Rule, kind: io::ErrorKind) -> Poll<io::Result<T>> {
+        self.facts.body_fault.set(rule);
+        Poll::Ready(Err(kind.into()))
+    }
+
     /// Reads what comes while nothing may: only the end of the stream is news.
     fn poll_hold(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // The engine's limit of silence from a Backend is that of the tunnel already.
@@ -262,6 +399,9 @@ impl AsyncRead for Conn {
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if this.cut.is_some() {
+            return this.poll_cut(cx);
+        }
         if this.poll_deadline(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
@@ -272,32 +412,28 @@ impl AsyncRead for Conn {
             // A full socket wakes this task when it has room.
             this.is_put_off = !this.out.is_empty();
         }
+        if this.facts.body_fault.rule().is_some() {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
         match this.left {
             Left::Open => {
-                if !this.held.is_empty() {
-                    let count = this.held.len().min(out.remaining());
-                    out.put_slice(&this.held.split_to(count));
-                    if this.held.is_empty() {
-                        this.held = BytesMut::new();
-                    }
+                let before = out.filled().len();
+                ready!(this.poll_open(cx, out))?;
+                let Some(frames) = &mut this.frames else { return Poll::Ready(Ok(())) };
+                let Err(rule) = frames.read(out.filled().get(before..).unwrap_or_default()) else {
                     return Poll::Ready(Ok(()));
-                }
-                this.transport.poll_read(cx, out)
+                };
+                out.set_filled(before);
+                this.begin_cut(rule);
+                this.poll_cut(cx)
             }
             Left::Bytes(0) if this.facts.is_tunnel.load(Ordering::Relaxed) => {
                 this.left = Left::Open;
                 self.poll_read(cx, out)
             }
             Left::Bytes(0) => this.poll_hold(cx),
-            Left::Bytes(left) => {
-                let most = out.remaining().min(usize::try_from(left).unwrap_or(usize::MAX));
-                let mut part = ReadBuf::new(out.initialize_unfilled_to(most));
-                ready!(this.transport.poll_read(cx, &mut part))?;
-                let count = part.filled().len();
-                out.advance(count);
-                this.left = Left::Bytes(left - count as u64);
-                Poll::Ready(Ok(()))
-            }
+            Left::Chunked(chunks) => this.poll_chunked(chunks, cx, out),
+            Left::Bytes(left) => this.poll_sized(left, cx, out),
         }
     }
 }
@@ -309,15 +445,23 @@ impl AsyncWrite for Conn {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
+        if this.cut.is_some() {
+            // The client is told nothing more.
+            return Poll::Ready(Ok(bytes.len()));
+        }
         loop {
             if this.out.len() + bytes.len() <= OUT_BYTES_MAX {
                 this.out.extend_from_slice(bytes);
+                this.wrote(bytes);
                 return Poll::Ready(Ok(bytes.len()));
             }
             match this.transport.poll_write_both(cx, &mut this.out, bytes) {
                 Poll::Ready(Ok(0)) => this.stall = None,
                 Poll::Ready(written) => {
                     this.stall = None;
+                    if let Ok(count) = written {
+                        this.wrote(bytes.get(..count).unwrap_or_default());
+                    }
                     return Poll::Ready(written);
                 }
                 Poll::Pending => return this.poll_stall(cx),
@@ -327,7 +471,10 @@ impl AsyncWrite for Conn {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.is_h2 && this.out.len() < OUT_BYTES_MAX {
+        if this.cut.is_some() {
+            return Poll::Ready(Ok(()));
+        }
+        if this.frames.is_some() && this.out.len() < OUT_BYTES_MAX {
             // h2 flushes after every DATA frame over 256 bytes. Say yes, and write once, at the start
             // of this connection's next turn: frames of other ready streams join the record.
             if !this.is_put_off && !this.out.is_empty() {
@@ -346,6 +493,23 @@ impl AsyncWrite for Conn {
         ready!(this.poll_drain(cx))?;
         this.transport.poll_shutdown(cx)
     }
+}
+
+impl Drop for Conn {
+    /// Tells a client of HTTP/2 that the engine leaves, also where it does not do so itself.
+    fn drop(&mut self) {
+        let Some(frames) = &self.frames else { return };
+        if self.cut.is_none() && frames.is_begun() && frames.is_between_frames() {
+            self.out.extend_from_slice(&goaway(NO_ERROR));
+            // Nobody waits: what the socket does not take at once is lost with the connection.
+            let _ = self.transport.poll_write(&mut Context::from_waker(Waker::noop()), &self.out);
+        }
+    }
+}
+
+/// `age`, shortened or prolonged by up to a tenth, so that connections of one moment do not end in one.
+fn age(age: Duration, client_port: u16) -> Duration {
+    age / 100 * (90 + u32::from(client_port % 21))
 }
 
 /// Bytes that are read at once before a request is known.

@@ -4,6 +4,7 @@
 //! then one strict pass over the lines. Nothing goes to a Backend before.
 
 mod judge;
+mod nominations;
 
 use bytes::{Buf, BytesMut};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -12,7 +13,8 @@ use super::connection::{Conn, Left};
 use super::refusal::Rule;
 use crate::limits::Limits;
 use crate::reply::Asked;
-use judge::{Verdict, is_token_byte, judge};
+pub(crate) use judge::is_token_byte;
+use judge::{Verdict, judge};
 
 /// A request head that may go on, with what is known about its body.
 pub(crate) struct Head {
@@ -77,6 +79,13 @@ pub(crate) async fn read_head(
             return finish(bytes, end, turn, limits);
         }
     }
+}
+
+/// What the gate makes of bytes that are all there: the head and what of its body came along.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn gate(mut bytes: BytesMut, limits: &Limits) -> Option<BytesMut> {
+    let end = Search::default().go_on(&mut bytes, limits).ok()??;
+    finish(bytes, end, Turn::Later, limits).ok().map(|head| head.bytes)
 }
 
 fn refuse(rule: Rule, head: &[u8]) -> NoHead {
@@ -154,6 +163,15 @@ fn finish(mut bytes: BytesMut, end: usize, turn: Turn, limits: &Limits) -> Resul
     }
     let here = bytes.len() - head_bytes;
     Ok(match body {
+        Left::Chunked(mut chunks) => {
+            // What arrived with the head is judged with it: then nothing of a bad body is sent on.
+            let piece = bytes.get_mut(head_bytes..).unwrap_or_default();
+            let passed = chunks.pass(piece).map_err(|rule| refuse(rule, &bytes))?;
+            let early = bytes.split_off(head_bytes + passed.taken);
+            bytes.truncate(head_bytes + passed.kept);
+            let left = if passed.is_end { Left::Bytes(0) } else { Left::Chunked(chunks) };
+            Head { bytes, left, early }
+        }
         Left::Open => Head { bytes, left: Left::Open, early: BytesMut::new() },
         Left::Bytes(0) if here == 0 => Head { bytes, left: Left::Bytes(0), early: BytesMut::new() },
         Left::Bytes(length) => {

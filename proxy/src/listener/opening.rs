@@ -160,7 +160,7 @@ async fn open_tls<E: Engine>(
             let transport = Transport::Tls(Box::new(stream));
             let mut conn = conn(worker, spec, ends, transport, Some(facts));
             if is_h2 {
-                conn.become_h2(BytesMut::new());
+                conn.become_h2(BytesMut::new(), worker.shared.limits.requests_max);
             }
             Ok(Opened::Requests(conn))
         }
@@ -271,8 +271,10 @@ fn conn<E: Engine>(
         is_tunnel: AtomicBool::new(false),
         switch_millis: AtomicU64::new(0),
         alarm: super::alarm::Alarm::default(),
+        is_last: AtomicBool::new(false),
+        body_fault: super::body::BodyFault::default(),
     });
-    Box::new(Conn::new(transport, facts, shared.limits.write_stall))
+    Box::new(Conn::new(transport, facts, &shared.limits))
 }
 
 /// One of the handshakes that may go on at a time.

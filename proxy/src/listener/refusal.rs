@@ -43,6 +43,8 @@ rules! {
     FieldName, "field_name", BAD_REQUEST;
     /// A control byte stands in the value of a field.
     FieldValue, "field_value", BAD_REQUEST;
+    /// `Connection` nominates what is no field name, or too many.
+    Connection, "connection", BAD_REQUEST;
     /// A name becomes one that frames or routes when `_` or `.` is read as `-`.
     LookAlike, "look_alike", BAD_REQUEST;
     /// The transfer coding is not `chunked` alone.
@@ -85,6 +87,28 @@ rules! {
     FieldCount, "field_count", REQUEST_HEADER_FIELDS_TOO_LARGE;
     /// The head did not arrive in time.
     SlowHead, "slow_head", REQUEST_TIMEOUT;
+    /// The size of a chunk is no number, or too large, or its line does not end with CRLF.
+    ChunkSize, "chunk_size", BAD_REQUEST;
+    /// The extensions of chunks have control bytes, or are too long.
+    ChunkExtension, "chunk_extension", BAD_REQUEST;
+    /// The data of a chunk is not followed by CRLF.
+    ChunkEnd, "chunk_end", BAD_REQUEST;
+    /// The trailers are no fields, or too long, or too many.
+    Trailer, "trailer", BAD_REQUEST;
+    /// The body did not arrive in time.
+    SlowBody, "slow_body", REQUEST_TIMEOUT;
+    /// HTTP/2: the first frame is not SETTINGS; the connection is cut.
+    FirstFrame, "first_frame", BAD_REQUEST;
+    /// HTTP/2: too many SETTINGS, PING and other control frames; the connection is cut.
+    ControlFlood, "control_flood", BAD_REQUEST;
+    /// HTTP/2: more WINDOW_UPDATE than there was to grant; the connection is cut.
+    WindowFlood, "window_flood", BAD_REQUEST;
+    /// HTTP/2: too many PRIORITY for the streams that were opened; the connection is cut.
+    PriorityFlood, "priority_flood", BAD_REQUEST;
+    /// HTTP/2: frames without content in a row; the connection is cut.
+    EmptyFrames, "empty_frames", BAD_REQUEST;
+    /// HTTP/2: too many streams were reset; the connection is cut.
+    ResetFlood, "reset_flood", BAD_REQUEST;
     /// What arrived is no HTTP; the connection is closed without an answer.
     NotHttp, "not_http", BAD_REQUEST;
 }

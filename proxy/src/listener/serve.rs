@@ -116,8 +116,12 @@ async fn serve_h2<E: Engine>(
     };
     match read {
         Ok(Ok(preface)) => {
-            conn.become_h2(preface);
+            conn.become_h2(preface, worker.shared.limits.requests_max);
+            let course = conn.course();
             worker.engine.serve_h2(conn).await;
+            if let Some(rule) = course.and_then(|course| course.broken()) {
+                worker.metrics.refused(rule);
+            }
         }
         Ok(Err(rule)) => worker.metrics.refused(rule),
         Err(_) => worker.metrics.refused(Rule::SlowHead),

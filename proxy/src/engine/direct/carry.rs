@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -192,7 +193,8 @@ impl Direct {
         wish::set_cookie(ctx, &self.shared.sticky_key, headers);
         let is_last = whole.is_last
             || conn.requests() >= self.shared.limits.requests_max
-            || self.shared.is_leaving.load(std::sync::atomic::Ordering::Relaxed);
+            || conn.facts.is_last.load(Ordering::Relaxed)
+            || self.shared.is_leaving.load(Ordering::Relaxed);
         let out = head_for_client(&mut answer, is_last);
         let passed = async {
             to_client(conn, &out).await?;

@@ -29,7 +29,7 @@ use crate::listener::connection::ConnFacts;
 use crate::metrics::WorkerMetrics;
 use crate::nominated::nominated;
 use crate::over;
-use crate::pipeline::{self, Begin};
+use crate::pipeline::{self, Begin, answer, http2};
 use crate::reason::Reason;
 use crate::reply::Reply;
 use crate::request::{Fields, Incoming, RequestContext};
@@ -101,30 +101,8 @@ impl ProxyHttp for App {
         let Some(facts) = ctx.facts.clone() else {
             return Err(Error::new(ErrorType::InternalError));
         };
+        let begin = self.begin(session, &facts, ctx).await;
         let request = session.req_header();
-        let incoming = Incoming {
-            method: &request.method,
-            uri: &request.uri,
-            version: request.version,
-            headers: &request.headers,
-        };
-        let now = (Instant::now(), SystemTime::now());
-        let table = self.shared.table.load();
-        let begin = match ctx.begun.take() {
-            Some(begin) => begin,
-            None => pipeline::begin(&table, &incoming, &facts, now, ctx),
-        };
-        let begin = match begin {
-            Begin::Ask(question, pending) => {
-                // The answer may be long in coming, and the Table must be the same then.
-                let table = Guard::into_inner(table);
-                self.ask(&table, &incoming, &facts, now, (question, pending), ctx).await
-            }
-            Begin::Forward | Begin::Reply(_) | Begin::Refuse(_) => {
-                drop(table);
-                begin
-            }
-        };
         if request.version != Version::HTTP_2
             && let Some(nominated) = nominated(&request.headers)
         {
@@ -137,6 +115,16 @@ impl ProxyHttp for App {
         } else if !ctx.is_upgrade && request.headers.contains_key(header::UPGRADE) {
             // Any upgrade makes the engine expect one.
             session.req_header_mut().remove_header(&header::UPGRADE);
+        }
+        let is_forwarded = matches!(begin, Begin::Forward);
+        if is_forwarded && session.req_header().version == Version::HTTP_2 {
+            self.check_end(session).await?;
+        }
+        if session.req_header().headers.contains_key(header::EXPECT) {
+            continue_body(session, is_forwarded).await?;
+        }
+        if facts.is_last.load(Ordering::Relaxed) {
+            session.set_keepalive(None);
         }
         match begin {
             Begin::Forward => {
@@ -213,6 +201,13 @@ impl ProxyHttp for App {
             let is_flood = ctx.tries.interim > tries::INTERIM_MAX;
             return if is_flood { Err(bad_answer()) } else { in_time(ctx) };
         }
+        if status == StatusCode::NO_CONTENT {
+            // RFC 9110 section 8.6.
+            response.remove_header(&header::CONTENT_LENGTH);
+        }
+        if !answer::is_well_formed(status, &response.headers) {
+            return Err(bad_answer());
+        }
         let replay = replay_of(session);
         if tries::answered(ctx, status, replay, self.shared.setting()) == Next::Retry {
             return Err(Error::new(ErrorType::HTTPStatus(status.as_u16())));
@@ -239,6 +234,9 @@ impl ProxyHttp for App {
         ctx: &mut RequestContext,
     ) -> Result<()> {
         let Some(facts) = &ctx.facts else { return Ok(()) };
+        if session.req_header().version == Version::HTTP_2 {
+            http2::join_cookies(&mut RequestFields(request));
+        }
         pipeline::request_edits(ctx, facts, &mut RequestFields(request));
         if let Some(host) = &ctx.forwarded_host {
             request.insert_header(header::HOST, host.as_str())?;
@@ -268,6 +266,7 @@ impl ProxyHttp for App {
         if is_end && !ctx.tries.is_answered {
             set_alarm(session, ctx, tries::first_byte_by(ctx, Instant::now()));
         }
+        drop_empty_end(body, is_end);
         let Some(extra) = &mut ctx.extra else { return Ok(()) };
         if let Some(part) = body {
             if !extra.bodies.request.takes(part.len()) {
@@ -294,6 +293,9 @@ impl ProxyHttp for App {
         }
         if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS
         {
+            // Early hints are relayed, others are not.
+            let is_relayed = response.status == StatusCode::EARLY_HINTS;
+            session.as_downstream_mut().set_ignore_info_resp(!is_relayed);
             return Ok(());
         }
         if response.status == StatusCode::SWITCHING_PROTOCOLS && !ctx.is_upgrade {
@@ -330,6 +332,7 @@ impl ProxyHttp for App {
         if let Some(extra) = &mut ctx.extra {
             answer_part(extra, body, is_end)?;
         }
+        drop_empty_end(body, is_end);
         Ok(None)
     }
 
@@ -386,6 +389,9 @@ impl ProxyHttp for App {
         ctx: &mut RequestContext,
     ) -> FailToProxy {
         let status = failure::status_of(error, ctx);
+        if let Some(rule) = ctx.body_fault() {
+            self.metrics.refused(rule);
+        }
         // The Backend did answer; only its page is not passed on.
         let is_replaced = ctx.extra.as_ref().is_some_and(|extra| extra.is_replaced);
         if *error.esource() != ErrorSource::Downstream && !is_replaced {
@@ -426,6 +432,40 @@ impl ProxyHttp for App {
 }
 
 impl App {
+    /// What the pipeline says about a request, behind all questions.
+    async fn begin(
+        &self,
+        session: &Session,
+        facts: &Arc<ConnFacts>,
+        ctx: &mut RequestContext,
+    ) -> Begin {
+        let request = session.req_header();
+        let incoming = Incoming {
+            method: &request.method,
+            uri: &request.uri,
+            version: request.version,
+            headers: &request.headers,
+        };
+        let now = (Instant::now(), SystemTime::now());
+        let table = self.shared.table.load();
+        let begin = match (ctx.begun.take(), http2::check(&incoming, &self.shared.limits)) {
+            (Some(begin), _) => begin,
+            (None, Ok(())) => pipeline::begin(&table, &incoming, facts, now, ctx),
+            (None, Err(rule)) => Begin::Refuse(rule),
+        };
+        match begin {
+            Begin::Ask(question, pending) => {
+                // The answer may be long in coming, and the Table must be the same then.
+                let table = Guard::into_inner(table);
+                self.ask(&table, &incoming, facts, now, (question, pending), ctx).await
+            }
+            Begin::Forward | Begin::Reply(_) | Begin::Refuse(_) => {
+                drop(table);
+                begin
+            }
+        }
+    }
+
     /// What becomes of a request whose exchange with an Endpoint broke off.
     fn failed(
         &self,
@@ -447,6 +487,23 @@ impl App {
             return Next::GiveUp;
         }
         tries::failed(ctx, failure, replay_of(session), self.shared.setting())
+    }
+
+    /// Waits for the end of a request of HTTP/2 that says that it has no body, and asks how a request
+    /// ended that has ended: one that was reset, also by the engine for its faults, looks complete.
+    async fn check_end(&self, session: &mut Session) -> Result<()> {
+        let is_said_empty = http2::is_said_empty(&session.req_header().headers);
+        if !is_said_empty && !session.as_downstream_mut().is_body_done() {
+            return Ok(());
+        }
+        let read = session.as_downstream_mut().read_request_body();
+        match tokio::time::timeout(self.shared.limits.body_read, read).await {
+            Ok(Ok(None)) => Ok(()),
+            Ok(Ok(Some(bytes))) if bytes.is_empty() => Ok(()),
+            Ok(Ok(Some(_))) => Err(Error::new(ErrorType::HTTPStatus(400))),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(Error::new(ErrorType::HTTPStatus(408))),
+        }
     }
 
     fn set_next(&self, error: &mut Error, next: Next) {
@@ -492,6 +549,27 @@ fn in_time(ctx: &RequestContext) -> Result<()> {
 
 fn bad_answer() -> Box<Error> {
     Error::new(BAD_ANSWER)
+}
+
+/// The engine would write a last piece of no bytes as a last chunk, and then a second one.
+fn drop_empty_end(body: &mut Option<Bytes>, is_end: bool) {
+    if is_end && body.as_ref().is_some_and(Bytes::is_empty) {
+        *body = None;
+    }
+}
+
+/// Answers the expectation of a client (RFC 9110 section 10.1.1); no Backend hears of it.
+async fn continue_body(session: &mut Session, is_forwarded: bool) -> Result<()> {
+    let is_old = session.req_header().version == Version::HTTP_10;
+    session.req_header_mut().remove_header(&header::EXPECT);
+    // On HTTP/2 the engine sends no interim answer; clients go on after a moment without.
+    if is_forwarded && !is_old {
+        // Any answer before the end of the body makes the engine close; this one need not.
+        let keepalive = session.get_keepalive();
+        session.as_downstream_mut().write_continue_response().await?;
+        session.set_keepalive(keepalive);
+    }
+    Ok(())
 }
 
 /// On HTTP/2 the facts travel with the connection.

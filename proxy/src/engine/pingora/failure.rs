@@ -109,6 +109,10 @@ pub(super) fn status_of(error: &Error, ctx: &mut RequestContext) -> Option<Statu
     if let ErrorType::HTTPStatus(code) = error.etype() {
         return StatusCode::from_u16(*code).ok();
     }
+    // The connection is read by the engine, so what it found looks like an error of the engine.
+    if let Some(rule) = ctx.body_fault() {
+        return Some(rule.status());
+    }
     match error.esource() {
         ErrorSource::Downstream => of_client(error.etype()),
         ErrorSource::Upstream | ErrorSource::Internal | ErrorSource::Unset => {

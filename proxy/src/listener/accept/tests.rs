@@ -77,7 +77,7 @@ async fn a_panic_ends_one_connection_and_is_counted() {
     let (commands, received) = mpsc::channel(1);
     let opening = Opening::Http;
     let spec = Arc::new(SocketSpec { address, opening, connections: AtomicUsize::new(0) });
-    commands.send(Command::Open(spec, socket, Arc::default())).await.unwrap();
+    commands.send(Command::Open(spec, socket, Arc::new(()))).await.unwrap();
     let mut running = tokio::task::JoinSet::new();
     running.spawn(worker.run(received, Duration::from_secs(5)));
     let mut clients = tokio::task::JoinSet::new();

@@ -5,7 +5,9 @@ use std::ops::Range;
 use bytes::BytesMut;
 use kubeng_config::authority::Authority;
 
+use super::nominations::{judge_connection, write_kept};
 use crate::limits::Limits;
+use crate::listener::body::Chunks;
 use crate::listener::connection::Left;
 use crate::listener::refusal::Rule;
 
@@ -27,6 +29,10 @@ struct Seen {
     is_length_canonical: bool,
     is_chunked: bool,
     fields: usize,
+    /// Members of `Connection`.
+    nominations: usize,
+    /// Whether one of them names a field that nobody may make vanish.
+    is_protected_nominated: bool,
 }
 
 /// Judges `head`, which ends with an empty line and has CR before every LF.
@@ -56,10 +62,15 @@ pub(super) fn judge(head: &[u8], limits: &Limits) -> Result<Verdict, Rule> {
     if let Some(authority) = line.authority {
         check_same_host(authority, host)?;
     }
-    let body =
-        if seen.is_chunked { Left::Open } else { Left::Bytes(seen.length.unwrap_or_default()) };
-    let is_canonical =
-        line.authority.is_none() && seen.length_lines <= 1 && seen.is_length_canonical;
+    let body = if seen.is_chunked {
+        Left::Chunked(Chunks::new())
+    } else {
+        Left::Bytes(seen.length.unwrap_or_default())
+    };
+    let is_canonical = line.authority.is_none()
+        && seen.length_lines <= 1
+        && seen.is_length_canonical
+        && !seen.is_protected_nominated;
     let rewritten = (!is_canonical).then(|| rewrite(head, line_end + 1, &line, &seen));
     Ok(Verdict { body, rewritten })
 }
@@ -112,6 +123,11 @@ impl<'a> RequestLine<'a> {
             return Err(Rule::TargetLength);
         }
         if !target.iter().all(|&byte| is_target_byte(byte)) {
+            return Err(Rule::TargetByte);
+        }
+        // Behind the gate a quote is understood in a path only.
+        let query = memchr::memchr(b'?', target).and_then(|at| target.get(at..));
+        if query.is_some_and(|query| query.contains(&b'"')) {
             return Err(Rule::TargetByte);
         }
         let (authority, path) = split_target(method, target)?;
@@ -198,6 +214,11 @@ fn read_field(field: &[u8], at: usize, seen: &mut Seen, limits: &Limits) -> Resu
         {
             return Err(Rule::Expect);
         }
+        10 if name.eq_ignore_ascii_case(b"connection") => {
+            let (count, is_protected) = judge_connection(value, seen.nominations)?;
+            seen.nominations = count;
+            seen.is_protected_nominated |= is_protected;
+        }
         14 if is_read_as(name, b"content-length") => {
             if !name.eq_ignore_ascii_case(b"content-length") {
                 return Err(Rule::LookAlike);
@@ -277,8 +298,11 @@ fn rewrite(head: &[u8], fields: usize, line: &RequestLine<'_>, seen: &Seen) -> B
         out.extend_from_slice(b"\r\n");
     }
     for field in head.get(fields..).unwrap_or_default().split_inclusive(|&byte| byte == b'\n') {
-        let name = field.split(|&byte| byte == b':').next().unwrap_or_default();
-        if field != b"\r\n" && !name.eq_ignore_ascii_case(b"content-length") {
+        let colon = memchr::memchr(b':', field).unwrap_or(field.len());
+        let (name, value) = field.split_at(colon);
+        if seen.is_protected_nominated && name.eq_ignore_ascii_case(b"connection") {
+            write_kept(value.get(1..).unwrap_or_default(), &mut out);
+        } else if field != b"\r\n" && !name.eq_ignore_ascii_case(b"content-length") {
             out.extend_from_slice(field);
         }
     }
@@ -294,7 +318,7 @@ fn is_space(byte: u8) -> bool {
 }
 
 /// A byte of a token (RFC 9110 section 5.6.2).
-pub(super) fn is_token_byte(byte: u8) -> bool {
+pub(crate) fn is_token_byte(byte: u8) -> bool {
     TOKEN[usize::from(byte)]
 }
 

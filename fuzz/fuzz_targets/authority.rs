@@ -1,0 +1,5 @@
+//! Hosts and authorities.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| kubeng_proxy::fuzzing::authority(bytes));

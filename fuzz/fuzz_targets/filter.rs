@@ -1,0 +1,5 @@
+//! Filters as they are stored.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| kubeng_proxy::fuzzing::filter(bytes));
