@@ -5,8 +5,10 @@ mod app;
 mod connector;
 mod errand;
 mod failure;
+mod fields;
 mod io;
 mod peer;
+mod steps;
 mod tls;
 
 use std::sync::Arc;

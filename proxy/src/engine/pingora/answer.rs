@@ -10,7 +10,8 @@ use pingora_error::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 
-use super::app::{App, ResponseFields};
+use super::app::App;
+use super::fields::ResponseFields;
 use crate::filter::mirror::Copy;
 use crate::filter::{Question, Told, error_pages};
 use crate::listener::connection::ConnFacts;

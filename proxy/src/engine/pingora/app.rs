@@ -8,9 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 use arc_swap::Guard;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{self, HeaderName, HeaderValue};
-use http::uri::PathAndQuery;
-use http::{HeaderMap, StatusCode, Uri, Version};
+use http::header;
+use http::{HeaderMap, StatusCode, Version};
 use pingora_core::modules::http::HttpModules;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
@@ -20,10 +19,15 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use super::answer::{answer_part, broken, take_out};
 use super::errand::Errands;
 use super::failure;
+use super::fields::{RequestFields, ResponseFields};
 use super::peer::peer;
+use super::steps::{
+    BAD_ANSWER, bad_answer, continue_body, drop_empty_end, facts_of_h2, in_time, incoming,
+    is_begun, replay_of, set_alarm, with_path,
+};
 use crate::engine::Begun;
 use crate::filter::compression::Asking;
-use crate::forward::tries::{self, Next, Replay};
+use crate::forward::tries::{self, Next};
 use crate::forward::wish;
 use crate::listener::connection::ConnFacts;
 use crate::metrics::WorkerMetrics;
@@ -33,7 +37,7 @@ use crate::over::{self, Over};
 use crate::pipeline::{self, Begin, answer, http2};
 use crate::reason::Reason;
 use crate::reply::Reply;
-use crate::request::{Fields, Incoming, RequestContext};
+use crate::request::RequestContext;
 use crate::shared::Shared;
 
 /// What travels with an HTTP/1 connection to its request.
@@ -532,121 +536,5 @@ impl App {
     }
 }
 
-/// Whether the client has a part of an answer, interim ones left aside.
-fn is_begun(session: &Session) -> bool {
-    session.response_written().is_some_and(|head| {
-        !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS
-    })
-}
-
-/// Whether the request can be sent once more, as things stand.
-fn replay_of(session: &Session) -> Replay {
-    if session.as_ref().retry_buffer_truncated() || is_begun(session) {
-        return Replay::Impossible;
-    }
-    Replay::of(&session.req_header().method)
-}
-
-/// Sets the deadline of the request on its connection. HTTP/2 carries many at a time, so there it is
-/// looked at when something comes, and the limits of silence bound the rest.
-fn set_alarm(session: &Session, ctx: &RequestContext, at: Option<Instant>) {
-    if let Some(facts) = &ctx.facts
-        && session.req_header().version != Version::HTTP_2
-    {
-        facts.alarm.set(at);
-    }
-}
-
-/// An error once the time of the current try is over.
-fn in_time(ctx: &RequestContext) -> Result<()> {
-    match ctx.tries.ends {
-        Some(ends) if ends <= Instant::now() => Err(Error::new_up(ErrorType::ReadTimedout)),
-        Some(_) | None => Ok(()),
-    }
-}
-
-fn bad_answer() -> Box<Error> {
-    Error::new(BAD_ANSWER)
-}
-
-/// The engine would write a last piece of no bytes as a last chunk, and then a second one.
-fn drop_empty_end(body: &mut Option<Bytes>, is_end: bool) {
-    if is_end && body.as_ref().is_some_and(Bytes::is_empty) {
-        *body = None;
-    }
-}
-
-/// Answers the expectation of a client (RFC 9110 section 10.1.1); no Backend hears of it.
-async fn continue_body(session: &mut Session, is_forwarded: bool) -> Result<()> {
-    let is_old = session.req_header().version == Version::HTTP_10;
-    session.req_header_mut().remove_header(&header::EXPECT);
-    // On HTTP/2 the engine sends no interim answer; clients go on after a moment without.
-    if is_forwarded && !is_old {
-        // Any answer before the end of the body makes the engine close; this one need not.
-        let keepalive = session.get_keepalive();
-        session.as_downstream_mut().write_continue_response().await?;
-        session.set_keepalive(keepalive);
-    }
-    Ok(())
-}
-
-fn incoming(request: &RequestHeader) -> Incoming<'_> {
-    Incoming {
-        method: &request.method,
-        uri: &request.uri,
-        version: request.version,
-        headers: &request.headers,
-    }
-}
-
-/// On HTTP/2 the facts travel with the connection.
-fn facts_of_h2(session: &Session) -> Option<Arc<ConnFacts>> {
-    let digest = session.digest()?.proxy_digest.as_ref()?;
-    digest.user_data.as_ref()?.downcast_ref::<Arc<ConnFacts>>().cloned()
-}
-
-/// `uri` with another path; its query stays.
-fn with_path(uri: &Uri, path: &str) -> Result<Uri> {
-    let target = match uri.query() {
-        Some(query) => format!("{path}?{query}"),
-        None => path.to_owned(),
-    };
-    let invalid = |_| Error::new(ErrorType::InternalError);
-    let mut parts = uri.clone().into_parts();
-    parts.path_and_query = Some(PathAndQuery::try_from(target).map_err(invalid)?);
-    Uri::from_parts(parts).map_err(|_| Error::new(ErrorType::InternalError))
-}
-
-/// Pingora keeps a second map for the case of names, so only its own methods may edit.
-macro_rules! fields {
-    ($name:ident, $header:ident) => {
-        pub(super) struct $name<'a>(pub(super) &'a mut $header);
-
-        impl Fields for $name<'_> {
-            fn fields(&self) -> &HeaderMap {
-                &self.0.headers
-            }
-
-            fn set(&mut self, name: &HeaderName, value: HeaderValue) {
-                // It fails only when there are more fields than any limit allows.
-                let _ = self.0.insert_header(name, value);
-            }
-
-            fn add(&mut self, name: &HeaderName, value: HeaderValue) {
-                let _ = self.0.append_header(name, value);
-            }
-
-            fn remove(&mut self, name: &HeaderName) {
-                self.0.remove_header(name);
-            }
-        }
-    };
-}
-
-fields!(RequestFields, RequestHeader);
-fields!(ResponseFields, ResponseHeader);
-
 /// The longest that a Backend may take to answer a request for a tunnel: an hour.
 const SWITCH_MILLIS_MAX: u64 = 3_600_000;
-/// An answer that may not be passed on.
-const BAD_ANSWER: ErrorType = ErrorType::new("BadAnswer");
