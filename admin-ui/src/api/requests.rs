@@ -143,7 +143,7 @@ mod tests {
         check("since=100m", "tv_sec: 4000,");
         check("since=1d", "write a moment such as");
         check("since=%C3%A4", "write a moment such as");
-        check("since=1000h", "write a moment such as");
+        check("since=99999999999h", "write a moment such as");
         check("status=5xx", "Class(5)");
         check("status=404", "Code(404)");
         check("status=none", "Unanswered");
