@@ -220,7 +220,7 @@ impl Direct {
         self.shared.observe.show(ctx, headers);
         let is_last = whole.is_last
             || conn.requests() >= self.shared.limits.requests_max
-            || conn.facts.is_last.load(Ordering::Relaxed)
+            || Instant::now() >= conn.ends().into_std()
             || self.shared.is_leaving.load(Ordering::Relaxed);
         let out = head_for_client(&mut answer, is_last);
         let passed = async {
