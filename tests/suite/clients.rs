@@ -69,7 +69,7 @@ async fn curl_is_content_with_every_version() {
         (&tls, &["--http1.1", "--tls-max", "1.2"], ["200 HTTP/1.1", body]),
         (&tls, &["--http1.1", "--tlsv1.3"], ["200 HTTP/1.1", body]),
         (&tls, &["--http2"], ["200 HTTP/2", body]),
-        (&plain, &["-I"], ["200 HTTP/1.1", "content-length: 1024"]),
+        (&plain, &["-I"], ["200 HTTP/1.1", "Content-Length: 1024"]),
         (&tls, &["-I", "--http2"], ["200 HTTP/2", "content-length: 1024"]),
         // curl waits for 100 Continue by itself, and when it is told to.
         (&plain, &["--data-binary", &large, "-H", "Expect: 100-continue"], ["200 HTTP/1.1", body]),
