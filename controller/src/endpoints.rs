@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use kubeng_config::address::{Gate, Reserved};
 use kubeng_config::canonical::Digest;
 use kubeng_config::endpoint::{Endpoint, EndpointSet};
 use kubeng_config::name::{BackendId, ObjectKey, ObjectKind};
@@ -21,6 +22,8 @@ use crate::translate::backend::address_rule;
 /// Services and EndpointSlices. A Backend that it does not know has an empty set.
 #[derive(Debug, Default)]
 pub struct EndpointBook {
+    /// Sockets of the control plane, to which tenants may not lead.
+    reserved: Reserved,
     services: HashMap<ObjectKey, Known>,
     /// The Service of each slice, to find it again when its label changes.
     service_of: HashMap<ObjectKey, ObjectKey>,
@@ -37,6 +40,12 @@ struct Known {
 }
 
 impl EndpointBook {
+    /// A book in which tenants may not lead to `reserved`.
+    #[must_use]
+    pub fn new(reserved: Reserved) -> Self {
+        Self { reserved, ..Self::default() }
+    }
+
     /// The set of `backend`; empty if nothing is known of it.
     #[must_use]
     pub fn get(&self, backend: &BackendId) -> Arc<EndpointSet> {
@@ -95,7 +104,7 @@ impl EndpointBook {
         if let Change::Upsert(object) = change
             && let Some((slice, service)) = slice_of(object)
         {
-            let problems = problems_of(object, slice);
+            let problems = problems_of(&self.reserved, object, slice);
             if !problems.is_empty() {
                 self.problems.insert(key.clone(), problems);
             }
@@ -117,8 +126,10 @@ impl EndpointBook {
             if known.service.is_none() && known.slices.is_empty() {
                 self.services.remove(service);
             } else if let Some(ports) = known.service.as_deref().and_then(service_in) {
-                let sets =
-                    ports.ports.iter().map(|port| (id(port.port), known.set(port.name.as_deref())));
+                let sets = ports
+                    .ports
+                    .iter()
+                    .map(|port| (id(port.port), known.set(&self.reserved, port.name.as_deref())));
                 after.extend(sets);
             }
         }
@@ -147,7 +158,7 @@ impl Known {
     ///
     /// All that are ready; if none is, those that still serve while they end.
     /// Never those that are not ready and not ending (KEP-1669, KEP-1672).
-    fn set(&self, port: Option<&str>) -> EndpointSet {
+    fn set(&self, reserved: &Reserved, port: Option<&str>) -> EndpointSet {
         let mut ready = Vec::new();
         let mut ending = Vec::new();
         for object in self.slices.values() {
@@ -158,7 +169,8 @@ impl Known {
                 slice.ports.iter().filter(|other| named(other.name.as_deref()) == named(port));
             for port in ports {
                 for endpoint in &slice.endpoints {
-                    let Some(usable) = usable(object, endpoint, port.port) else { continue };
+                    let usable = usable(reserved, object, endpoint, port.port);
+                    let Some(usable) = usable else { continue };
                     if endpoint.is_ready {
                         ready.push(usable);
                     } else if endpoint.is_serving && endpoint.is_terminating {
@@ -172,21 +184,33 @@ impl Known {
 }
 
 /// The Endpoint; none if it has no address, or one that the author may not name.
-fn usable(object: &Object, endpoint: &SliceEndpoint, port: u16) -> Option<Endpoint> {
+fn usable(
+    reserved: &Reserved,
+    object: &Object,
+    endpoint: &SliceEndpoint,
+    port: u16,
+) -> Option<Endpoint> {
     // All addresses of one entry lead to the same Pod, so one is enough.
-    let address = *endpoint.addresses.first()?;
-    if address_rule(object.author).forbids(address).is_some() {
+    let address = SocketAddr::new(*endpoint.addresses.first()?, port);
+    let gate = Gate { rule: address_rule(object.author), reserved };
+    if gate.forbids(address).is_some() {
         return None;
     }
-    let address = SocketAddr::new(address, port);
     Some(Endpoint { zone: endpoint.zone.clone(), ..Endpoint::new(address) })
 }
 
-fn problems_of(object: &Object, slice: &EndpointSlice) -> Vec<Problem> {
+fn problems_of(reserved: &Reserved, object: &Object, slice: &EndpointSlice) -> Vec<Problem> {
+    let rule = address_rule(object.author);
+    let gate = Gate { rule, reserved };
     let addresses = slice.endpoints.iter().enumerate().filter_map(|(number, endpoint)| {
         let address = *endpoint.addresses.first()?;
-        let why = address_rule(object.author).forbids(address)?;
-        Some((number, address, why))
+        if let Some(why) = rule.forbids(address) {
+            return Some((number, address.to_string(), why));
+        }
+        slice.ports.iter().find_map(|port| {
+            let socket = SocketAddr::new(address, port.port);
+            Some((number, socket.to_string(), gate.forbids(socket)?))
+        })
     });
     let forbidden = addresses.map(|(number, address, why)| Problem {
         subject: Subject::Object(object.key.clone()),

@@ -85,12 +85,13 @@ impl Reconciler {
         sources: Vec<(SourceName, BTreeSet<ObjectKind>)>,
         world: World,
     ) -> Self {
+        let reserved = world.settings().reserved.clone();
         Self {
+            book: EndpointBook::new(reserved),
             fleet,
             sources: sources.iter().map(|(name, _)| name.clone()).collect(),
             intake: Intake::new(sources),
             world,
-            book: EndpointBook::default(),
             endpoints: imbl::HashMap::new(),
             replica_problems: Vec::new(),
             serving: None,

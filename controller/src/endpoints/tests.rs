@@ -148,3 +148,15 @@ proptest! {
         prop_assert_eq!(book.get(&id("a", 80)), oracle.get(&id("a", 80)));
     }
 }
+
+#[test]
+fn tenants_cannot_lead_to_the_control_plane_by_a_slice() {
+    let reserved = Reserved::new([([10, 0, 0, 1], 6443).into()]);
+    let mut book = EndpointBook::new(reserved);
+    book.take(&service("web", &[(None, 80)]));
+    let slice = slice("s", "web", (None, 6443), &[1, 2]);
+    check(&mut book, &slice, &[("web:80", &["10.0.0.2:6443"])]);
+    let problems: Vec<_> = book.problems().map(ToString::to_string).collect();
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].contains("10.0.0.1:6443 is a socket of the control plane"), "{problems:?}");
+}
