@@ -92,10 +92,16 @@ impl Starting {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
+        let talked = tokio::select! {
             biased;
-            ended = child.wait() => Err(ended_early(ended?)),
+            ended = child.wait() => return Err(ended_early(ended?)),
             talked = talk => talked,
+        };
+        let Err(error) = talked else { return Ok(()) };
+        // A process that ends closes its socket first: how it ended is the better news.
+        match timeout(END_SEEN_WITHIN, child.wait()).await {
+            Ok(ended) => Err(ended_early(ended?)),
+            Err(_) => Err(error),
         }
     }
 
@@ -159,6 +165,8 @@ fn find(called: &OsStr, path: &OsStr) -> Option<PathBuf> {
     std::env::split_paths(path).map(|folder| folder.join(called)).find(|file| file.is_file())
 }
 
+/// Between the socket of a process that ends and its end.
+const END_SEEN_WITHIN: Duration = Duration::from_secs(2);
 /// How long a process that failed may take to finish what it has taken.
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
