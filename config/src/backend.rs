@@ -3,18 +3,22 @@
 pub mod balance;
 pub mod health;
 pub mod resilience;
+pub mod resolve;
 pub mod tls;
 
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::address::AddressRule;
+use crate::endpoint::{EndpointState, is_first};
 use crate::name::{Hostname, NameError, serde_as_text};
 use balance::{Affinity, Balance};
 use resilience::Resilience;
+use resolve::Resolve;
 use tls::BackendTls;
 
 /// A group of Endpoints that can stand in for each other.
@@ -36,6 +40,9 @@ pub struct Backend {
     pub resilience: Option<Box<Resilience>>,
     /// Where its Endpoints come from.
     pub endpoints: EndpointSource,
+    /// How the names among them are resolved; absent: by the defaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolve: Option<Box<Resolve>>,
     /// Which addresses it may have.
     pub addresses: AddressRule,
     /// Tells its Endpoints the client's address by the PROXY protocol; absent: not at all.
@@ -85,6 +92,24 @@ pub struct WrittenEndpoint {
     pub port: u16,
     /// Its share of new requests among all; 0 gets none.
     pub weight: u16,
+    /// The zone it runs in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<Arc<str>>,
+    /// Whether it takes new clients.
+    #[serde(default, skip_serializing_if = "EndpointState::is_active")]
+    pub state: EndpointState,
+    /// Those with a higher number serve only while none with a lower one can; 0 to 7.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub priority: u8,
+}
+
+impl WrittenEndpoint {
+    /// An active one of weight 1 in no zone.
+    #[must_use]
+    pub fn new(address: HostOrIp, port: u16) -> Self {
+        let state = EndpointState::Active;
+        Self { address, port, weight: 1, zone: None, state, priority: 0 }
+    }
 }
 
 /// A DNS name or an address.

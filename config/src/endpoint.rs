@@ -13,18 +13,58 @@ use crate::canonical::{self, Digest};
 pub struct Endpoint {
     /// Where it listens.
     pub address: SocketAddr,
-    /// Its share of new requests among all; 0 gets none.
+    /// Its share of new requests among all; 0 gets none. See [`share`](Self::share).
     pub weight: u16,
     /// The zone it runs in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<Arc<str>>,
+    /// Whether it takes new clients.
+    #[serde(default, skip_serializing_if = "EndpointState::is_active")]
+    pub state: EndpointState,
+    /// Those with a higher number serve only while none with a lower one can; 0 to
+    /// [`PRIORITY_MAX`].
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub priority: u8,
 }
+
+/// Whether an Endpoint takes new clients.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum EndpointState {
+    /// It takes its share.
+    #[default]
+    Active,
+    /// It takes no share. Connections go on, and clients whose cookie names it stay.
+    Draining,
+}
+
+impl EndpointState {
+    pub(crate) fn is_active(&self) -> bool {
+        *self == Self::Active
+    }
+}
+
+pub(crate) fn is_first(priority: &u8) -> bool {
+    *priority == 0
+}
+
+/// The highest [`Endpoint::priority`].
+pub const PRIORITY_MAX: u8 = 7;
 
 impl Endpoint {
     /// An Endpoint of weight 1 in no zone.
     #[must_use]
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, weight: 1, zone: None }
+        Self { address, weight: 1, zone: None, state: EndpointState::Active, priority: 0 }
+    }
+
+    /// Its share of new requests among all: its weight, and nothing while it is drained.
+    #[must_use]
+    pub fn share(&self) -> u16 {
+        match self.state {
+            EndpointState::Active => self.weight,
+            EndpointState::Draining => 0,
+        }
     }
 }
 

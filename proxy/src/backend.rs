@@ -6,6 +6,7 @@ pub(crate) mod balance;
 pub(crate) mod choice;
 pub(crate) mod connect;
 pub(crate) mod health;
+mod levels;
 pub(crate) mod member;
 pub(crate) mod probe;
 pub(crate) mod resolve;
@@ -26,6 +27,7 @@ use kubeng_config::name::BackendId;
 use crate::metrics::traffic::Traffic;
 use balance::consistent_hash::Maglev;
 use balance::{Schedule, Turn};
+use levels::Level;
 pub(crate) use member::InFlight;
 use member::{Joins, Member};
 use sticky::Tokens;
@@ -67,6 +69,8 @@ struct Live {
     /// In the order of the set.
     members: Box<[Arc<Member>]>,
     schedule: Schedule,
+    /// Where there are several priorities.
+    levels: Box<[Level]>,
     /// Made when it is asked for first, as are all that follow.
     maglev: OnceLock<Maglev>,
     own_zone: OnceLock<OwnZone>,
@@ -101,9 +105,10 @@ impl BackendState {
         });
         let members = members.collect();
         let weights: Vec<u32> =
-            endpoints.iter().map(|endpoint| u32::from(endpoint.weight)).collect();
+            endpoints.iter().map(|endpoint| u32::from(endpoint.share())).collect();
         let schedule = Schedule::new(&weights);
-        let live = Live { set: set.clone(), members, schedule, ..Live::default() };
+        let levels = levels::of(set);
+        let live = Live { set: set.clone(), members, schedule, levels, ..Live::default() };
         if before.maglev.get().is_some() {
             // Not left to the next request: it takes longer than most.
             live.maglev();
@@ -212,22 +217,26 @@ impl Live {
     fn maglev(&self) -> &Maglev {
         self.maglev.get_or_init(|| {
             let endpoints = self.set.as_slice().iter();
-            let weighted = endpoints.map(|endpoint| (endpoint.address, endpoint.weight));
+            let weighted = endpoints.map(|endpoint| (endpoint.address, endpoint.share()));
             Maglev::new(&weighted.collect::<Vec<_>>())
         })
     }
 
     fn own_zone(&self, zone: &str) -> &OwnZone {
-        self.own_zone.get_or_init(|| {
-            let weights = self.set.as_slice().iter().map(|endpoint| {
-                let is_own = endpoint.zone.as_deref() == Some(zone);
-                if is_own { u32::from(endpoint.weight) } else { 0 }
-            });
-            let weights: Vec<u32> = weights.collect();
-            let members =
-                (0..weights.len()).filter(|&at| weights.get(at).is_some_and(|weight| *weight > 0));
-            OwnZone { members: members.collect(), schedule: Schedule::new(&weights) }
-        })
+        self.own_zone.get_or_init(|| OwnZone::of(&self.set, zone, |_| true))
+    }
+}
+
+impl OwnZone {
+    fn of(set: &EndpointSet, zone: &str, is_of: impl Fn(u8) -> bool) -> Self {
+        let weights = set.as_slice().iter().map(|endpoint| {
+            let is_own = endpoint.zone.as_deref() == Some(zone) && is_of(endpoint.priority);
+            if is_own { u32::from(endpoint.share()) } else { 0 }
+        });
+        let weights: Vec<u32> = weights.collect();
+        let members =
+            (0..weights.len()).filter(|&at| weights.get(at).is_some_and(|weight| *weight > 0));
+        Self { members: members.collect(), schedule: Schedule::new(&weights) }
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use kubeng_config::address::{Gate, Reserved};
+use kubeng_config::address::Reserved;
 use kubeng_config::backend::Backend;
 use kubeng_config::canonical::Digest;
 use kubeng_config::certificate::{
@@ -184,8 +184,8 @@ impl Compiler<'_> {
         let known = to.table.backends.get(id).map(|backend| backend.state.clone());
         let state = known.unwrap_or_default();
         if let Some(written) = resolve::written(spec) {
-            let gate = Gate { rule: spec.addresses, reserved: self.reserved };
-            let set = resolve::current(written, gate, self.answers, &state);
+            let terms = resolve::Terms::of(spec, self.reserved);
+            let set = resolve::current(written, terms, self.answers, &state);
             to.endpoints.push((state.clone(), Arc::new(set)));
         }
         let backend = CompiledBackend {

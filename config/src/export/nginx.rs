@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::backend::{Backend, EndpointSource};
+use crate::endpoint::EndpointState;
 use crate::filter::Filter;
 use crate::filter::headers::HeaderEdits;
 use crate::filter::rewrite::PathRewrite;
@@ -72,7 +73,16 @@ fn upstream(out: &mut String, name: &str, backend: &Backend) {
         EndpointSource::Written(endpoints) => {
             for endpoint in endpoints {
                 let (address, port) = (&endpoint.address, endpoint.port);
-                let _ = writeln!(out, "    server {address}:{port} weight={};", endpoint.weight);
+                let share = match (endpoint.state, endpoint.weight) {
+                    (EndpointState::Active, 0) => "down".to_owned(),
+                    (EndpointState::Active, weight) => format!("weight={weight}"),
+                    (EndpointState::Draining, _) => "drain".to_owned(),
+                };
+                let backup = match endpoint.priority {
+                    0 => ";".to_owned(),
+                    priority => format!(" backup; # priority {priority}"),
+                };
+                let _ = writeln!(out, "    server {address}:{port} {share}{backup}");
             }
         }
     }

@@ -175,6 +175,7 @@ mod tests {
             affinity: None,
             resilience: None,
             endpoints: EndpointSource::Discovered,
+            resolve: None,
             addresses: AddressRule::Tenant,
             proxy_protocol: None,
         });

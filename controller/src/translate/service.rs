@@ -57,6 +57,7 @@ pub(crate) fn target(
         affinity: None,
         resilience: None,
         endpoints: EndpointSource::Discovered,
+        resolve: None,
         addresses: address_rule(object.author),
         proxy_protocol: None,
     };
@@ -100,7 +101,7 @@ fn external_name(
         Ok(spoken) => spoken,
         Err(refused) => return Target::refused(refused),
     };
-    let endpoint = WrittenEndpoint { address, port: number, weight: 1 };
+    let endpoint = WrittenEndpoint::new(address, number);
     let backend = Backend {
         protocol,
         tls,
@@ -108,6 +109,7 @@ fn external_name(
         affinity: None,
         resilience: None,
         endpoints: EndpointSource::Written(vec![endpoint]),
+        resolve: None,
         addresses: address_rule(object.author),
         proxy_protocol: None,
     };

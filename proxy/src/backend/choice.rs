@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use kubeng_config::backend::balance::{Affinity, Balance, Zones};
 use kubeng_config::backend::resilience::Circuit;
+use kubeng_config::endpoint::EndpointState;
 
 use super::balance::Schedule;
 use super::balance::consistent_hash::mix;
 use super::balance::two_choices::{By, better};
+use super::levels::Level;
 use super::member::{FULL_SHARE, InFlight, Member};
 use super::sticky::{StickyKey, Token, Tokens};
 use super::{CompiledBackend, Live};
@@ -67,8 +69,9 @@ impl CompiledBackend {
         setting: Setting<'_>,
     ) -> Result<InFlight, NoEndpoint> {
         let live = self.state.live.load();
-        let chooser = Chooser { backend: self, live: &live, tried, setting };
-        chooser.choose(wish).map(InFlight::begin)
+        let chooser = Chooser { backend: self, live: &live, tried, setting, level: None };
+        let level = chooser.level();
+        Chooser { level, ..chooser }.choose(wish).map(InFlight::begin)
     }
 }
 
@@ -77,6 +80,8 @@ struct Chooser<'a> {
     live: &'a Live,
     tried: &'a [SocketAddr],
     setting: Setting<'a>,
+    /// The first one that can take a request, where there are several.
+    level: Option<&'a Level>,
 }
 
 impl<'a> Chooser<'a> {
@@ -103,15 +108,19 @@ impl<'a> Chooser<'a> {
 
     /// The Endpoint of a cookie, while it takes requests.
     fn stuck(&self, token: Token) -> Option<&'a Arc<Member>> {
-        let Self { backend, live, setting, tried: _ } = self;
+        let Self { backend, live, setting, tried: _, level } = self;
         let tokens = live.tokens.get_or_init(|| {
             let addresses = live.members.iter().map(|member| member.address);
             Tokens::new(setting.sticky_key, &backend.id, addresses)
         });
         let at = tokens.find(token)?;
         let member = live.members.get(at)?;
-        // One that is drained keeps nobody.
-        let takes = live.set.as_slice().get(at).is_some_and(|endpoint| endpoint.weight > 0);
+        let takes = live.set.as_slice().get(at).is_some_and(|endpoint| {
+            // One without a share keeps nobody, unless it is drained by somebody's word; and one
+            // that stood in keeps nobody when those are back for whom it did.
+            let keeps = endpoint.share() > 0 || endpoint.state == EndpointState::Draining;
+            keeps && level.is_none_or(|level| endpoint.priority <= level.priority)
+        });
         let is_fit = takes && matches!(self.grade(member), Grade::Good | Grade::Warming);
         is_fit.then_some(member)
     }
@@ -136,7 +145,10 @@ impl<'a> Chooser<'a> {
 
     /// The Endpoint of a key. When it cannot be used, its keys are spread over the others.
     fn hashed(&self, schedule: &Schedule, key: u64) -> Result<&'a Arc<Member>, NoEndpoint> {
-        let table = self.live.maglev();
+        let table = match self.level {
+            Some(level) => level.maglev(&self.live.set),
+            None => self.live.maglev(),
+        };
         let mut number = mix(key);
         for _ in 0..REHASHES_MAX {
             let found = table.find(number).and_then(|at| self.live.members.get(at));
@@ -175,28 +187,57 @@ impl<'a> Chooser<'a> {
         if let Some(member) = warming {
             return Ok(member);
         }
-        if !std::ptr::eq(schedule, &self.live.schedule) {
-            return self.settle(&self.live.schedule, number);
+        if let Some(wider) = self.wider(schedule) {
+            return self.settle(wider, number);
         }
         poor.ok_or(if is_full { NoEndpoint::Full } else { NoEndpoint::None })
     }
 
     fn without_turns(&self, schedule: &Schedule) -> Result<&'a Arc<Member>, NoEndpoint> {
-        if std::ptr::eq(schedule, &self.live.schedule) {
-            return Err(NoEndpoint::None);
-        }
-        self.settle(&self.live.schedule, 0)
+        let wider = self.wider(schedule).ok_or(NoEndpoint::None)?;
+        self.settle(wider, 0)
     }
 
-    /// The turns of the own zone while enough of it can be used, else those of all.
-    fn schedule(&self) -> &'a Schedule {
+    /// Where a request goes for which nobody of `schedule` is good: from the own zone to all of the
+    /// level, from there to all.
+    fn wider(&self, schedule: &Schedule) -> Option<&'a Schedule> {
         let all = &self.live.schedule;
+        let of_level = self.level.map_or(all, |level| &level.schedule);
+        if std::ptr::eq(schedule, all) {
+            None
+        } else if std::ptr::eq(schedule, of_level) {
+            Some(all)
+        } else {
+            Some(of_level)
+        }
+    }
+
+    /// The first level some of which can take a request; None without levels, and when none can.
+    fn level(&self) -> Option<&'a Level> {
+        let since_start = self.setting.since_start;
+        let can = |&at: &usize| {
+            self.live.members.get(at).is_some_and(|member| {
+                !self.is_out(member)
+                    && !member.is_avoided(since_start)
+                    && !self.is_full(member)
+                    && !self.tried.contains(&member.address)
+            })
+        };
+        self.live.levels.iter().find(|level| level.members.iter().any(can))
+    }
+
+    /// The turns of the own zone while enough of it can be used, else those of all of the level.
+    fn schedule(&self) -> &'a Schedule {
+        let all = self.level.map_or(&self.live.schedule, |level| &level.schedule);
         let affinity = self.backend.spec.affinity.as_deref();
         let zones = affinity.map_or(Zones::Any, |affinity| affinity.zones);
         let (Zones::PreferOwn(percent), Some(zone)) = (zones, self.setting.zone) else {
             return all;
         };
-        let own = self.live.own_zone(zone);
+        let own = match self.level {
+            Some(level) => level.own_zone(&self.live.set, zone),
+            None => self.live.own_zone(zone),
+        };
         let members = own.members.iter().filter_map(|&at| self.live.members.get(at));
         let usable = members.filter(|member| !self.is_out(member)).count();
         let is_enough = usable > 0 && usable * 100 >= own.members.len() * usize::from(percent);
@@ -257,7 +298,7 @@ impl<'a> Chooser<'a> {
         let (mut all, mut usable) = (0, 0);
         for (member, endpoint) in self.live.members.iter().zip(self.live.set.as_slice()) {
             // One that is drained is none of them.
-            if endpoint.weight > 0 {
+            if endpoint.share() > 0 {
                 all += 1;
                 usable += usize::from(!self.is_out(member));
             }

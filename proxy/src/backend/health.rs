@@ -39,7 +39,7 @@ pub(crate) fn of(shared: &Shared) -> Vec<EndpointHealth> {
         all.extend(pairs.map(|(member, endpoint)| EndpointHealth {
             backend: backend.id.clone(),
             address: member.address,
-            weight: endpoint.weight,
+            weight: endpoint.share(),
             health: member.probed.health(),
             fault: member.probed.fault(),
             is_ejected: member.is_ejected(since_start),

@@ -7,12 +7,13 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use kubeng_config::address::{Gate, Reserved};
+use kubeng_config::backend::resolve::{Family, OnFailure, Resolve};
 use kubeng_config::backend::{Backend, EndpointSource, HostOrIp, WrittenEndpoint};
 use kubeng_config::endpoint::{Endpoint, EndpointSet};
 use kubeng_config::name::{BackendId, Hostname};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, timeout};
 
 use super::BackendState;
 
@@ -27,8 +28,29 @@ pub(crate) struct Named {
 }
 
 impl Named {
-    fn gate(&self) -> Gate<'_> {
-        Gate { rule: self.spec.addresses, reserved: &self.reserved }
+    fn terms(&self) -> Terms<'_> {
+        Terms::of(&self.spec, &self.reserved)
+    }
+}
+
+/// Which addresses of names a Backend uses.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms<'a> {
+    gate: Gate<'a>,
+    resolve: Resolve,
+}
+
+impl<'a> Terms<'a> {
+    pub(crate) fn of(spec: &Backend, reserved: &'a Reserved) -> Self {
+        let gate = Gate { rule: spec.addresses, reserved };
+        Self { gate, resolve: spec.resolve.as_deref().copied().unwrap_or_default() }
+    }
+
+    /// The addresses of a name that are used, whether they are allowed or not.
+    fn addresses(self, answer: &Answer) -> impl Iterator<Item = IpAddr> {
+        let is_lost = answer.error.is_some() && self.resolve.on_failure == OnFailure::Drop;
+        let kept = (!is_lost).then_some(&answer.addresses).into_iter().flatten();
+        kept.copied().filter(move |address| self.resolve.family.accepts(*address))
     }
 }
 
@@ -77,20 +99,24 @@ pub(crate) fn has_names(endpoints: &[WrittenEndpoint]) -> bool {
 /// An address that the rule forbids is left out: a name may lead anywhere, at any time.
 pub(crate) fn endpoints(
     endpoints: &[WrittenEndpoint],
-    gate: Gate<'_>,
+    terms: Terms<'_>,
     answers: &Answers,
 ) -> EndpointSet {
     let mut all = Vec::new();
-    for WrittenEndpoint { address, port, weight } in endpoints {
+    for WrittenEndpoint { address, port, weight, zone, state, priority } in endpoints {
         let addresses = match address {
             HostOrIp::Ip(address) => vec![*address],
             HostOrIp::Name(name) => {
-                answers.get(name).into_iter().flat_map(|known| &known.addresses).copied().collect()
+                answers.get(name).into_iter().flat_map(|known| terms.addresses(known)).collect()
             }
         };
         let sockets = addresses.into_iter().map(|address| SocketAddr::new(address, *port));
-        let allowed = sockets.filter(|&socket| gate.forbids(socket).is_none());
-        all.extend(allowed.map(|address| Endpoint { address, weight: *weight, zone: None }));
+        let allowed = sockets.filter(|&socket| terms.gate.forbids(socket).is_none());
+        let (weight, state, priority) = (*weight, *state, *priority);
+        all.extend(allowed.map(|address| {
+            let zone = zone.clone();
+            Endpoint { address, weight, zone, state, priority }
+        }));
     }
     EndpointSet::new(all)
 }
@@ -112,7 +138,7 @@ pub(crate) fn unresolved(named: &AllNamed, answers: &Answers) -> Vec<Unresolved>
                 HostOrIp::Name(other) => (other == name).then_some(endpoint.port),
                 HostOrIp::Ip(_) => None,
             });
-            if let Some(reason) = fault(answer, one.gate(), &ports.collect::<Vec<_>>()) {
+            if let Some(reason) = fault(answer, one.terms(), &ports.collect::<Vec<_>>()) {
                 all.push(Unresolved { backend: backend.clone(), name: name.to_string(), reason });
             }
         }
@@ -120,45 +146,42 @@ pub(crate) fn unresolved(named: &AllNamed, answers: &Answers) -> Vec<Unresolved>
     all
 }
 
-fn fault(answer: &Answer, gate: Gate<'_>, ports: &[u16]) -> Option<String> {
-    let Answer { addresses, error } = answer;
-    if let Some(error) = error {
+fn fault(answer: &Answer, terms: Terms<'_>, ports: &[u16]) -> Option<String> {
+    if let Some(error) = &answer.error {
         return Some(error.clone());
     }
     let mut reasons = Vec::new();
-    for &address in addresses {
+    for address in terms.addresses(answer) {
         for &port in ports {
             // One that may be used is enough.
-            let reason = gate.forbids(SocketAddr::new(address, port))?;
+            let reason = terms.gate.forbids(SocketAddr::new(address, port))?;
             reasons.push(format!("{address}: {reason}"));
         }
     }
-    let is_empty = reasons.is_empty();
-    Some(if is_empty { "it has no address".to_owned() } else { reasons.join(", ") })
+    Some(match (reasons.is_empty(), terms.resolve.family) {
+        (false, _) => reasons.join(", "),
+        (true, Family::Any) => "it has no address".to_owned(),
+        (true, Family::Ipv4) => "it has no address of IPv4".to_owned(),
+        (true, Family::Ipv6) => "it has no address of IPv6".to_owned(),
+    })
 }
 
-/// Resolves each name when it comes, and all again every 30 s. Ends with the writer.
+/// Resolves each name when it comes, and again as often as its Backends want. Ends with the writer.
 pub(crate) async fn run(mut named: watch::Receiver<AllNamed>, answers: watch::Sender<Answers>) {
     let mut questions = Questions::default();
-    let mut again = interval(PERIOD);
-    again.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut rounds = Rounds::default();
     loop {
         tokio::select! {
             changed = named.changed() => {
                 if changed.is_err() {
                     return;
                 }
-                let names = all_names(&named.borrow_and_update());
-                answers.send_modify(|answers| answers.retain(|name, _| names.contains(name)));
+                rounds.take(&named.borrow_and_update());
+                answers.send_modify(|answers| answers.retain(|name, _| rounds.has(name)));
                 // An answer may have come while the writer worked without it.
                 store(&named, &answers, |_| true);
-                let unknown = names.into_iter().filter(|name| !answers.borrow().contains_key(name));
-                questions.ask(unknown.collect::<Vec<_>>());
             }
-            _ = again.tick() => {
-                let names = all_names(&named.borrow());
-                questions.ask(names);
-            }
+            () = rounds.wait() => questions.ask(rounds.due(Instant::now())),
             Some((name, found)) = questions.next() => {
                 if note(&answers, &name, found) {
                     store(&named, &answers, |other| *other == name);
@@ -168,9 +191,61 @@ pub(crate) async fn run(mut named: watch::Receiver<AllNamed>, answers: watch::Se
     }
 }
 
-fn all_names(named: &AllNamed) -> BTreeSet<Hostname> {
-    let written = named.values().map(|named| written(&named.spec).unwrap_or_default());
-    written.flat_map(names_of).cloned().collect()
+/// When each name is asked again.
+#[derive(Debug, Default)]
+struct Rounds(BTreeMap<Hostname, Round>);
+
+#[derive(Clone, Copy, Debug)]
+struct Round {
+    /// From one question to the next.
+    every: Duration,
+    /// When it was asked the last time.
+    asked: Option<Instant>,
+}
+
+impl Round {
+    fn next(self) -> Option<Instant> {
+        self.asked.map(|asked| asked + self.every)
+    }
+}
+
+impl Rounds {
+    /// Takes the names over that there are; those that stay keep their turn.
+    fn take(&mut self, named: &AllNamed) {
+        let before = std::mem::take(&mut self.0);
+        for one in named.values() {
+            let every = one.terms().resolve.every.max(PERIOD_MIN);
+            for name in names_of(written(&one.spec).unwrap_or_default()) {
+                let asked = before.get(name).and_then(|round| round.asked);
+                let round = self.0.entry(name.clone()).or_insert(Round { every, asked });
+                round.every = round.every.min(every);
+            }
+        }
+    }
+
+    fn has(&self, name: &Hostname) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// Waits until a name is due. Cancel safe.
+    async fn wait(&self) {
+        // One that was never asked is due: `None` is the smallest.
+        match self.0.values().map(|round| round.next()).min() {
+            None => std::future::pending().await,
+            Some(None) => {}
+            Some(Some(next)) => tokio::time::sleep_until(next).await,
+        }
+    }
+
+    /// The names that are due; their next turn is counted from `now`.
+    fn due(&mut self, now: Instant) -> Vec<Hostname> {
+        let due = self.0.iter_mut().filter(|(_, round)| round.next().is_none_or(|at| at <= now));
+        due.map(|(name, round)| {
+            round.asked = Some(now);
+            name.clone()
+        })
+        .collect()
+    }
 }
 
 fn names_of(endpoints: &[WrittenEndpoint]) -> impl Iterator<Item = &Hostname> {
@@ -195,7 +270,7 @@ fn store(
         if names_of(written).any(&is_such)
             && let Some(state) = one.state.upgrade()
         {
-            state.store(&Arc::new(current(written, one.gate(), &answers, &state)));
+            state.store(&Arc::new(current(written, one.terms(), &answers, &state)));
         }
     }
 }
@@ -205,16 +280,16 @@ fn store(
 /// While nothing is known yet, what served goes on as far as the rule allows.
 pub(crate) fn current(
     written: &[WrittenEndpoint],
-    gate: Gate<'_>,
+    terms: Terms<'_>,
     answers: &Answers,
     state: &BackendState,
 ) -> EndpointSet {
-    let set = endpoints(written, gate, answers);
+    let set = endpoints(written, terms, answers);
     if !set.as_slice().is_empty() || !has_unasked(written, answers) {
         return set;
     }
     let before = state.endpoints();
-    let allowed = before.as_slice().iter().filter(|one| gate.forbids(one.address).is_none());
+    let allowed = before.as_slice().iter().filter(|one| terms.gate.forbids(one.address).is_none());
     EndpointSet::new(allowed.cloned().collect())
 }
 
@@ -301,7 +376,8 @@ async fn look_up(name: String) -> io::Result<BTreeSet<IpAddr>> {
     Ok(addresses.map(|address| address.ip().to_canonical()).collect())
 }
 
-const PERIOD: Duration = Duration::from_secs(30);
+/// The smallest [`Resolve::every`].
+const PERIOD_MIN: Duration = Duration::from_secs(1);
 /// Look-ups at once; each may hold a thread.
 const QUESTIONS_MAX: usize = 16;
 const ANSWER: Duration = Duration::from_secs(5);
@@ -312,45 +388,45 @@ mod tests {
 
     use super::*;
 
-    fn gate(rule: AddressRule) -> Gate<'static> {
+    fn terms(rule: AddressRule) -> Terms<'static> {
         static NOTHING: std::sync::LazyLock<Reserved> = std::sync::LazyLock::new(Reserved::default);
-        Gate { rule, reserved: &NOTHING }
+        let gate = Gate { rule, reserved: &NOTHING };
+        Terms { gate, resolve: Resolve::default() }
     }
 
     #[test]
     fn a_name_never_leads_where_the_rule_forbids() {
         let written = [
-            WrittenEndpoint { address: "erp.example".parse().unwrap(), port: 80, weight: 1 },
-            WrittenEndpoint { address: "10.0.0.1".parse().unwrap(), port: 81, weight: 2 },
+            WrittenEndpoint::new("erp.example".parse().unwrap(), 80),
+            WrittenEndpoint::new("10.0.0.1".parse().unwrap(), 81),
         ];
         let addresses = ["169.254.169.254".parse().unwrap(), [10, 0, 0, 2].into()].into();
         let answers =
             Answers::from([("erp.example".parse().unwrap(), Answer { addresses, error: None })]);
-        let tenant = endpoints(&written, gate(AddressRule::Tenant), &answers);
+        let tenant = endpoints(&written, terms(AddressRule::Tenant), &answers);
         let addresses = |set: &EndpointSet| -> Vec<String> {
             set.as_slice().iter().map(|endpoint| endpoint.address.to_string()).collect()
         };
         assert_eq!(addresses(&tenant), ["10.0.0.1:81", "10.0.0.2:80"]);
-        let operator = endpoints(&written, gate(AddressRule::Operator), &answers);
+        let operator = endpoints(&written, terms(AddressRule::Operator), &answers);
         assert_eq!(operator.as_slice().len(), 3);
     }
 
     #[test]
     fn a_name_never_leads_to_the_control_plane() {
-        let written = [10250, 6443, 80].map(|port| WrittenEndpoint {
-            address: "erp.example".parse().unwrap(),
-            port,
-            weight: 1,
-        });
+        let written = [10250, 6443, 80]
+            .map(|port| WrittenEndpoint::new("erp.example".parse().unwrap(), port));
         let addresses = [[10, 0, 0, 2].into()].into();
         let answers =
             Answers::from([("erp.example".parse().unwrap(), Answer { addresses, error: None })]);
         let reserved = Reserved::new(["10.0.0.2:6443".parse().unwrap()]);
         let gate = Gate { rule: AddressRule::Tenant, reserved: &reserved };
-        let set = endpoints(&written, gate, &answers);
+        let tenant = Terms { gate, resolve: Resolve::default() };
+        let set = endpoints(&written, tenant, &answers);
         let ports: Vec<_> = set.as_slice().iter().map(|one| one.address.port()).collect();
         assert_eq!(ports, [80]);
-        let operator = Gate { rule: AddressRule::Operator, ..gate };
+        let gate = Gate { rule: AddressRule::Operator, ..gate };
+        let operator = Terms { gate, ..tenant };
         assert_eq!(endpoints(&written, operator, &answers).as_slice().len(), 3);
     }
 
@@ -361,11 +437,7 @@ mod tests {
     }
 
     fn named(names: &[&str], addresses: AddressRule, state: &Arc<BackendState>) -> AllNamed {
-        let endpoints = names.iter().map(|name| WrittenEndpoint {
-            address: name.parse().unwrap(),
-            port: 80,
-            weight: 1,
-        });
+        let endpoints = names.iter().map(|name| WrittenEndpoint::new(name.parse().unwrap(), 80));
         let spec = Backend {
             protocol: kubeng_config::backend::BackendProtocol::Http1,
             tls: None,
@@ -373,6 +445,7 @@ mod tests {
             affinity: None,
             resilience: None,
             endpoints: EndpointSource::Written(endpoints.collect()),
+            resolve: None,
             addresses,
             proxy_protocol: None,
         };
@@ -422,5 +495,50 @@ mod tests {
         assert_eq!(answers.borrow()["a.example"].addresses.len(), 1);
         note(&answers, &"b.example".parse().unwrap(), good());
         assert_eq!(told().len(), 2);
+    }
+
+    #[test]
+    fn family_and_failure_decide_which_addresses_are_used() {
+        let written = [WrittenEndpoint::new("a.example".parse().unwrap(), 80)];
+        let addresses = [[10, 0, 0, 1].into(), "fd00::1".parse().unwrap()].into();
+        let count = |error: Option<&str>, family, on_failure| {
+            let resolve = Resolve { family, on_failure, ..Resolve::default() };
+            let terms = Terms { resolve, ..terms(AddressRule::Tenant) };
+            let addresses = std::collections::BTreeSet::clone(&addresses);
+            let answer = Answer { addresses, error: error.map(Into::into) };
+            let answers = Answers::from([("a.example".parse().unwrap(), answer)]);
+            endpoints(&written, terms, &answers).as_slice().len()
+        };
+        assert_eq!(count(None, Family::Any, OnFailure::Keep), 2);
+        assert_eq!(count(None, Family::Ipv4, OnFailure::Drop), 1);
+        assert_eq!(count(None, Family::Ipv6, OnFailure::Keep), 1);
+        assert_eq!(count(Some("gone"), Family::Any, OnFailure::Keep), 2);
+        assert_eq!(count(Some("gone"), Family::Any, OnFailure::Drop), 0);
+    }
+
+    #[tokio::test]
+    async fn a_name_is_asked_as_often_as_the_most_impatient_backend_wants() {
+        let state = Arc::new(BackendState::default());
+        let of = |seconds: u64, id: &str| {
+            let mut all = named(&["a.example"], AddressRule::Tenant, &state);
+            let (_, mut one) = all.pop_first().unwrap();
+            let every = Duration::from_secs(seconds);
+            let spec = Arc::make_mut(&mut one.spec);
+            spec.resolve = Some(Box::new(Resolve { every, ..Resolve::default() }));
+            (id.parse().unwrap(), one)
+        };
+        let (slow, fast) = (of(60, "Upstream/test/slow"), of(5, "Upstream/test/fast"));
+        let mut rounds = Rounds::default();
+        rounds.take(&AllNamed::from([slow.clone()]));
+        let now = Instant::now();
+        assert_eq!(rounds.due(now).len(), 1, "it was never asked");
+        let after = |seconds| now + Duration::from_secs(seconds);
+        assert!(rounds.due(after(59)).is_empty());
+        rounds.take(&AllNamed::from([slow.clone(), fast]));
+        assert!(rounds.due(after(4)).is_empty(), "it keeps its turn");
+        assert_eq!(rounds.due(after(5)).len(), 1);
+        rounds.take(&AllNamed::from([slow]));
+        assert!(rounds.due(after(64)).is_empty());
+        assert_eq!(rounds.due(after(65)).len(), 1);
     }
 }

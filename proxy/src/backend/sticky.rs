@@ -47,7 +47,7 @@ impl StickyKey {
         self.token(backend, address) == token
     }
 
-    fn token(&self, backend: &BackendId, address: SocketAddr) -> Token {
+    pub(super) fn token(&self, backend: &BackendId, address: SocketAddr) -> Token {
         let mut context = hmac::Context::with_key(&self.0);
         context.update(backend.to_string().as_bytes());
         // Neither holds a line feed, so no two pairs are written alike.

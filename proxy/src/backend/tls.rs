@@ -106,6 +106,7 @@ pub(crate) fn connection_key(backend: &Backend) -> u64 {
         affinity: _,
         resilience: _,
         endpoints: _,
+        resolve: _,
         addresses: _,
         proxy_protocol: _,
     } = backend;
@@ -136,6 +137,7 @@ mod tests {
             affinity: None,
             resilience: None,
             endpoints: EndpointSource::Discovered,
+            resolve: None,
             addresses: AddressRule::Operator,
             proxy_protocol: None,
         }

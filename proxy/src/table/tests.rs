@@ -71,6 +71,7 @@ fn parts(routes: &BTreeMap<u8, Wanted>) -> Vec<AnyPart> {
             affinity: None,
             resilience: None,
             endpoints: EndpointSource::Discovered,
+            resolve: None,
             addresses: AddressRule::Operator,
             proxy_protocol: None,
         };

@@ -107,8 +107,7 @@ async fn a_port_that_is_taken_is_told_and_tried_again() {
 
 /// A Backend with an address and a name that only this machine answers for.
 fn written(address: &str, addresses: AddressRule) -> AnyPart {
-    let endpoint =
-        |text: &str| WrittenEndpoint { address: text.parse().unwrap(), port: 80, weight: 1 };
+    let endpoint = |text: &str| WrittenEndpoint::new(text.parse().unwrap(), 80);
     let value = Backend {
         protocol: BackendProtocol::Http1,
         tls: None,
@@ -116,6 +115,7 @@ fn written(address: &str, addresses: AddressRule) -> AnyPart {
         affinity: None,
         resilience: None,
         endpoints: EndpointSource::Written(vec![endpoint(address), endpoint("localhost")]),
+        resolve: None,
         addresses,
         proxy_protocol: None,
     };

@@ -144,6 +144,7 @@ pub(crate) fn backend_with(name: &str, change: impl FnOnce(&mut Backend)) -> Any
         affinity: None,
         resilience: None,
         endpoints: EndpointSource::Discovered,
+        resolve: None,
         addresses: AddressRule::Operator,
         proxy_protocol: None,
     };

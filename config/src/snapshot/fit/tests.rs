@@ -27,6 +27,7 @@ fn backend(tls: bool) -> AnyPart {
         tls,
         balance: Default::default(),
         endpoints: EndpointSource::Discovered,
+        resolve: None,
         addresses: AddressRule::Tenant,
         proxy_protocol: None,
         affinity: None,

@@ -12,7 +12,7 @@ fn address(port: u16) -> SocketAddr {
 }
 
 fn set(endpoints: impl IntoIterator<Item = (u16, u16)>) -> Arc<EndpointSet> {
-    let endpoint = |(port, weight)| Endpoint { address: address(port), weight, zone: None };
+    let endpoint = |(port, weight)| Endpoint { weight, ..Endpoint::new(address(port)) };
     Arc::new(EndpointSet::new(endpoints.into_iter().map(endpoint).collect()))
 }
 
@@ -26,6 +26,7 @@ fn backend(balance: Balance, endpoints: &[(u16, u16)]) -> CompiledBackend {
         affinity: None,
         resilience: None,
         endpoints: EndpointSource::Discovered,
+        resolve: None,
         addresses: AddressRule::Operator,
         proxy_protocol: None,
     };
@@ -271,9 +272,8 @@ fn an_endpoint_that_joins_gets_its_share_little_by_little() {
 #[test]
 fn the_own_zone_comes_first_while_enough_of_it_is_well() {
     let endpoint = |port: u16, zone: &str| Endpoint {
-        address: address(port),
-        weight: 1,
         zone: Some(zone.into()),
+        ..Endpoint::new(address(port))
     };
     let mut backend = backend(Balance::RoundRobin, &[]);
     let zones = Affinity { zones: Zones::PreferOwn(60), ..Affinity::default() };
@@ -364,4 +364,57 @@ fn requests_and_retries_are_bounded() {
     assert!(one.is_some() && other.is_some() && backend.admit().is_none());
     drop(one);
     assert!(backend.admit().is_some());
+}
+
+fn leveled(backend: &CompiledBackend, endpoints: &[(u16, u8, EndpointState)]) {
+    let endpoint = |&(port, priority, state): &(u16, u8, EndpointState)| Endpoint {
+        priority,
+        state,
+        ..Endpoint::new(address(port))
+    };
+    backend.state.store(&Arc::new(EndpointSet::new(endpoints.iter().map(endpoint).collect())));
+}
+
+#[test]
+fn those_of_a_higher_number_serve_only_while_no_lower_one_can() {
+    use EndpointState::Active;
+    for balance in algorithms() {
+        let backend = backend(balance.clone(), &[]);
+        let all = [(1, 0, Active), (2, 0, Active), (3, 1, Active), (4, 1, Active), (5, 7, Active)];
+        leveled(&backend, &all);
+        let members = backend.state.members();
+        let replica = Replica::default();
+        let ports = || -> Vec<u16> {
+            replica.counts(&backend, 400, true).into_iter().map(|(port, _)| port).collect()
+        };
+        assert_eq!(ports(), [1, 2], "{balance:?}");
+        members[0].probed.set_unwell(true);
+        assert_eq!(ports(), [2], "{balance:?}");
+        members[1].avoid(replica.since_start);
+        assert_eq!(ports(), [3, 4], "{balance:?}");
+        members[2].probed.set_unwell(true);
+        members[3].probed.set_unwell(true);
+        assert_eq!(ports(), [5], "{balance:?}");
+        members[0].probed.set_unwell(false);
+        assert_eq!(ports(), [1], "it is back: {balance:?}");
+        let retry = replica.try_choose(&backend, wish_for(1), &[1]).unwrap();
+        assert_eq!(retry.0.address.port(), 5, "a retry goes on to who can: {balance:?}");
+    }
+}
+
+#[test]
+fn one_that_is_drained_keeps_its_clients_and_gets_no_others() {
+    use EndpointState::{Active, Draining};
+    let mut backend = backend(Balance::RoundRobin, &[]);
+    let sticky = Sticky { cookie: "route".parse().unwrap(), max_age_seconds: None };
+    let affinity = Affinity { sticky: Some(sticky), ..Affinity::default() };
+    edit(&mut backend, |spec| spec.affinity = Some(Box::new(affinity)));
+    let replica = Replica::default();
+    leveled(&backend, &[(1, 0, Draining), (2, 0, Active)]);
+    let keeper = Wish { key: None, token: Some(replica.key.token(&backend.id, address(1))) };
+    assert_eq!(replica.choose(&backend, keeper), 1);
+    assert_eq!(replica.counts(&backend, 50, false), [(2, 50)]);
+    // Who stood in for others keeps nobody when they are back.
+    leveled(&backend, &[(1, 1, Active), (2, 0, Active)]);
+    assert_eq!(replica.choose(&backend, keeper), 2);
 }

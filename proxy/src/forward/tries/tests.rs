@@ -20,6 +20,7 @@ fn context(ports: &[u16]) -> RequestContext {
         affinity: None,
         resilience: None,
         endpoints: EndpointSource::Discovered,
+        resolve: None,
         addresses: AddressRule::Operator,
         proxy_protocol: None,
     };
