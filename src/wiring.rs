@@ -153,7 +153,7 @@ fn start_controller(
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<Started> {
     let (events, told) = mpsc::channel(EVENTS_WAITING_MAX);
-    let (secrets, referenced) = watch::channel(BTreeSet::new());
+    let (references, referenced) = watch::channel(BTreeSet::new());
     let names = sources::start(settings, &events, &referenced, stop, tasks)?;
     let fleet = translate.fleet.clone();
     let world = World::new(translate);
@@ -168,7 +168,7 @@ fn start_controller(
         published,
         endpoints: Arc::clone(&endpoints),
         state,
-        secrets,
+        referenced: references,
         answers: answered,
     }));
     Ok(Started { control: Control::new(control), newest, endpoints, answers })

@@ -211,6 +211,12 @@ codes! {
     NOT_AS_BYTES = 1110 Error, "Backend cannot be reached by plain TCP",
         "A listener of plain TCP leads to a Backend that is to be spoken to over TLS. Its bytes would go there in clear, so its connections are closed.",
         "Let it lead to a port that speaks no TLS, or pass TLS on by server name.";
+    CONFIG_MAP_NOT_FOUND = 1120 Error, "ConfigMap does not exist",
+        "An Upstream names a ConfigMap with the authorities that its certificate must come from, and it does not exist. Without them nothing could be verified, so requests for it are answered with 503.",
+        "Create the ConfigMap with the authorities in ca.crt, or name another one.";
+    NOT_PERMITTED = 1121 Error, "Reference not permitted",
+        "An object names something of another namespace that it may not name. What needs it is refused.",
+        "Name something of the object's own namespace.";
     SHADOWED = 1201 Warning, "Rule never matches",
         "Another Rule takes every request that this one asks for: it is older, or comes first in its object.",
         "Remove one of the two, or give them different hosts or paths.";
@@ -238,6 +244,9 @@ codes! {
     CERTIFICATE_ENDS = 1305 Warning, "Certificate ends soon",
         "A certificate ends within 14 days.",
         "Store a newer chain and its key in the Secret.";
+    BAD_AUTHORITIES = 1310 Error, "Authorities cannot be used",
+        "The authorities that the certificate of an Upstream must come from cannot be read as a whole. With what is left of them nobody knows what would be verified, so requests for it are answered with 503.",
+        "Store the certificates of the authorities in PEM, at most 64.";
     ADDRESS_FORBIDDEN = 1501 Error, "Address not allowed",
         "An address leads to something that only the inside may reach. Nothing is ever sent to it.",
         "Name an address of the service itself. Loopback addresses can be named in manifest folders only.";
@@ -249,7 +258,7 @@ codes! {
         "Set tls.serverName.";
     NAME_NOT_RESOLVED = 1504 Error, "Name does not resolve",
         "A DNS name of an Upstream or an ExternalName Service gives no address that may be used. Its last addresses go on being used; without any its requests are answered with 503.",
-        "Mend the name or its DNS; it is asked for again every 30 seconds.";
+        "Mend the name or its DNS; it is asked for again every 30 seconds, or as often as the Upstream says.";
     REJECTED = 1701 Error, "Rejected by a replica",
         "A replica could not serve this part and goes on serving what it had.",
         "Mend what the message names; report it if it was accepted by kubeng validate.";

@@ -20,6 +20,7 @@ use kubeng_config::provenance::Provenance;
 use serde_json::Value;
 
 use crate::kind::Body;
+use crate::kind::config_map::ConfigMap;
 use crate::kind::endpoint_slice::EndpointSlice;
 use crate::kind::ingress::Ingress;
 use crate::kind::ingress_class::IngressClass;
@@ -118,6 +119,11 @@ fn contents(kind: ObjectKind, value: Value, notes: &mut Notes) -> Result<Content
             let mut foreign: core::Secret = typed(value, notes)?;
             let metadata = std::mem::take(&mut foreign.metadata);
             Contents::new(metadata, Body::Secret(TlsSecret::decode(foreign)))
+        }
+        ObjectKind::ConfigMap => {
+            let mut foreign: core::ConfigMap = typed(value, notes)?;
+            let metadata = std::mem::take(&mut foreign.metadata);
+            Contents::new(metadata, Body::ConfigMap(ConfigMap::decode(foreign)))
         }
         ObjectKind::Upstream => {
             let foreign: UpstreamOnWire = typed(value, notes)?;

@@ -1,5 +1,6 @@
 //! Every kind that is read, one file each: only the fields that are used, already typed.
 
+pub mod config_map;
 pub mod endpoint_slice;
 pub mod ingress;
 pub mod ingress_class;
@@ -7,6 +8,7 @@ pub mod secret;
 pub mod service;
 pub mod upstream;
 
+use config_map::ConfigMap;
 use endpoint_slice::EndpointSlice;
 use ingress::Ingress;
 use ingress_class::IngressClass;
@@ -32,4 +34,6 @@ pub enum Body {
     Secret(TlsSecret),
     /// `kubeng.io/v1alpha1` Upstream.
     Upstream(Upstream),
+    /// `v1` ConfigMap.
+    ConfigMap(ConfigMap),
 }

@@ -48,8 +48,8 @@ pub struct Channels {
     pub endpoints: Arc<PendingEndpoints>,
     /// What the admin plane is answered from.
     pub state: watch::Sender<Arc<ControlState>>,
-    /// The Secrets that are referred to, for the source that watches only those.
-    pub secrets: watch::Sender<BTreeSet<ObjectKey>>,
+    /// The Secrets and ConfigMaps that are referred to, for the source that watches only those.
+    pub referenced: watch::Sender<BTreeSet<ObjectKey>>,
     /// What replicas answered.
     pub answers: mpsc::Receiver<Answer>,
 }
@@ -162,8 +162,14 @@ impl Reconciler {
             .filter(|change| change.key().kind != ObjectKind::EndpointSlice)
             .cloned()
             .collect();
-        let mut refers_differ =
-            configuration.iter().any(|change| change.key().kind == ObjectKind::Ingress);
+        let mut refers_differ = configuration.iter().any(|change| match change.key().kind {
+            ObjectKind::Ingress | ObjectKind::Upstream => true,
+            ObjectKind::IngressClass
+            | ObjectKind::Service
+            | ObjectKind::EndpointSlice
+            | ObjectKind::Secret
+            | ObjectKind::ConfigMap => false,
+        });
         if !configuration.is_empty() {
             let step = self.world.step(&configuration);
             self.world = step.world;
@@ -180,23 +186,23 @@ impl Reconciler {
         self.tell(channels);
     }
 
-    /// Tells the source of Secrets which ones are referred to.
+    /// Tells the source of Secrets and ConfigMaps which ones are referred to.
     ///
-    /// The first set, which may be empty, is told when everything but Secrets is
+    /// The first set, which may be empty, is told when everything but those is
     /// known: it is complete then, and the gate can wait for just these.
     fn refer(&mut self, channels: &Channels, may_differ: bool) {
         if self.has_referred {
             if may_differ {
-                let referenced = self.world.referenced_secrets();
-                channels.secrets.send_if_modified(|known| {
+                let referenced = self.world.referenced();
+                channels.referenced.send_if_modified(|known| {
                     let differs = *known != referenced;
                     *known = referenced;
                     differs
                 });
             }
-        } else if self.intake.awaited().all(|(_, kind)| kind == ObjectKind::Secret) {
+        } else if self.intake.awaited().all(|(_, kind)| kind.is_referenced()) {
             self.has_referred = true;
-            channels.secrets.send_replace(self.world.referenced_secrets());
+            channels.referenced.send_replace(self.world.referenced());
         }
     }
 

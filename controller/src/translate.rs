@@ -1,5 +1,6 @@
 //! Objects to Fragments: pure functions from what a query reads to what it gives.
 
+pub(crate) mod authorities;
 pub(crate) mod backend;
 pub(crate) mod certificate;
 pub(crate) mod claims;
@@ -10,6 +11,7 @@ pub(crate) mod host;
 pub(crate) mod ingress;
 pub(crate) mod ingress_class;
 pub(crate) mod ingress_tls;
+pub(crate) mod quantity;
 pub(crate) mod refusal;
 pub(crate) mod service;
 pub(crate) mod upstream;
@@ -32,6 +34,7 @@ pub(crate) fn answer(query: &Query, view: &mut View<'_>) -> Answer {
         Query::Certificate(secret) => {
             Answer::Certificate(Arc::new(certificate::chain(view, secret)))
         }
+        Query::Authorities(map) => Answer::Authorities(Arc::new(authorities::roots(view, map))),
         Query::PortNumber(service, name) => {
             Answer::PortNumber(service::port_number(view, service, name).map_err(Arc::new))
         }
@@ -45,8 +48,22 @@ pub(crate) fn answer(query: &Query, view: &mut View<'_>) -> Answer {
 }
 
 fn winner(view: &mut View<'_>, claim: &Arc<str>) -> Option<ObjectKey> {
-    view.first_in(Group::Claim(Arc::clone(claim)), |view, object, ingress| {
-        match ingress_class::claim(view, object, ingress).claim {
+    view.first_of(Group::Claim(Arc::clone(claim)), |view, object| {
+        let claim = match &object.body {
+            Body::Ingress(ingress) => ingress_class::claim(view, object, ingress).claim,
+            Body::Upstream(_)
+                if ingress_class::serves_namespace(view.settings(), &object.key.namespace) =>
+            {
+                Claim::Ours
+            }
+            Body::Upstream(_)
+            | Body::IngressClass(_)
+            | Body::Service(_)
+            | Body::EndpointSlice(_)
+            | Body::Secret(_)
+            | Body::ConfigMap(_) => Claim::Foreign,
+        };
+        match claim {
             Claim::Ours => Some(object.key.clone()),
             Claim::Foreign => None,
         }
@@ -54,15 +71,19 @@ fn winner(view: &mut View<'_>, claim: &Arc<str>) -> Option<ObjectKey> {
 }
 
 fn fragment(view: &mut View<'_>, key: &ObjectKey) -> Fragment {
-    debug_assert_eq!(key.kind, ObjectKind::Ingress, "only Ingresses have Fragments");
+    debug_assert!(
+        matches!(key.kind, ObjectKind::Ingress | ObjectKind::Upstream),
+        "{key} has no Fragment"
+    );
     let Some(object) = view.object(key) else { return Fragment::foreign(None) };
     match &object.body {
         Body::Ingress(ingress) => ingress::fragment(view, &object, ingress),
+        Body::Upstream(written) => upstream::routes::fragment(view, &object, written),
         Body::IngressClass(_)
         | Body::Service(_)
         | Body::EndpointSlice(_)
         | Body::Secret(_)
-        | Body::Upstream(_) => Fragment::foreign(None),
+        | Body::ConfigMap(_) => Fragment::foreign(None),
     }
 }
 

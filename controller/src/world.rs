@@ -14,7 +14,9 @@ use std::sync::Arc;
 
 use kubeng_config::certificate::Secret;
 use kubeng_config::delta::{AnyPart, Delta, PartKey};
-use kubeng_config::name::{BackendId, CertificateId, FleetName, ObjectKey, ObjectKind, SecretId};
+use kubeng_config::name::{
+    BackendId, CertificateId, FleetName, ObjectKey, ObjectKind, RouteId, SecretId,
+};
 use kubeng_config::problem::{Problem, REJECTED, Subject};
 use kubeng_config::snapshot::Snapshot;
 
@@ -82,7 +84,7 @@ impl World {
             world.take(&Change::Upsert(object));
         }
         let mut roots = BTreeSet::from([Query::Fleet]);
-        roots.extend(world.objects.iter().filter_map(|object| root_of(&object.key)));
+        roots.extend(world.objects.iter().flat_map(|object| roots_of(&object.key)));
         for root in &roots {
             world.memo.answer(root, &world.settings, &world.objects);
         }
@@ -102,9 +104,9 @@ impl World {
             let reads = world.take(change);
             dirty.extend(reads.iter().flat_map(|read| world.memo.readers_of(read, &world.objects)));
             // Where it was read may be different all the same, and Problems name that.
+            let roots = roots_of(change.key()).into_iter();
             dirty.extend(
-                root_of(change.key())
-                    .filter(|root| !reads.is_empty() || world.problems.contains_key(root)),
+                roots.filter(|root| !reads.is_empty() || world.problems.contains_key(root)),
             );
         }
         let asked = world.memo.settle(dirty, &world.settings, &world.objects);
@@ -131,7 +133,8 @@ impl World {
             | ObjectKind::IngressClass
             | ObjectKind::Service
             | ObjectKind::Secret
-            | ObjectKind::Upstream => {}
+            | ObjectKind::Upstream
+            | ObjectKind::ConfigMap => {}
         }
         match change {
             Change::Upsert(object) if tells_itself(&self.settings, object) => {
@@ -222,6 +225,9 @@ impl World {
     /// What became of the Ingress of `key`; none if there is no such Ingress.
     #[must_use]
     pub fn verdict(&self, key: &ObjectKey) -> Option<Verdict<'_>> {
+        if key.kind != ObjectKind::Ingress {
+            return None;
+        }
         self.memo.get(&Query::Fragment(key.clone())).and_then(verdict_of)
     }
 
@@ -229,9 +235,13 @@ impl World {
     pub fn verdicts(&self) -> impl Iterator<Item = (&ObjectKey, Verdict<'_>)> {
         let first = Query::Fragment(ObjectKey::new(ObjectKind::Ingress, "", ""));
         self.memo.from(first).filter_map(|(query, answer)| match query {
-            Query::Fragment(key) => Some((key, verdict_of(answer)?)),
-            Query::Classless
+            Query::Fragment(key) if key.kind == ObjectKind::Ingress => {
+                Some((key, verdict_of(answer)?))
+            }
+            Query::Fragment(_)
+            | Query::Classless
             | Query::Certificate(_)
+            | Query::Authorities(_)
             | Query::PortNumber(..)
             | Query::Backend(_)
             | Query::Winner(_)
@@ -241,14 +251,14 @@ impl World {
         })
     }
 
-    /// The Secrets that something of ours names, whether they exist or not.
+    /// The Secrets and ConfigMaps that something of ours names, whether they exist or not.
     #[must_use]
-    pub fn referenced_secrets(&self) -> BTreeSet<ObjectKey> {
+    pub fn referenced(&self) -> BTreeSet<ObjectKey> {
         let first = Query::Certificate(ObjectKey::new(ObjectKind::Ingress, "", ""));
         let queries = self.memo.from(first).map(|(query, _)| query);
         queries
             .map_while(|query| match query {
-                Query::Certificate(key) => Some(key.clone()),
+                Query::Certificate(key) | Query::Authorities(key) => Some(key.clone()),
                 Query::Classless
                 | Query::PortNumber(..)
                 | Query::Backend(_)
@@ -273,6 +283,7 @@ impl World {
                 Chain::Usable { .. } | Chain::Unusable(_) => None,
             },
             Answer::Classless(_)
+            | Answer::Authorities(_)
             | Answer::PortNumber(_)
             | Answer::Backend(_)
             | Answer::Winner(_)
@@ -306,6 +317,7 @@ fn verdict_of(answer: &Answer) -> Option<Verdict<'_>> {
         }),
         Answer::Classless(_)
         | Answer::Certificate(_)
+        | Answer::Authorities(_)
         | Answer::PortNumber(_)
         | Answer::Backend(_)
         | Answer::Winner(_)
@@ -323,24 +335,29 @@ fn standing(answer: Option<&Answer>) -> Option<Claim> {
     })
 }
 
-/// The query that is asked for the sake of an Object alone.
-fn root_of(key: &ObjectKey) -> Option<Query> {
+/// The queries that are asked for the sake of an Object alone.
+fn roots_of(key: &ObjectKey) -> Vec<Query> {
+    let fragment = || Query::Fragment(key.clone());
     match key.kind {
-        ObjectKind::Ingress => Some(Query::Fragment(key.clone())),
-        ObjectKind::Upstream => Some(Query::Backend(BackendId { object: key.clone(), port: None })),
+        ObjectKind::Ingress => vec![fragment()],
+        ObjectKind::Upstream => {
+            vec![Query::Backend(BackendId { object: key.clone(), port: None }), fragment()]
+        }
         ObjectKind::IngressClass
         | ObjectKind::Service
         | ObjectKind::EndpointSlice
-        | ObjectKind::Secret => None,
+        | ObjectKind::Secret
+        | ObjectKind::ConfigMap => Vec::new(),
     }
 }
 
 /// The Object that the Problems of an answer are about.
 fn object_of(query: &Query) -> Option<ObjectKey> {
     match query {
-        Query::Fragment(key) | Query::Certificate(key) | Query::PortNumber(key, _) => {
-            Some(key.clone())
-        }
+        Query::Fragment(key)
+        | Query::Certificate(key)
+        | Query::Authorities(key)
+        | Query::PortNumber(key, _) => Some(key.clone()),
         Query::Backend(id) => Some(id.object.clone()),
         Query::Classless | Query::Winner(_) | Query::Oldest(_) | Query::Host(_) | Query::Fleet => {
             None
@@ -355,6 +372,8 @@ fn tells_itself(settings: &TranslateSettings, object: &Object) -> bool {
     let is_told = match &object.body {
         Body::Ingress(_) | Body::EndpointSlice(_) => false,
         Body::IngressClass(class) => class.controller == settings.controller,
+        // Nobody has to answer for what else a ConfigMap holds.
+        Body::ConfigMap(_) => false,
         Body::Service(_) | Body::Secret(_) | Body::Upstream(_) => true,
     };
     is_told && !object.problems.is_empty()
@@ -365,7 +384,9 @@ fn collect(changes: &mut Changes, old: Option<&Answer>, new: Option<&Answer>) {
     changes.gone.extend(roots(old).iter().map(AnyPart::key));
     changes.roots.extend(roots(new).into_iter().map(|part| (part.key(), part)));
     let supplies = old.and_then(Answer::supply).into_iter().chain(new.and_then(Answer::supply));
+    let policies = |answer: Option<&Answer>| answer.map_or(&[][..], Answer::policies).to_vec();
     changes.supplies.extend(supplies.map(AnyPart::key));
+    changes.supplies.extend(policies(old).iter().chain(&policies(new)).map(AnyPart::key));
 }
 
 /// The Part of `key` among those that roots may point at.
@@ -374,7 +395,13 @@ fn supply(memo: &Memo, settings: &TranslateSettings, key: &PartKey) -> Option<An
         PartKey::Backend(id) => Query::Backend(id.clone()),
         PartKey::Certificate(id) => Query::Certificate(id.as_str().parse().ok()?),
         PartKey::Policy(id) if id == settings.policy() => Query::Fleet,
-        PartKey::Policy(_) | PartKey::Listener(_) | PartKey::ServerName(_) | PartKey::Route(_) => {
+        PartKey::Policy(id) => {
+            // A Policy of its own has the name of its Route.
+            let route: RouteId = id.as_str().parse().ok()?;
+            let answer = memo.get(&Query::Fragment(route.object))?;
+            return answer.policies().iter().find(|part| part.key() == *key).cloned();
+        }
+        PartKey::Listener(_) | PartKey::ServerName(_) | PartKey::Route(_) => {
             return None;
         }
     };

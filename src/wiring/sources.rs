@@ -38,9 +38,10 @@ pub(super) fn start(
             kubeconfig: kubernetes.kubeconfig.clone(),
             namespaces: settings.namespaces.clone(),
             secrets: match kubernetes.secrets {
-                Secrets::Referenced => kubernetes::Secrets::Referenced(referenced.clone()),
+                Secrets::Referenced => kubernetes::Secrets::Referenced,
                 Secrets::AllOfTypeTls => kubernetes::Secrets::AllTls,
             },
+            referenced: referenced.clone(),
         });
         names.push((source.name().clone(), ObjectKind::ALL.into_iter().collect()));
         tasks.spawn(feed(names.len() - 1, source, events.clone(), stop.clone()));

@@ -218,4 +218,5 @@ const SERVED: &[Served] = &[
         version: "v1alpha1",
         groups_before: &[],
     },
+    Served { kind: ObjectKind::ConfigMap, group: "", version: "v1", groups_before: &[] },
 ];

@@ -344,7 +344,33 @@ fn an_upstream_is_strict() {
         (endpoint("weight", json!(1001)), "/spec/endpoints/0/weight", "write 0 to 1000"),
         (endpoint("port", json!("80")), "/spec/endpoints/0/port", "invalid type"),
         (upstream(json!({"retries": 3})), "/spec/retries", "no field \"retries\""),
-        (upstream(json!({"health": {"path": "/"}})), "/spec/health", "missing field `probe`"),
+        (
+            upstream(json!({"health": {"intervall": "5s"}})),
+            "/spec/health/intervall",
+            "did you mean \"interval\"",
+        ),
+        (endpoint("priority", json!(8)), "/spec/endpoints/0/priority", "write 0 to 7"),
+        (
+            upstream(json!({"limits": {"conections": 1}})),
+            "/spec/limits/conections",
+            "did you mean \"connections\"",
+        ),
+        (
+            upstream(json!({"tls": {"roots": {"namespace": "fin", "key": "x", "name": "ca"}}})),
+            "/spec/tls/roots/key",
+            "no field \"key\"",
+        ),
+        (upstream(json!({"tls": {"roots": 7}})), "/spec/tls/roots", "ConfigMap"),
+        (
+            upstream(json!({"routes": [{"name": "a", "hostname": ["a.example"]}]})),
+            "/spec/routes/0/hostname",
+            "did you mean \"hostnames\"",
+        ),
+        (
+            upstream(json!({"routes": [{"name": "a", "timeouts": {"requests": "5s"}}]})),
+            "/spec/routes/0/timeouts/requests",
+            "did you mean \"request\"",
+        ),
         (
             upstream(json!({"tls": {"insecureSkipVerify": true}})),
             "/spec/tls/insecureSkipVerify",

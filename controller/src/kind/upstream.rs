@@ -1,15 +1,25 @@
 //! `kubeng.io/v1alpha1` Upstream: a service outside containers.
 
+pub mod care;
+pub mod route;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kubeng_config::endpoint::PRIORITY_MAX;
 use kubeng_config::problem::{BAD_VALUE, Problem};
-use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use crate::decode::notes::Notes;
+use care::{UpstreamCare, UpstreamEjection, UpstreamLimits, UpstreamResolve, UpstreamRetryBudget};
+use route::UpstreamRoute;
 
 /// What an Upstream says, as it was written; defaults are filled in.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Upstream {
+    /// `spec.displayName`, for people.
+    pub display_name: Option<Box<str>>,
     /// `spec.protocol`: `http`, `https`, `h2c`, `grpc` or `grpcs`.
     pub protocol: String,
     /// `spec.endpoints`.
@@ -22,6 +32,12 @@ pub struct Upstream {
     pub health: Option<Box<UpstreamHealth>>,
     /// `spec.proxyProtocol`: `v1` or `v2`; absent: its endpoints are not told who the client is.
     pub proxy_protocol: Option<String>,
+    /// `spec.resolve`; absent: the defaults.
+    pub resolve: Option<Box<UpstreamResolve>>,
+    /// What protects it and its clients.
+    pub care: Box<UpstreamCare>,
+    /// `spec.routes`.
+    pub routes: Box<[UpstreamRoute]>,
 }
 
 /// One entry of `spec.endpoints`.
@@ -33,8 +49,12 @@ pub struct UpstreamEndpoint {
     pub port: u16,
     /// Its share of new requests, 0 to 1000.
     pub weight: u16,
+    /// The zone it runs in.
+    pub zone: Option<String>,
     /// `active`, `drain` or `disabled`.
     pub state: String,
+    /// Those with a higher number serve only while none with a lower one can.
+    pub priority: u8,
 }
 
 /// An Upstream as it is written.
@@ -55,6 +75,7 @@ pub(crate) struct UpstreamOnWire {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct SpecOnWire {
+    display_name: Option<Box<str>>,
     protocol: Option<String>,
     #[serde(default)]
     endpoints: Vec<EndpointOnWire>,
@@ -64,6 +85,17 @@ struct SpecOnWire {
     balance: UpstreamBalance,
     health: Option<UpstreamHealth>,
     proxy_protocol: Option<String>,
+    resolve: Option<Box<UpstreamResolve>>,
+    #[serde(default)]
+    limits: UpstreamLimits,
+    #[serde(default)]
+    retry_budget: UpstreamRetryBudget,
+    #[serde(default)]
+    ejection: UpstreamEjection,
+    panic_threshold: Option<String>,
+    slow_start: Option<String>,
+    #[serde(default)]
+    routes: Vec<UpstreamRoute>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -72,7 +104,9 @@ struct EndpointOnWire {
     address: String,
     port: i64,
     weight: Option<i64>,
+    zone: Option<String>,
     state: Option<String>,
+    priority: Option<i64>,
 }
 
 /// `spec.tls` as it is written.
@@ -83,30 +117,64 @@ pub struct UpstreamTls {
     pub server_name: Option<String>,
     /// The authorities that it must come from, in PEM; absent: those of the machine.
     pub ca_bundle: Option<String>,
+    /// The authorities that it must come from: those of the machine, or of a ConfigMap.
+    pub roots: Option<UpstreamRoots>,
+}
+
+/// `spec.tls.roots` as it is written.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum UpstreamRoots {
+    /// A word; `system` is known.
+    Word(String),
+    /// A ConfigMap.
+    ConfigMap(ConfigMapRef),
+}
+
+/// The name of a ConfigMap.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+pub struct ConfigMapRef {
+    /// Its namespace; absent: that of the Upstream.
+    pub namespace: Option<String>,
+    /// Its name.
+    pub name: String,
+}
+
+impl<'de> Deserialize<'de> for UpstreamRoots {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = UpstreamRoots;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("system, or namespace and name of a ConfigMap")
+            }
+
+            fn visit_str<E: de::Error>(self, word: &str) -> Result<UpstreamRoots, E> {
+                Ok(UpstreamRoots::Word(word.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<UpstreamRoots, A::Error> {
+                ConfigMapRef::deserialize(MapAccessDeserializer::new(map))
+                    .map(UpstreamRoots::ConfigMap)
+            }
+        }
+        from.deserialize_any(Either)
+    }
 }
 
 /// `spec.balance` as it is written.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct UpstreamBalance {
-    /// `round-robin`, `least-requests`, `peak-ewma` or `consistent-hash`.
+    /// `round-robin`, `least-requests`, `ewma` or `hash`.
     pub policy: Option<String>,
-    /// What `consistent-hash` hashes.
-    pub hash: Option<UpstreamHash>,
+    /// What `hash` hashes: `client-address`, `path`, `header:NAME` or `cookie:NAME`.
+    pub hash_on: Option<String>,
     /// Keeps clients at their endpoints.
     pub sticky: Option<UpstreamSticky>,
-    /// How long an endpoint that joined takes to reach its full share.
-    pub slow_start_seconds: Option<i64>,
-}
-
-/// What `consistent-hash` hashes: exactly one of these.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
-#[serde(rename_all = "camelCase")]
-pub struct UpstreamHash {
-    /// `header`, `cookie`, `client-address` or `path`.
-    pub by: String,
-    /// The name of the header or cookie.
-    pub name: Option<String>,
+    /// The part of the own zone that must be usable for it to take all requests: a percentage.
+    pub prefer_own_zone: Option<String>,
 }
 
 /// A cookie that keeps clients at their endpoints.
@@ -115,29 +183,29 @@ pub struct UpstreamHash {
 pub struct UpstreamSticky {
     /// Its name.
     pub cookie: String,
-    /// How long browsers keep it; absent: for their session.
-    pub max_age_seconds: Option<i64>,
+    /// How long browsers keep it, a duration; absent: for their session.
+    pub max_age: Option<String>,
 }
 
 /// `spec.health` as it is written.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "camelCase")]
 pub struct UpstreamHealth {
-    /// `http`, `grpc` or `tcp`.
-    pub probe: String,
+    /// `http`, `grpc` or `tcp`; absent: `http`.
+    pub probe: Option<String>,
     /// The path that `http` asks for.
     pub path: Option<String>,
     /// The host that `http` asks for.
     pub host: Option<String>,
     /// What `http` takes as good: `200` or `200-399`.
     #[serde(default)]
-    pub statuses: Vec<String>,
+    pub expect: Vec<String>,
     /// The service that `grpc` asks about.
     pub service: Option<String>,
-    /// From one question to the next, in seconds.
-    pub interval_seconds: Option<i64>,
-    /// How long an answer may take, in seconds.
-    pub timeout_seconds: Option<i64>,
+    /// From one question to the next: a duration.
+    pub interval: Option<String>,
+    /// How long an answer may take: a duration.
+    pub timeout: Option<String>,
     /// Bad answers in a row until an endpoint is out.
     pub unhealthy_after: Option<i64>,
     /// Good answers in a row until it is back.
@@ -153,6 +221,7 @@ impl Upstream {
         let spec = object.spec;
         let endpoints = spec.endpoints.into_iter().enumerate();
         let upstream = Self {
+            display_name: spec.display_name,
             protocol: spec.protocol.unwrap_or_else(|| "http".to_owned()),
             endpoints: endpoints
                 .map(|(index, endpoint)| UpstreamEndpoint::decode(endpoint, index, notes))
@@ -161,6 +230,15 @@ impl Upstream {
             balance: Box::new(spec.balance),
             health: spec.health.map(Box::new),
             proxy_protocol: spec.proxy_protocol,
+            resolve: spec.resolve,
+            care: Box::new(UpstreamCare {
+                limits: spec.limits,
+                retry_budget: spec.retry_budget,
+                ejection: spec.ejection,
+                panic_threshold: spec.panic_threshold,
+                slow_start: spec.slow_start,
+            }),
+            routes: spec.routes.into(),
         };
         Ok((object.metadata, upstream))
     }
@@ -175,6 +253,8 @@ impl UpstreamEndpoint {
         let port = u16::try_from(endpoint.port).ok().filter(|port| *port != 0);
         let weight = endpoint.weight.unwrap_or(1);
         let usable = u16::try_from(weight).ok().filter(|weight| *weight <= 1000);
+        let priority = endpoint.priority.unwrap_or(0);
+        let level = u8::try_from(priority).ok().filter(|level| *level <= PRIORITY_MAX);
         Ok(Self {
             address: endpoint.address,
             port: port.ok_or_else(|| {
@@ -183,7 +263,11 @@ impl UpstreamEndpoint {
             weight: usable.ok_or_else(|| {
                 wrong("weight", format!("{weight} is out of range"), "write 0 to 1000")
             })?,
+            zone: endpoint.zone,
             state: endpoint.state.unwrap_or_else(|| "active".to_owned()),
+            priority: level.ok_or_else(|| {
+                wrong("priority", format!("{priority} is out of range"), "write 0 to 7")
+            })?,
         })
     }
 }

@@ -43,18 +43,19 @@ pub struct KubernetesSettings {
     pub namespaces: Vec<String>,
     /// Which Secrets are read.
     pub secrets: Secrets,
+    /// The Secrets and ConfigMaps that are referenced.
+    ///
+    /// What is watched by reference is told as soon as a first set has been *sent* (an empty one
+    /// counts, the value that the channel begins with does not) and every watch of it has answered.
+    /// So the sender must not wait for Secrets and ConfigMaps before it sends.
+    pub referenced: watch::Receiver<BTreeSet<ObjectKey>>,
 }
 
 /// Which Secrets are read.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Secrets {
-    /// Those that are referenced, each by a watch of its own on a single name.
-    ///
-    /// Secrets are told as soon as a first set has been *sent* (an empty one
-    /// counts, the value that the channel begins with does not) and every watch
-    /// of it has answered. So the sender must not wait for Secrets before it
-    /// sends.
-    Referenced(watch::Receiver<BTreeSet<ObjectKey>>),
+    /// Those that are referenced, each by a watch of its own on a single name, as ConfigMaps are.
+    Referenced,
     /// All of type `kubernetes.io/tls`. Needs the right to list Secrets.
     AllTls,
 }
@@ -122,11 +123,16 @@ impl Kubernetes {
 
     pub(crate) fn watch_with(settings: KubernetesSettings, timing: Timing) -> Self {
         let (sender, said) = mpsc::channel(SAID_MAX);
-        let is_referenced = matches!(settings.secrets, Secrets::Referenced(_));
+        let is_referenced = |kind: ObjectKind| match (kind, settings.secrets) {
+            (ObjectKind::Secret, Secrets::AllTls) => false,
+            (kind, Secrets::AllTls | Secrets::Referenced) => kind.is_referenced(),
+        };
+        let (by_reference, by_kind): (BTreeSet<ObjectKind>, BTreeSet<_>) =
+            ObjectKind::ALL.into_iter().partition(|kind| is_referenced(*kind));
         let mut source = Self {
             name: SourceName("kubernetes".into()),
             connection: Arc::new(Connection::new(settings.kubeconfig.clone(), timing.silence)),
-            board: Board::new(is_referenced),
+            board: Board::new(by_reference),
             ready: VecDeque::new(),
             said,
             sender,
@@ -135,11 +141,9 @@ impl Kubernetes {
             settings,
             timing,
         };
-        for kind in ObjectKind::ALL {
-            if kind != ObjectKind::Secret || !is_referenced {
-                for scope in Scope::of_kind(kind, &source.settings.namespaces) {
-                    source.follow(scope);
-                }
+        for kind in by_kind {
+            for scope in Scope::of_kind(kind, &source.settings.namespaces) {
+                source.follow(scope);
             }
         }
         source
@@ -152,11 +156,11 @@ impl Kubernetes {
         self.followed.insert(scope, self.tasks.spawn(task));
     }
 
-    /// Watches the Secrets that are referenced, and no others.
+    /// Watches what is referenced, and no others of its kinds.
     fn refer(&mut self, referenced: &BTreeSet<ObjectKey>) {
         let is_wanted = |key: &&ObjectKey| {
             let namespaces = &self.settings.namespaces;
-            key.kind == ObjectKind::Secret
+            self.board.is_by_reference(key.kind)
                 && (namespaces.is_empty() || namespaces.iter().any(|name| **name == *key.namespace))
         };
         let wanted: BTreeSet<Scope> =
@@ -164,7 +168,7 @@ impl Kubernetes {
         let unwanted: Vec<Scope> = self
             .followed
             .keys()
-            .filter(|scope| scope.kind == ObjectKind::Secret && !wanted.contains(*scope))
+            .filter(|scope| self.board.is_by_reference(scope.kind) && !wanted.contains(*scope))
             .cloned()
             .collect();
         for scope in unwanted {
@@ -224,7 +228,7 @@ impl Source for Kubernetes {
             tokio::select! {
                 Some(said) = self.said.recv() => self.hear(said),
                 Some(ended) = self.tasks.join_next_with_id() => self.replace_ended(ended),
-                referenced = next_references(&mut self.settings.secrets) => {
+                referenced = next_references(&mut self.settings.referenced) => {
                     self.refer(&referenced);
                 }
             }
@@ -232,12 +236,12 @@ impl Source for Kubernetes {
     }
 }
 
-/// Waits until another set of Secrets is referenced.
-async fn next_references(secrets: &mut Secrets) -> BTreeSet<ObjectKey> {
-    if let Secrets::Referenced(receiver) = secrets
-        && receiver.changed().await.is_ok()
-    {
-        return receiver.borrow_and_update().clone();
+/// Waits until another set is referenced.
+async fn next_references(
+    referenced: &mut watch::Receiver<BTreeSet<ObjectKey>>,
+) -> BTreeSet<ObjectKey> {
+    if referenced.changed().await.is_ok() {
+        return referenced.borrow_and_update().clone();
     }
     std::future::pending().await
 }

@@ -116,7 +116,7 @@ pub(crate) fn path_match(path: &IngressPath) -> Result<PathMatch, BadPath> {
 ///
 /// What is refused for it keeps the host known, so that neither the rules
 /// without a host nor a default backend take over what was to be protected.
-fn bad_path(written: &str, error: PathError) -> BadPath {
+pub(crate) fn bad_path(written: &str, error: PathError) -> BadPath {
     let why = format!("{written:?} is not a path: {error}");
     let blocks = match (error, CanonicalPath::of_rule(&format!("/{written}"))) {
         (PathError::NotAbsolute, Ok(meant)) => PathMatch::Prefix(PathPrefix::new(&meant)),

@@ -16,6 +16,8 @@ pub(crate) struct Fragment {
     pub(crate) claim: Claim,
     /// Routes only.
     pub(crate) routes: Box<[AnyPart]>,
+    /// The Policies of those that have one of their own.
+    pub(crate) policies: Box<[AnyPart]>,
     pub(crate) problems: Box<[Problem]>,
 }
 
@@ -23,7 +25,8 @@ impl Fragment {
     /// Of an Object that is not ours.
     pub(crate) fn foreign(problem: Option<Problem>) -> Self {
         let problems = problem.into_iter().collect();
-        Self { claim: Claim::Foreign, routes: Box::default(), problems }
+        let (routes, policies) = (Box::default(), Box::default());
+        Self { claim: Claim::Foreign, routes, policies, problems }
     }
 }
 
@@ -40,12 +43,8 @@ pub(crate) fn route(
     path: PathMatch,
     action: Action,
 ) -> Option<AnyPart> {
-    let reads_requests =
-        settings.listeners.iter().filter(|(_, listener)| listener.protocol.reads_requests());
-    let attached: Vec<_> = reads_requests
-        .map(|(listener, _)| Attachment { listener: listener.clone(), hosts: hosts.to_vec() })
-        .collect();
-    if hosts.is_empty() || attached.is_empty() {
+    let attached = attachments(settings, hosts);
+    if attached.is_empty() {
         return None;
     }
     let route = Route {
@@ -57,6 +56,16 @@ pub(crate) fn route(
         action,
     };
     Some(AnyPart::Route(id, Part::new(route)))
+}
+
+/// Every Listener that reads requests, for these hosts; none without hosts.
+pub(crate) fn attachments(settings: &TranslateSettings, hosts: &[HostMatch]) -> Vec<Attachment> {
+    let reads_requests =
+        settings.listeners.iter().filter(|(_, listener)| listener.protocol.reads_requests());
+    reads_requests
+        .filter(|_| !hosts.is_empty())
+        .map(|(listener, _)| Attachment { listener: listener.clone(), hosts: hosts.to_vec() })
+        .collect()
 }
 
 /// All requests to one Backend.

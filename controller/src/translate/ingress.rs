@@ -46,7 +46,8 @@ pub(crate) fn fragment(view: &mut View<'_>, object: &Object, ingress: &Ingress) 
     translate_default(view, &mut draft);
     draft.problems.extend(ingress_tls::check(view, object, ingress));
     let Draft { routes, problems, .. } = draft;
-    Fragment { claim, routes: routes.into(), problems: problems.into() }
+    let policies = Box::default();
+    Fragment { claim, routes: routes.into(), policies, problems: problems.into() }
 }
 
 /// A Fragment in the making.

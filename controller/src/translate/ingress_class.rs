@@ -95,7 +95,8 @@ fn class_of(object: &Object) -> Option<&IngressClass> {
         | Body::Service(_)
         | Body::EndpointSlice(_)
         | Body::Secret(_)
-        | Body::Upstream(_) => None,
+        | Body::Upstream(_)
+        | Body::ConfigMap(_) => None,
     }
 }
 
@@ -104,6 +105,11 @@ fn is_ours(settings: &TranslateSettings, class: &IngressClass) -> Claim {
 }
 
 /// Whether a limit allows `name`; an empty limit allows all.
+/// Whether routes of Objects in `namespace` are served.
+pub(crate) fn serves_namespace(settings: &TranslateSettings, namespace: &str) -> bool {
+    allows(&settings.namespaces, namespace)
+}
+
 fn allows(limit: &[String], name: &str) -> bool {
     limit.is_empty() || limit.iter().any(|allowed| allowed == name)
 }

@@ -12,6 +12,7 @@ use http::{HeaderMap, Method};
 use kubeng_config::backend::EndpointSource;
 use kubeng_config::index::Index;
 use kubeng_config::listener::{Listener, Protocol};
+use kubeng_config::matching::Match;
 use kubeng_config::name::{ListenerId, RouteId};
 use kubeng_config::provenance::Provenance;
 use kubeng_config::request::RequestHead;
@@ -169,11 +170,23 @@ fn dump_routes(out: &mut String, snapshot: &Snapshot) {
             assert_eq!(attachment.hosts, route.attached[0].hosts, "every Listener has all hosts");
         }
         assert_eq!(route.attached.len(), snapshot.listeners().len());
-        assert_eq!(route.matches.len(), 1);
         writeln!(out, "- id: {id}").unwrap();
         writeln!(out, "  hosts: {hosts:?}").unwrap();
-        writeln!(out, "  path: {}", route.matches[0].path).unwrap();
+        match route.matches.as_slice() {
+            [one] if *one == Match::of_path(one.path.clone()) => {
+                writeln!(out, "  path: {}", one.path).unwrap();
+            }
+            all => writeln!(out, "  matches: {}", serde_json::to_string(all).unwrap()).unwrap(),
+        }
         writeln!(out, "  rank: [{}, {}]", route.rank.created, route.rank.rule).unwrap();
+        for filter in &route.filters {
+            writeln!(out, "  filter: {}", serde_json::to_string(filter).unwrap()).unwrap();
+        }
+        if route.policy.as_str() != "fleet/main" {
+            let policy = snapshot.policies().get(&route.policy).unwrap();
+            let text = String::from_utf8(policy.bytes()).unwrap();
+            writeln!(out, "  policy {}: {text}", route.policy).unwrap();
+        }
         writeln!(out, "  action: {}", describe(&route.action)).unwrap();
     }
 }

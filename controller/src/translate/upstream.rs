@@ -1,43 +1,53 @@
 //! Upstreams: services outside containers.
 
 mod balance;
+mod care;
+mod endpoints;
+mod fields;
 mod health;
-mod tls;
+mod roots;
+pub(crate) mod routes;
+pub(crate) mod tls;
 
 use std::sync::Arc;
 
 use kubeng_config::backend::resilience::Resilience;
-use kubeng_config::backend::{
-    Backend, BackendProtocol, EndpointSource, HostOrIp, ProxyVersion, WrittenEndpoint,
-};
+use kubeng_config::backend::{Backend, BackendProtocol, EndpointSource, ProxyVersion};
 use kubeng_config::name::BackendId;
-use kubeng_config::problem::{ADDRESS_FORBIDDEN, BAD_VALUE, NO_ENDPOINTS, Problem};
+use kubeng_config::problem::{BAD_VALUE, NO_ENDPOINTS, Problem};
 
-use super::backend::{Target, address_rule, forbids};
+use super::backend::{Target, address_rule};
 use super::refusal::Refused;
-use crate::kind::upstream::{Upstream, UpstreamEndpoint};
+use crate::kind::upstream::Upstream;
 use crate::object::Object;
-use crate::settings::TranslateSettings;
+use crate::world::view::View;
+use fields::bad;
 
 /// What an Upstream became.
 ///
 /// An endpoint that cannot be used is left out; without any, and without a
-/// protocol or TLS name that can be honoured, nothing is sent anywhere.
+/// protocol, limits or TLS that can be honoured, nothing is sent anywhere.
 pub(crate) fn target(
-    settings: &TranslateSettings,
+    view: &mut View<'_>,
     object: &Object,
     upstream: &Upstream,
     id: &BackendId,
 ) -> Target {
     let mut problems = Vec::new();
-    let endpoints = endpoints(settings, object, upstream, &mut problems);
-    let (balance, affinity) = balance::of(object, &upstream.balance, &mut problems);
-    let health = upstream.health.as_ref();
-    let health = health.and_then(|health| health::of(object, health, &mut problems));
+    check_display_name(object, upstream, &mut problems);
+    let endpoints = endpoints::of(view.settings(), object, upstream, &mut problems);
+    let resolve = endpoints::resolve(object, upstream.resolve.as_deref(), &mut problems);
+    let slow_start = upstream.care.slow_start.as_deref();
+    let (balance, affinity) = balance::of(object, &upstream.balance, slow_start, &mut problems);
+    let health = upstream
+        .health
+        .as_ref()
+        .and_then(|health| health::of(object, health, routes::first_host(upstream), &mut problems));
+    let care = care::of(object, &upstream.care, health, &mut problems);
     let spoken = protocol(object, upstream, &mut problems);
     let tls = match &spoken {
         Some(Spoken { tls: Tls::Wanted, .. }) => {
-            tls::of(object, &upstream.tls, &endpoints, &mut problems).map(Some)
+            tls::of(view, object, &upstream.tls, &endpoints, &mut problems).map(Some)
         }
         Some(Spoken { tls: Tls::Plain, .. }) => Some(None),
         None => None,
@@ -49,7 +59,9 @@ pub(crate) fn target(
         problems.push(refused.problem(object, "/spec/endpoints".to_owned()));
         return refused_with(object, problems, NO_ENDPOINTS);
     }
-    let (Some(spoken), Some(tls), Some(proxy_protocol)) = (spoken, tls, told) else {
+    let (Some(spoken), Some(tls), Some(proxy_protocol), Some(resilience)) =
+        (spoken, tls, told, care)
+    else {
         let code = problems.last().map_or(BAD_VALUE, |problem| problem.code);
         return refused_with(object, problems, code);
     };
@@ -58,9 +70,9 @@ pub(crate) fn target(
         tls,
         balance,
         affinity: affinity.map(Box::new),
-        resilience: health
-            .map(|health| Box::new(Resilience { health: Some(health), ..Resilience::default() })),
+        resilience: (resilience != Resilience::default()).then(|| Box::new(resilience)),
         endpoints: EndpointSource::Written(endpoints),
+        resolve: resolve.map(Box::new),
         addresses: address_rule(object.author),
         proxy_protocol,
     };
@@ -107,12 +119,6 @@ fn protocol(object: &Object, upstream: &Upstream, problems: &mut Vec<Problem>) -
     Some(Spoken { protocol, tls })
 }
 
-/// Notes that the value of `field` cannot be used.
-fn bad(object: &Object, field: &str, message: String, remedy: &str, problems: &mut Vec<Problem>) {
-    let refused = Refused::new(BAD_VALUE, message, remedy);
-    problems.push(refused.problem(object, field.to_owned()));
-}
-
 /// How its endpoints are told who the client is; they may decide by it whom they let in.
 fn proxy_protocol(
     object: &Object,
@@ -132,85 +138,15 @@ fn proxy_protocol(
     }
 }
 
-/// A whole number of `range`; what is not keeps its default, for it only tunes.
-fn number<T: TryFrom<i64> + PartialOrd + std::fmt::Display>(
-    object: &Object,
-    field: &str,
-    written: Option<i64>,
-    range: std::ops::RangeInclusive<T>,
-    problems: &mut Vec<Problem>,
-) -> Option<T> {
-    let written = written?;
-    let usable = T::try_from(written).ok().filter(|number| range.contains(number));
-    if usable.is_none() {
-        let message = format!("{written} is out of range; the default is used");
-        let remedy = format!("write {} to {}", range.start(), range.end());
-        bad(object, field, message, &remedy, problems);
+/// It is for people, so what cannot be shown only is told.
+fn check_display_name(object: &Object, upstream: &Upstream, problems: &mut Vec<Problem>) {
+    let Some(name) = upstream.display_name.as_deref() else { return };
+    let count = name.chars().count();
+    if count == 0 || count > DISPLAY_NAME_MAX || name.chars().any(char::is_control) {
+        let message = format!("{name:.80?} cannot be shown; the name of the object is");
+        let remedy = "write 1 to 80 characters, none of which controls";
+        bad(object, "/spec/displayName", message, remedy, problems);
     }
-    usable
 }
 
-/// The endpoints that can be used, in order, each address and port once.
-fn endpoints(
-    settings: &TranslateSettings,
-    object: &Object,
-    upstream: &Upstream,
-    problems: &mut Vec<Problem>,
-) -> Vec<WrittenEndpoint> {
-    let mut usable: Vec<WrittenEndpoint> = Vec::new();
-    for (at, written) in upstream.endpoints.iter().enumerate() {
-        match endpoint(settings, object, written) {
-            Ok(None) => {}
-            Ok(Some(endpoint)) => {
-                let is_known = usable.iter().any(|other| {
-                    (&other.address, other.port) == (&endpoint.address, endpoint.port)
-                });
-                if is_known {
-                    let message =
-                        format!("{}:{} stands there twice", endpoint.address, endpoint.port);
-                    let refused = Refused::new(BAD_VALUE, message, "remove one of the two");
-                    problems.push(refused.problem(object, format!("/spec/endpoints/{at}")));
-                } else {
-                    usable.push(endpoint);
-                }
-            }
-            Err((field, refused)) => {
-                problems.push(refused.problem(object, format!("/spec/endpoints/{at}/{field}")));
-            }
-        }
-    }
-    usable.sort();
-    usable
-}
-
-/// One endpoint; none if it is disabled.
-fn endpoint(
-    settings: &TranslateSettings,
-    object: &Object,
-    written: &UpstreamEndpoint,
-) -> Result<Option<WrittenEndpoint>, (&'static str, Refused)> {
-    let address: HostOrIp = written.address.parse().map_err(|error| {
-        let message = format!("the address cannot be used: {error}");
-        ("address", Refused::new(BAD_VALUE, message, "write a DNS name or an IP address"))
-    })?;
-    if let Some(why) = forbids(settings, object.author, &address, written.port) {
-        let message = format!("{address} is {why}");
-        let remedy = "name an address of the service itself";
-        return Err(("address", Refused::new(ADDRESS_FORBIDDEN, message, remedy)));
-    }
-    if written.port == 0 {
-        let refused = Refused::new(BAD_VALUE, "port 0 is none".to_owned(), "write 1 to 65535");
-        return Err(("port", refused));
-    }
-    let weight = match written.state.as_str() {
-        "active" => written.weight,
-        "drain" => 0,
-        "disabled" => return Ok(None),
-        other => {
-            let message = format!("state {other:?} is unknown; the endpoint is left out");
-            let refused = Refused::new(BAD_VALUE, message, "write active, drain or disabled");
-            return Err(("state", refused));
-        }
-    };
-    Ok(Some(WrittenEndpoint { address, port: written.port, weight }))
-}
+const DISPLAY_NAME_MAX: usize = 80;

@@ -1,8 +1,8 @@
 //! Verdicts: what became of each Ingress, for Events and statuses.
 
 use kubeng_config::problem::{
-    BACKEND_NOT_FOUND, BAD_CERTIFICATE, Code, DUPLICATE, NO_ENDPOINTS, NO_LISTENER, NOT_COVERED,
-    PORT_NOT_FOUND, Problem, SECRET_NOT_FOUND, SHADOWED,
+    BACKEND_NOT_FOUND, BAD_AUTHORITIES, BAD_CERTIFICATE, CONFIG_MAP_NOT_FOUND, Code, DUPLICATE,
+    NO_ENDPOINTS, NO_LISTENER, NOT_COVERED, PORT_NOT_FOUND, Problem, SECRET_NOT_FOUND, SHADOWED,
 };
 
 /// What became of one Ingress.
@@ -33,8 +33,10 @@ pub enum Outcome {
 pub fn outcome(code: Code) -> Outcome {
     match code {
         SHADOWED | DUPLICATE => Outcome::Shadowed,
-        BACKEND_NOT_FOUND | PORT_NOT_FOUND | SECRET_NOT_FOUND | BAD_CERTIFICATE | NOT_COVERED
-        | NO_ENDPOINTS | NO_LISTENER => Outcome::Degraded,
+        BACKEND_NOT_FOUND | PORT_NOT_FOUND | CONFIG_MAP_NOT_FOUND | BAD_AUTHORITIES
+        | SECRET_NOT_FOUND | BAD_CERTIFICATE | NOT_COVERED | NO_ENDPOINTS | NO_LISTENER => {
+            Outcome::Degraded
+        }
         _ => Outcome::Rejected,
     }
 }

@@ -87,7 +87,8 @@ impl Memo {
             ObjectKind::Ingress => vec![Query::Fragment(key.clone())],
             ObjectKind::Service => vec![Query::PortNumber(key.clone(), "".into()), backend(None)],
             ObjectKind::Secret => vec![Query::Certificate(key.clone())],
-            ObjectKind::Upstream => vec![backend(None)],
+            ObjectKind::Upstream => vec![backend(None), Query::Fragment(key.clone())],
+            ObjectKind::ConfigMap => vec![Query::Authorities(key.clone())],
             ObjectKind::IngressClass | ObjectKind::EndpointSlice => Vec::new(),
         };
         let from = |first: Query| {
@@ -184,6 +185,7 @@ fn is_root(query: &Query, objects: &Objects) -> bool {
         Query::Backend(id) => id.port.is_none() && objects.get(&id.object).is_some(),
         Query::Classless
         | Query::Certificate(_)
+        | Query::Authorities(_)
         | Query::PortNumber(..)
         | Query::Winner(_)
         | Query::Oldest(_)

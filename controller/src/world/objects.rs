@@ -10,6 +10,7 @@ use super::query::Read;
 use crate::kind::Body;
 use crate::object::{Change, Object};
 use crate::translate::claims;
+use crate::translate::upstream::routes as upstream_routes;
 
 /// All known Objects but EndpointSlices, which flow beside. A clone is a few pointers.
 #[derive(Clone, Debug, Default)]
@@ -27,7 +28,7 @@ pub(crate) enum Group {
     Host(HostMatch),
     /// Ingresses with a tls section that name the host in a rule or there.
     Tls(HostMatch),
-    /// Ingresses that claim a host and path: see [`claims`].
+    /// Ingresses, and Upstreams with routes, that claim a host and path: see [`claims`].
     Claim(Arc<str>),
 }
 
@@ -128,10 +129,14 @@ fn members_of(object: &Object) -> BTreeSet<Member> {
         Body::IngressClass(class) if class.is_default => {
             BTreeSet::from([place(Group::DefaultClasses)])
         }
+        Body::Upstream(upstream) => {
+            let claims = upstream_routes::claims(upstream).into_iter();
+            claims.map(Group::Claim).map(place).collect()
+        }
         Body::IngressClass(_)
         | Body::Service(_)
         | Body::EndpointSlice(_)
         | Body::Secret(_)
-        | Body::Upstream(_) => BTreeSet::new(),
+        | Body::ConfigMap(_) => BTreeSet::new(),
     }
 }

@@ -4,6 +4,7 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use kubeng_config::backend::tls::Roots;
 use kubeng_config::delta::AnyPart;
 use kubeng_config::matching::HostMatch;
 use kubeng_config::name::{BackendId, ObjectKey};
@@ -27,6 +28,8 @@ pub(crate) enum Query {
     Classless,
     /// Chain and key of a Secret.
     Certificate(ObjectKey),
+    /// The authorities of a ConfigMap.
+    Authorities(ObjectKey),
     /// The number of a Service port that is named.
     PortNumber(ObjectKey, Arc<str>),
     /// What a Service port or an Upstream became.
@@ -39,7 +42,7 @@ pub(crate) enum Query {
     Host(HostMatch),
     /// Listeners, the default Policy, the default backend.
     Fleet,
-    /// What one Ingress became.
+    /// What one Ingress became, or the routes of one Upstream.
     Fragment(ObjectKey),
 }
 
@@ -47,9 +50,10 @@ impl Query {
     /// Whether the query is about the Object of `key`, and so reads it by nature.
     pub(crate) fn is_about(&self, key: &ObjectKey) -> bool {
         match self {
-            Self::Certificate(about) | Self::PortNumber(about, _) | Self::Fragment(about) => {
-                about == key
-            }
+            Self::Certificate(about)
+            | Self::Authorities(about)
+            | Self::PortNumber(about, _)
+            | Self::Fragment(about) => about == key,
             Self::Backend(id) => id.object == *key,
             Self::Classless | Self::Winner(_) | Self::Oldest(_) | Self::Host(_) | Self::Fleet => {
                 false
@@ -65,6 +69,8 @@ pub(crate) enum Answer {
     Classless(Claim),
     /// Of [`Query::Certificate`].
     Certificate(Arc<Chain>),
+    /// Of [`Query::Authorities`].
+    Authorities(Arc<Result<Roots, Refused>>),
     /// Of [`Query::PortNumber`].
     PortNumber(Result<u16, Arc<Refused>>),
     /// Of [`Query::Backend`].
@@ -129,10 +135,27 @@ impl Answer {
             Self::Fragment(fragment) => &fragment.routes,
             Self::Classless(_)
             | Self::Certificate(_)
+            | Self::Authorities(_)
             | Self::PortNumber(_)
             | Self::Backend(_)
             | Self::Winner(_)
             | Self::Oldest(_) => &[],
+        }
+    }
+
+    /// The Policies that stand in the Snapshot as long as a root points at them.
+    pub(crate) fn policies(&self) -> &[AnyPart] {
+        match self {
+            Self::Fragment(fragment) => &fragment.policies,
+            Self::Classless(_)
+            | Self::Certificate(_)
+            | Self::Authorities(_)
+            | Self::PortNumber(_)
+            | Self::Backend(_)
+            | Self::Winner(_)
+            | Self::Oldest(_)
+            | Self::Host(_)
+            | Self::Fleet(_) => &[],
         }
     }
 
@@ -143,6 +166,7 @@ impl Answer {
             Self::Backend(target) => target.part(),
             Self::Fleet(fleet) => Some(&fleet.policy),
             Self::Classless(_)
+            | Self::Authorities(_)
             | Self::PortNumber(_)
             | Self::Winner(_)
             | Self::Oldest(_)
@@ -159,6 +183,7 @@ impl Answer {
             Self::Fragment(fragment) => &fragment.problems,
             Self::Classless(_)
             | Self::Certificate(_)
+            | Self::Authorities(_)
             | Self::PortNumber(_)
             | Self::Winner(_)
             | Self::Oldest(_)

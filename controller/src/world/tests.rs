@@ -15,13 +15,17 @@ use proptest::sample::select;
 
 use super::World;
 use crate::kind::Body;
+use crate::kind::config_map::ConfigMap;
 use crate::kind::ingress::{
     Ingress, IngressBackend, IngressPath, IngressRule, IngressTls, PortName,
 };
 use crate::kind::ingress_class::IngressClass;
 use crate::kind::secret::TlsSecret;
 use crate::kind::service::{Service, ServicePort};
-use crate::kind::upstream::{Upstream, UpstreamEndpoint};
+use crate::kind::upstream::route::{
+    RouteBackend, RouteFilter, RouteMatch, RouteMirror, RoutePath, RouteTimeouts, UpstreamRoute,
+};
+use crate::kind::upstream::{ConfigMapRef, Upstream, UpstreamEndpoint, UpstreamRoots, UpstreamTls};
 use crate::object::{Author, Change, Object};
 use crate::settings::{
     CONTROLLER, DefaultBackend, ExternalNames, Forward, TranslateSettings, WithoutClass,
@@ -175,18 +179,88 @@ fn upstream() -> impl Strategy<Value = Body> {
             address,
             port: 80,
             weight,
+            zone: None,
             state: "active".to_owned(),
+            priority: 0,
         },
     );
-    (text(&["http", "https", "junk"]), vec(endpoint, 0..3)).prop_map(|(protocol, endpoints)| {
-        Body::Upstream(Upstream {
-            protocol,
-            endpoints,
-            tls: Default::default(),
-            balance: Default::default(),
-            health: None,
-            proxy_protocol: None,
+    let roots = (select(&["a", "b"][..]), select(&["m1", "m2"][..])).prop_map(|(space, name)| {
+        let namespace = Some(space.to_owned());
+        UpstreamRoots::ConfigMap(ConfigMapRef { namespace, name: name.to_owned() })
+    });
+    (
+        text(&["http", "https", "https", "junk"]),
+        vec(endpoint, 0..3),
+        option::weighted(0.7, roots),
+        vec(upstream_route(), 0..3),
+    )
+        .prop_map(|(protocol, endpoints, roots, routes)| {
+            let server_name = Some("out.example".to_owned());
+            Body::Upstream(Upstream {
+                display_name: None,
+                protocol,
+                endpoints,
+                tls: UpstreamTls { server_name, roots, ..UpstreamTls::default() },
+                balance: Default::default(),
+                health: None,
+                proxy_protocol: None,
+                resolve: None,
+                care: Default::default(),
+                routes: routes.into(),
+            })
         })
+}
+
+fn upstream_route() -> impl Strategy<Value = UpstreamRoute> {
+    let matches = text(&["/", "/a", "/b", "b"]).prop_map(|path| RouteMatch {
+        path: Some(RoutePath { kind: None, value: Some(path) }),
+        ..RouteMatch::default()
+    });
+    let filter = prop_oneof![
+        Just(RouteFilter { kind: "Junk".to_owned(), ..RouteFilter::default() }),
+        text(&["s1", "u1"]).prop_map(|name| {
+            let (group, kind) = match name.as_str() {
+                "u1" => ("kubeng.io", "Upstream"),
+                _ => ("", "Service"),
+            };
+            let backend_ref = RouteBackend {
+                group: Some(group.to_owned()),
+                kind: Some(kind.to_owned()),
+                name,
+                namespace: None,
+                port: Some(80),
+            };
+            let mirror = RouteMirror { backend_ref, ..RouteMirror::default() };
+            RouteFilter {
+                kind: "RequestMirror".to_owned(),
+                request_mirror: Some(mirror),
+                ..RouteFilter::default()
+            }
+        }),
+    ];
+    let timeouts = text(&["5s", "7s", "junk"])
+        .prop_map(|request| RouteTimeouts { request: Some(request), backend_request: None });
+    (
+        text(&["r1", "r2", "Bad"]),
+        vec(text(&["h.example", "g.example", "*.example", "bad host"]), 0..3),
+        vec(matches, 0..2),
+        vec(filter, 0..2),
+        option::of(timeouts),
+    )
+        .prop_map(|(name, hostnames, matches, filters, timeouts)| UpstreamRoute {
+            name,
+            hostnames,
+            matches,
+            filters,
+            timeouts,
+            retry: None,
+        })
+}
+
+fn config_map() -> impl Strategy<Value = Body> {
+    option::weighted(0.8, 0..3_usize).prop_map(|at| {
+        let pem = |at: usize| pairs().get(at).map_or("junk", |pair| pair.0.as_str());
+        Body::ConfigMap(ConfigMap { authorities: at.map(|at| pem(at).into()) })
     })
 }
 
@@ -225,7 +299,8 @@ fn change() -> impl Strategy<Value = Change> {
         1 => object(ObjectKind::IngressClass, &["c1", "c2", "kubeng"], class().boxed()),
         3 => object(ObjectKind::Service, &["s1", "s2"], service().boxed()),
         2 => object(ObjectKind::Secret, &["t1", "t2"], secret().boxed()),
-        2 => object(ObjectKind::Upstream, &["u1"], upstream().boxed()),
+        3 => object(ObjectKind::Upstream, &["u1", "u2"], upstream().boxed()),
+        1 => object(ObjectKind::ConfigMap, &["m1", "m2"], config_map().boxed()),
     ]
 }
 
@@ -274,7 +349,7 @@ proptest! {
             prop_assert_eq!(step.world.snapshot.digest(), oracle.snapshot.digest());
             prop_assert_eq!(sorted_problems(&step.world), sorted_problems(&oracle));
             prop_assert_eq!(verdicts(&step.world), verdicts(&oracle));
-            prop_assert_eq!(step.world.referenced_secrets(), oracle.referenced_secrets());
+            prop_assert_eq!(step.world.referenced(), oracle.referenced());
             prop_assert_eq!(step.world.memo.contents(), oracle.memo.contents());
             prop_assert_eq!(&step.changed, &keys_between(&world, &step.world));
             let missed: Vec<_> = judged_between(&world, &step.world)

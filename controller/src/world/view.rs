@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kubeng_config::backend::tls::Roots;
 use kubeng_config::matching::HostMatch;
 use kubeng_config::name::{BackendId, ObjectKey};
 
@@ -92,7 +93,8 @@ impl<'a> View<'a> {
             | Body::IngressClass(_)
             | Body::EndpointSlice(_)
             | Body::Secret(_)
-            | Body::Upstream(_) => None,
+            | Body::Upstream(_)
+            | Body::ConfigMap(_) => None,
         }
     }
 
@@ -111,13 +113,28 @@ impl<'a> View<'a> {
         group: Group,
         mut wanted: impl FnMut(&mut Self, &Arc<Object>, &Ingress) -> Option<T>,
     ) -> Option<T> {
+        self.first_of(group, |view, object| match &object.body {
+            Body::Ingress(ingress) => wanted(view, object, ingress),
+            Body::IngressClass(_)
+            | Body::Service(_)
+            | Body::EndpointSlice(_)
+            | Body::Secret(_)
+            | Body::Upstream(_)
+            | Body::ConfigMap(_) => None,
+        })
+    }
+
+    /// The same of Objects of any kind.
+    pub(crate) fn first_of<T>(
+        &mut self,
+        group: Group,
+        mut wanted: impl FnMut(&mut Self, &Arc<Object>) -> Option<T>,
+    ) -> Option<T> {
         let objects = self.objects;
         self.note(&Read::Group(group.clone()));
         for key in objects.members(&group) {
             let Some(object) = self.object(key) else { continue };
-            if let Body::Ingress(ingress) = &object.body
-                && let Some(found) = wanted(self, &object, ingress)
-            {
+            if let Some(found) = wanted(self, &object) {
                 return Some(found);
             }
         }
@@ -138,6 +155,11 @@ impl<'a> View<'a> {
     /// Chain and key of the Secret of `key`.
     pub(crate) fn certificate(&mut self, key: &ObjectKey) -> Arc<Chain> {
         answer!(Certificate, self.ask(Query::Certificate(key.clone())))
+    }
+
+    /// The authorities of the ConfigMap of `key`.
+    pub(crate) fn authorities(&mut self, key: &ObjectKey) -> Arc<Result<Roots, Refused>> {
+        answer!(Authorities, self.ask(Query::Authorities(key.clone())))
     }
 
     /// The Backend of a Service port, or why there is none.

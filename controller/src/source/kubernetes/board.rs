@@ -32,7 +32,9 @@ pub(crate) enum What {
 pub(crate) struct Board {
     scopes: BTreeMap<Scope, Heard>,
     synced: BTreeSet<ObjectKind>,
-    /// False while Secrets are watched by reference and no set was sent.
+    /// The kinds that are watched by reference.
+    by_reference: BTreeSet<ObjectKind>,
+    /// Whether a set of references was sent.
     are_references_known: bool,
     told_problems: Vec<Problem>,
     events: Vec<Event>,
@@ -53,14 +55,20 @@ enum Entry {
 }
 
 impl Board {
-    pub(crate) fn new(are_secrets_referenced: bool) -> Self {
+    pub(crate) fn new(by_reference: BTreeSet<ObjectKind>) -> Self {
         Self {
             scopes: BTreeMap::new(),
             synced: BTreeSet::new(),
-            are_references_known: !are_secrets_referenced,
+            by_reference,
+            are_references_known: false,
             told_problems: Vec::new(),
             events: Vec::new(),
         }
+    }
+
+    /// Whether Objects of a kind are watched only where they are referenced.
+    pub(crate) fn is_by_reference(&self, kind: ObjectKind) -> bool {
+        self.by_reference.contains(&kind)
     }
 
     /// A watch begins; one that begins anew keeps what it had.
@@ -76,10 +84,12 @@ impl Board {
         }
     }
 
-    /// All Secrets that are referenced have a watch.
+    /// All that is referenced has a watch.
     pub(crate) fn know_references(&mut self) {
         self.are_references_known = true;
-        self.sync(ObjectKind::Secret);
+        for kind in self.by_reference.clone() {
+            self.sync(kind);
+        }
     }
 
     /// Takes what a watch says.
@@ -108,7 +118,7 @@ impl Board {
             What::Failed(problem) => heard.failure = Some(problem),
             What::Denied(problem) => {
                 heard.failure = Some(problem);
-                // One Secret that we may not see must not keep all others waiting.
+                // One of them that we may not see must not keep all others waiting.
                 if scope.is_single() {
                     heard.has_answered = true;
                     self.sync(scope.kind);
@@ -134,7 +144,7 @@ impl Board {
     /// Tells a kind for the first time, once all its watches have answered.
     fn sync(&mut self, kind: ObjectKind) {
         let mut scopes = self.scopes.iter().filter(|(scope, _)| scope.kind == kind);
-        let is_known = kind != ObjectKind::Secret || self.are_references_known;
+        let is_known = !self.is_by_reference(kind) || self.are_references_known;
         if !is_known || self.synced.contains(&kind) || !scopes.all(|(_, heard)| heard.has_answered)
         {
             return;

@@ -53,6 +53,7 @@ impl Scope {
             ObjectKind::EndpointSlice => ("/apis/discovery.k8s.io/v1", "endpointslices"),
             ObjectKind::Secret => ("/api/v1", "secrets"),
             ObjectKind::Upstream => ("/apis/kubeng.io/v1alpha1", "upstreams"),
+            ObjectKind::ConfigMap => ("/api/v1", "configmaps"),
         };
         match &self.namespace {
             Some(namespace) => format!("{prefix}/namespaces/{namespace}/{resource}"),
@@ -64,7 +65,7 @@ impl Scope {
     pub(crate) fn type_of_items(&self) -> (&'static str, &'static str) {
         let version = match self.kind {
             ObjectKind::Ingress | ObjectKind::IngressClass => "networking.k8s.io/v1",
-            ObjectKind::Service | ObjectKind::Secret => "v1",
+            ObjectKind::Service | ObjectKind::Secret | ObjectKind::ConfigMap => "v1",
             ObjectKind::EndpointSlice => "discovery.k8s.io/v1",
             ObjectKind::Upstream => "kubeng.io/v1alpha1",
         };
@@ -94,6 +95,7 @@ impl Scope {
             ObjectKind::EndpointSlice => "endpointslices.discovery.k8s.io",
             ObjectKind::Secret => "secrets",
             ObjectKind::Upstream => "upstreams.kubeng.io",
+            ObjectKind::ConfigMap => "configmaps",
         }
     }
 

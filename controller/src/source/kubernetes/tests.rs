@@ -64,9 +64,13 @@ impl Live {
         let settings = KubernetesSettings {
             kubeconfig: Some(server.kubeconfig(folder.path())),
             namespaces: namespaces.iter().map(|name| (*name).to_owned()).collect(),
-            secrets: if is_referenced { Secrets::Referenced(receiver) } else { Secrets::AllTls },
+            secrets: if is_referenced { Secrets::Referenced } else { Secrets::AllTls },
+            referenced: receiver,
         };
         let source = Kubernetes::watch_with(settings, timing);
+        if !is_referenced {
+            referenced.send_replace(BTreeSet::new());
+        }
         Self {
             server,
             source,
@@ -127,7 +131,7 @@ impl Live {
     }
 
     async fn until_synced(&mut self) {
-        self.until("synced", |live| live.synced.len() == 6).await;
+        self.until("synced", |live| live.synced.len() == ObjectKind::ALL.len()).await;
     }
 
     async fn until_has(&mut self, key: &str) {
@@ -261,7 +265,8 @@ async fn a_server_that_is_down_is_one_problem_and_loses_nothing() {
     live.until("reported", |live| live.problems.len() == 1).await;
     assert_eq!(live.problems[0].code, SOURCE_UNREACHABLE);
     assert!(live.problems[0].message.contains("refused"), "{}", live.problems[0]);
-    assert!(live.synced.is_empty());
+    // Nothing is referenced, so nothing of what would be is waited for.
+    assert!(live.synced.iter().all(|kind| kind.is_referenced()), "{:?}", live.synced);
     live.server.resume().await;
     live.until_synced().await;
     live.until("healed", |live| live.problems.is_empty()).await;
@@ -399,7 +404,7 @@ async fn only_referenced_secrets_are_asked_for() {
     server.put(secret("a", "kubernetes.io/tls"));
     server.put(secret("b", "kubernetes.io/tls"));
     let mut live = Live::new(server, &[], true, short());
-    live.until("all others", |live| live.synced.len() == 5).await;
+    live.until("all others", |live| live.synced.len() == ObjectKind::ALL.len() - 2).await;
     assert!(!live.synced.contains(&ObjectKind::Secret), "nobody has said which are referenced");
     live.referenced.send_replace([key("a"), key("absent")].into());
     live.until_synced().await;
@@ -452,12 +457,15 @@ async fn a_list_that_lost_many_is_made_a_second_time() {
 async fn a_missing_kubeconfig_is_reported_and_looked_for_again() {
     let server = ApiServer::start().await;
     let folder = TempDir::new().unwrap();
+    let (referenced, receiver) = watch::channel(BTreeSet::new());
     let settings = KubernetesSettings {
         kubeconfig: Some(folder.path().join("kubeconfig")),
         namespaces: vec![],
         secrets: Secrets::AllTls,
+        referenced: receiver,
     };
     let mut live = Live::plain(server);
+    referenced.send_replace(BTreeSet::new());
     live.source = Kubernetes::watch_with(settings, short());
     live.until("reported", |live| live.problems.len() == 1).await;
     assert!(live.problems[0].message.contains("kubeconfig"), "{}", live.problems[0]);

@@ -12,20 +12,22 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::bad;
+use super::{bad, roots};
 use crate::kind::upstream::UpstreamTls;
 use crate::object::Object;
 use crate::translate::refusal::Refused;
+use crate::world::view::View;
 
 /// The name that the certificate must cover, which is the one that is written, else the one DNS name
 /// that all endpoints have; and whom it must come from.
 pub(super) fn of(
+    view: &mut View<'_>,
     object: &Object,
     written: &UpstreamTls,
     endpoints: &[WrittenEndpoint],
     problems: &mut Vec<Problem>,
 ) -> Option<BackendTls> {
-    let UpstreamTls { server_name, ca_bundle } = written;
+    let UpstreamTls { server_name, ca_bundle: _, roots: _ } = written;
     let field = "/spec/tls/serverName";
     let server_name = match server_name {
         Some(written) => match Hostname::parse(written) {
@@ -38,16 +40,7 @@ pub(super) fn of(
         },
         None => single_name(endpoints),
     };
-    let roots = match ca_bundle.as_deref().map(bundle) {
-        None => Roots::System,
-        Some(Ok(roots)) => roots,
-        Some(Err(why)) => {
-            let message = format!("caBundle cannot be used: {why}");
-            let remedy = "write the certificates of the authorities in PEM";
-            bad(object, "/spec/tls/caBundle", message, remedy, problems);
-            return None;
-        }
-    };
+    let roots = roots::of(view, object, written, problems)?;
     if let Some(server_name) = server_name {
         return Some(BackendTls { server_name, roots });
     }
@@ -70,7 +63,7 @@ fn single_name(endpoints: &[WrittenEndpoint]) -> Option<Hostname> {
 }
 
 /// All of a bundle or nothing: with what is left of it nobody knows what would be verified.
-fn bundle(pem: &str) -> Result<Roots, String> {
+pub(crate) fn bundle(pem: &str) -> Result<Roots, String> {
     let mut ders = Vec::new();
     let mut store = RootCertStore::empty();
     for der in CertificateDer::pem_slice_iter(pem.as_bytes()) {

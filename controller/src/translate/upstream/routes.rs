@@ -1,0 +1,270 @@
+//! Routes of an Upstream: rules in the shape of a Gateway API HTTPRoute, whose backend it is itself.
+//!
+//! What cannot be honoured is refused in its place, so that nothing wider takes its requests.
+
+mod filters;
+mod matches;
+mod policy;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use kubeng_config::backend::HostOrIp;
+use kubeng_config::delta::AnyPart;
+use kubeng_config::filter::Filter;
+use kubeng_config::matching::{HostMatch, Match, PathMatch};
+use kubeng_config::name::{BackendId, Hostname, NameError, PolicyId, RouteId};
+use kubeng_config::part::Part;
+use kubeng_config::problem::{BAD_HOST, BAD_VALUE, Problem, SHADOWED};
+use kubeng_config::route::{Action, Rank, Refusal, Route};
+
+use super::fields::bad;
+use crate::kind::upstream::Upstream;
+use crate::kind::upstream::route::UpstreamRoute;
+use crate::object::Object;
+use crate::translate::claims::claim_text;
+use crate::translate::fragment::{Fragment, LAST, attachments, forward};
+use crate::translate::ingress_class::serves_namespace;
+use crate::translate::refusal::Refused;
+use crate::world::query::Claim;
+use crate::world::view::View;
+use matches::{Matches, Unreadable};
+
+/// What the routes of one Upstream became.
+pub(crate) fn fragment(view: &mut View<'_>, object: &Object, upstream: &Upstream) -> Fragment {
+    if upstream.routes.is_empty() || !serves_namespace(view.settings(), &object.key.namespace) {
+        return Fragment::foreign(None);
+    }
+    let backend = BackendId { object: object.key.clone(), port: None };
+    let action = match view.backend(backend) {
+        Ok(backend) => forward(backend),
+        // Its Problems are told by the Backend.
+        Err(refused) => refused.action(),
+    };
+    let mut draft = Draft { object, action, routes: vec![], policies: vec![], problems: vec![] };
+    let mut names = BTreeSet::new();
+    for (number, route) in (0_u32..).zip(&upstream.routes) {
+        let is_new = is_label(&route.name) && names.insert(route.name.as_str());
+        translate(view, &mut draft, number, route, is_new);
+    }
+    let Draft { routes, policies, problems, .. } = draft;
+    Fragment {
+        claim: Claim::Ours,
+        routes: routes.into(),
+        policies: policies.into(),
+        problems: problems.into(),
+    }
+}
+
+/// What routes lay claim to that look at host and path only, read from the Upstream alone.
+pub(crate) fn claims(upstream: &Upstream) -> BTreeSet<Arc<str>> {
+    let mut claims = BTreeSet::new();
+    for route in &upstream.routes {
+        let Matches { usable, .. } = matches::of(&route.matches);
+        for host in route.hostnames.iter().filter_map(|host| host_match(host).ok()) {
+            claims.extend(usable.iter().filter_map(|wanted| claim(&host, wanted)));
+        }
+    }
+    claims
+}
+
+/// The first host of its routes that is no wildcard: what health checks ask for.
+pub(super) fn first_host(upstream: &Upstream) -> Option<Hostname> {
+    let hosts = upstream.routes.iter().flat_map(|route| &route.hostnames);
+    hosts.into_iter().find_map(|host| match host_match(host) {
+        Ok(HostMatch::Exact(name)) => Some(name),
+        Ok(HostMatch::Any | HostMatch::OneLabelBelow(_) | HostMatch::AnyLabelsBelow(_))
+        | Err(_) => None,
+    })
+}
+
+/// A Fragment in the making.
+struct Draft<'a> {
+    object: &'a Object,
+    /// Where its requests go.
+    action: Action,
+    routes: Vec<AnyPart>,
+    policies: Vec<AnyPart>,
+    problems: Vec<Problem>,
+}
+
+impl Draft<'_> {
+    fn bad(&mut self, field: &str, message: String, remedy: &str) {
+        bad(self.object, field, message, remedy, &mut self.problems);
+    }
+
+    fn push(&mut self, view: &View<'_>, key: &str, hosts: &[HostMatch], made: Made) {
+        let settings = view.settings();
+        let attached = attachments(settings, hosts);
+        if attached.is_empty() || made.matches.is_empty() {
+            return;
+        }
+        let Made { rank, matches, filters, policy, action } = made;
+        let policy = policy.unwrap_or_else(|| settings.policy().clone());
+        let route = Route { rank, attached, matches, filters, policy, action };
+        let id = RouteId::new(self.object.key.clone(), key);
+        self.routes.push(AnyPart::Route(id, Part::new(route)));
+    }
+}
+
+/// What makes a Route beside its hosts.
+struct Made {
+    rank: Rank,
+    matches: Vec<Match>,
+    filters: Vec<Filter>,
+    /// Absent: that of the fleet.
+    policy: Option<PolicyId>,
+    action: Action,
+}
+
+fn translate(
+    view: &mut View<'_>,
+    draft: &mut Draft<'_>,
+    number: u32,
+    route: &UpstreamRoute,
+    is_new: bool,
+) {
+    let place = format!("/spec/routes/{number}");
+    // What has no name of its own has its number, which no name can be.
+    let key = if is_new { route.name.clone() } else { format!("#{number}") };
+    if !is_new {
+        let message = format!("{:.80?} is no name, or stands there twice", route.name);
+        let remedy = "write a name of its own of a-z, 0-9 and -, at most 63 characters";
+        draft.bad(&format!("{place}/name"), message, remedy);
+    }
+    let hosts = hosts(draft, &place, route);
+    if hosts.is_empty() {
+        return;
+    }
+    for host in &hosts {
+        // Its default backend and its certificate are those of all who serve it.
+        view.host(host);
+    }
+    let Matches { usable, unreadable } = matches::of(&route.matches);
+    block(view, draft, (number, &key, &place), &hosts, unreadable);
+    tell_shadowed(view, draft, &place, &hosts, &usable);
+    let filters = filters::of(view, draft, &place, route, &usable);
+    let policy = policy::of(draft, &place, route).map(|policy| {
+        let id = RouteId::new(draft.object.key.clone(), &key).to_string();
+        let id: PolicyId = id.parse().expect("the text of a Route is not empty");
+        draft.policies.push(AnyPart::Policy(id.clone(), Part::new(policy)));
+        id
+    });
+    let rank = Rank { created: draft.object.created, rule: number };
+    let made = match filters.filter(|_| is_new) {
+        Some(filters) => {
+            let answers = filters.iter().any(|filter| matches!(filter, Filter::Redirect(_)));
+            let action = if answers { Action::Answer } else { draft.action.clone() };
+            Made { rank, matches: usable, filters, policy, action }
+        }
+        None => {
+            // Nothing points at its Policy then.
+            draft.policies.pop_if(|part| policy.is_some() && is_of(part, policy.as_ref()));
+            Made { rank, matches: usable, filters: Vec::new(), policy: None, action: REFUSED }
+        }
+    };
+    draft.push(view, &key, &hosts, made);
+}
+
+fn is_of(part: &AnyPart, policy: Option<&PolicyId>) -> bool {
+    matches!(part, AnyPart::Policy(id, _) if Some(id) == policy)
+}
+
+/// The hosts that can be read. Under one that cannot no request comes, so nothing wider opens.
+fn hosts(draft: &mut Draft<'_>, place: &str, route: &UpstreamRoute) -> Vec<HostMatch> {
+    if route.hostnames.is_empty() {
+        let message = "the route names no host, so it is not served".to_owned();
+        draft.bad(&format!("{place}/hostnames"), message, "name at least one host");
+    }
+    let mut hosts = Vec::new();
+    for (at, written) in route.hostnames.iter().enumerate() {
+        match host_match(written) {
+            Ok(host) if hosts.contains(&host) => {}
+            Ok(host) => hosts.push(host),
+            Err(error) => {
+                let remedy = "write a DNS name such as shop.example.com or *.example.com";
+                let refused = Refused::new(BAD_HOST, error.to_string(), remedy);
+                let field = format!("{place}/hostnames/{at}");
+                draft.problems.push(refused.problem(draft.object, field));
+            }
+        }
+    }
+    hosts
+}
+
+/// Refuses what could have been meant by matches that cannot be read, behind all other Routes.
+fn block(
+    view: &View<'_>,
+    draft: &mut Draft<'_>,
+    (number, key, place): (u32, &str, &str),
+    hosts: &[HostMatch],
+    unreadable: Vec<Unreadable>,
+) {
+    for Unreadable { at, field, refused, blocks } in unreadable {
+        let field = format!("{place}/matches/{at}{field}");
+        draft.problems.push(refused.problem(draft.object, field));
+        let rank = Rank { created: LAST, rule: number };
+        let matches = vec![Match::of_path(blocks)];
+        let made = Made { rank, matches, filters: Vec::new(), policy: None, action: REFUSED };
+        draft.push(view, &format!("{key}!{at}"), hosts, made);
+    }
+}
+
+/// Tells of hosts and paths that belong to somebody older.
+fn tell_shadowed(
+    view: &mut View<'_>,
+    draft: &mut Draft<'_>,
+    place: &str,
+    hosts: &[HostMatch],
+    usable: &[Match],
+) {
+    for host in hosts {
+        for claim in usable.iter().filter_map(|wanted| claim(host, wanted)) {
+            if !view.is_contested(&claim) {
+                continue;
+            }
+            let winner = view.winner(Arc::clone(&claim));
+            let Some(winner) = winner.filter(|winner| **winner != draft.object.key) else {
+                continue;
+            };
+            let message =
+                format!("{claim} belongs to {winner}, which is older or comes first by name");
+            let remedy = "remove one of the two, or give them different hosts or paths";
+            let refused = Refused::new(SHADOWED, message, remedy);
+            draft.problems.push(refused.problem(draft.object, place.to_owned()));
+        }
+    }
+}
+
+/// What must be unique: a match that looks at host and path only.
+fn claim(host: &HostMatch, wanted: &Match) -> Option<Arc<str>> {
+    let is_plain = *wanted == Match::of_path(wanted.path.clone());
+    let is_everything = wanted.path == PathMatch::Otherwise;
+    (is_plain && !is_everything).then(|| claim_text(host, &wanted.path).into())
+}
+
+/// As an HTTPRoute means it: `*.example.com` is one or more labels below.
+fn host_match(written: &str) -> Result<HostMatch, NameError> {
+    if let Some(name) = written.strip_prefix("*.") {
+        return name.parse().map(HostMatch::AnyLabelsBelow);
+    }
+    match written.parse()? {
+        HostOrIp::Name(name) => Ok(HostMatch::Exact(name)),
+        HostOrIp::Ip(_) => {
+            let form = "a DNS name; a request for an address has no host";
+            Err(NameError::Form { text: written.to_owned(), form })
+        }
+    }
+}
+
+/// RFC 1123.
+fn is_label(text: &str) -> bool {
+    let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    (1..=63).contains(&text.len())
+        && text.bytes().all(is_inner)
+        && !text.starts_with('-')
+        && !text.ends_with('-')
+}
+
+/// Of a route that cannot be honoured (Gateway API: 500).
+const REFUSED: Action = Action::Refuse { status: Refusal::InternalServerError, because: BAD_VALUE };
