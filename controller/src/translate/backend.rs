@@ -87,7 +87,7 @@ pub(crate) fn target(view: &mut View<'_>, id: &BackendId) -> Target {
         (Body::Service(written), Some(port)) => {
             service::target(settings, &object, written, id, port)
         }
-        (Body::Upstream(written), None) => upstream::target(settings, &object, written, id),
+        (Body::Upstream(written), None) => upstream::target(view, &object, written, id),
         (Body::Service(_) | Body::Upstream(_), _)
         | (
             Body::Ingress(_) | Body::IngressClass(_) | Body::EndpointSlice(_) | Body::Secret(_),

@@ -18,26 +18,29 @@ use super::refusal::Refused;
 use crate::kind::upstream::{Upstream, UpstreamEndpoint};
 use crate::object::Object;
 use crate::settings::TranslateSettings;
+use crate::world::view::View;
 
 /// What an Upstream became.
 ///
 /// An endpoint that cannot be used is left out; without any, and without a
 /// protocol or TLS name that can be honoured, nothing is sent anywhere.
 pub(crate) fn target(
-    settings: &TranslateSettings,
+    view: &mut View<'_>,
     object: &Object,
     upstream: &Upstream,
     id: &BackendId,
 ) -> Target {
     let mut problems = Vec::new();
+    let settings = view.settings();
     let endpoints = endpoints(settings, object, upstream, &mut problems);
     let (balance, affinity) = balance::of(object, &upstream.balance, &mut problems);
     let health = upstream.health.as_ref();
     let health = health.and_then(|health| health::of(object, health, &mut problems));
     let spoken = protocol(object, upstream, &mut problems);
     let tls = match &spoken {
-        Some(Spoken { tls: Tls::Wanted, .. }) => {
-            tls::of(object, &upstream.tls, &endpoints, &mut problems).map(Some)
+        Some(spoken @ Spoken { tls: Tls::Wanted, .. }) => {
+            let asked = (&upstream.tls, spoken.protocol);
+            tls::of(view, object, asked, &endpoints, &mut problems).map(Some)
         }
         Some(Spoken { tls: Tls::Plain, .. }) => Some(None),
         None => None,

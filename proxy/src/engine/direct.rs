@@ -1,4 +1,4 @@
-//! The engine of the common case: a whole HTTP/1.1 request to a Backend that speaks plain HTTP/1.1.
+//! The engine of the common case: a whole HTTP/1.1 request to a Backend that speaks HTTP/1.1.
 //!
 //! It parses each head once, keeps idle connections in a list instead of a task
 //! for each, and relays bodies without a channel in between. What it does not do
@@ -7,9 +7,11 @@
 mod answer;
 mod carry;
 mod chunks;
+mod open;
 mod pool;
 mod relay;
 mod request;
+mod stream;
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -109,13 +111,11 @@ fn is_for_us(begun: &Begun) -> bool {
     let (Begin::Forward, Some(backend), Some(route)) = (begin, &ctx.backend, &ctx.route) else {
         return false;
     };
-    let speaks_plainly = match backend.spec.protocol {
-        BackendProtocol::Http1 => {
-            backend.spec.tls.is_none() && backend.spec.proxy_protocol.is_none()
-        }
+    let is_spoken = match backend.spec.protocol {
+        BackendProtocol::Http1 => true,
         BackendProtocol::Http2 | BackendProtocol::Grpc => false,
     };
-    speaks_plainly && !ctx.is_upgrade && !route.route.filters.iter().any(filter::touches_bodies)
+    is_spoken && !ctx.is_upgrade && !route.route.filters.iter().any(filter::touches_bodies)
 }
 
 /// The bytes of a head as they came. Copied only where something still refers to them.

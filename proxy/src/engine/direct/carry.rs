@@ -1,7 +1,6 @@
 //! One exchange: the tries, the answer, and what becomes of both connections.
 
 use std::future::poll_fn;
-use std::io;
 use std::pin::{Pin, pin};
 use std::sync::atomic::Ordering;
 use std::task::Poll;
@@ -10,14 +9,13 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Method, StatusCode, header};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout_at};
 
 use super::answer::{Answer, Fault, Framing, Search};
 use super::pool::Key;
 use super::request::{self, Whole};
-use super::{Direct, answer, strip, thaw};
-use crate::backend::connect::{connect, is_want};
+use super::stream::Stream;
+use super::{Direct, answer, open, strip, thaw};
 use crate::engine::Begun;
 use crate::forward::tries::{self, Failure, Next, Replay, Try};
 use crate::forward::wish;
@@ -31,7 +29,7 @@ use crate::request::RequestContext;
 
 /// A connection to an Endpoint with what was read from it.
 pub(super) struct Upstream {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     pub(super) read: BytesMut,
     /// Silence that is borne.
     pub(super) silence: Duration,
@@ -139,24 +137,26 @@ impl Direct {
                     return None;
                 }
             };
-            let key = Key { address: to.address, connection: to.connection_key };
+            let told = open::told(&to, ctx.facts.as_deref());
+            let connection = open::connection_key(&to, told);
+            let key = Key { address: to.address, connection };
             if let Some(stream) = self.pool.take(&key, now) {
                 self.metrics.pool_hits.add(1);
                 ctx.seen.connected(true);
                 tries::connected(ctx);
                 return Some(upstream(stream, &to, key, true));
             }
-            match connect(to.address, to.connect, None).await {
+            let handshake = self.shared.limits.backend_handshake;
+            match open::open(&to, told, handshake, ctx.tries.ends).await {
                 Ok(stream) => {
                     self.metrics.pool_misses.add(1);
                     ctx.seen.connected(false);
                     tries::connected(ctx);
                     return Some(upstream(stream, &to, key, false));
                 }
-                Err(error) => {
+                Err(failure) => {
                     self.metrics.connect_failures.add(1);
                     // Nothing was sent yet.
-                    let failure = failure_of_connect(&error);
                     let setting = self.shared.setting();
                     match tries::failed(ctx, failure, Replay::Harmless, setting) {
                         Next::Retry => self.metrics.retries.add(1),
@@ -289,14 +289,15 @@ impl Upstream {
         let is_reused = self.is_reused;
         let sent = async {
             if body.is_empty() {
-                self.stream.write_all(head).await
+                self.stream.write_all(head).await?;
             } else {
                 // Both in one segment where they fit.
                 let mut both = BytesMut::with_capacity(head.len() + body.len());
                 both.extend_from_slice(head);
                 both.extend_from_slice(body);
-                self.stream.write_all(&both).await
+                self.stream.write_all(&both).await?;
             }
+            self.stream.flush().await
         };
         let deadline = Instant::now() + self.silence;
         match timeout_at(deadline.into(), sent).await {
@@ -346,13 +347,14 @@ impl Upstream {
         match timeout_at(by.into(), read).await {
             Ok(Ok(Some(count))) => Ok(count),
             Ok(Ok(None)) => Err(Broken::Client),
+            Ok(Err(error)) if open::is_disbelief(&error) => Err(Broken::Endpoint(Failure::Tls)),
             Ok(Err(_)) => Err(Broken::Endpoint(gone(is_reused))),
             Err(_) => Err(Broken::Endpoint(Failure::Timeout)),
         }
     }
 }
 
-fn upstream(stream: TcpStream, to: &Try, key: Key, is_reused: bool) -> Upstream {
+fn upstream(stream: Stream, to: &Try, key: Key, is_reused: bool) -> Upstream {
     Upstream { stream, read: BytesMut::new(), silence: to.read, relayed: 0, is_reused, key }
 }
 
@@ -363,16 +365,6 @@ fn gone(is_reused: bool) -> Failure {
 
 fn bad(_: Fault) -> Broken {
     Broken::Endpoint(Failure::BadAnswer)
-}
-
-fn failure_of_connect(error: &io::Error) -> Failure {
-    if is_want(error) {
-        Failure::Local
-    } else if error.kind() == io::ErrorKind::TimedOut {
-        Failure::ConnectTimeout
-    } else {
-        Failure::Connect
-    }
 }
 
 pub(super) async fn to_client(conn: &mut Conn, bytes: &[u8]) -> Result<(), Broken> {
