@@ -7,6 +7,8 @@
 mod answer;
 mod carry;
 mod chunks;
+mod client;
+mod http1;
 mod open;
 mod pool;
 mod relay;
@@ -17,6 +19,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
+use http::StatusCode;
 use http::header::HeaderMap;
 use kubeng_config::backend::BackendProtocol;
 
@@ -28,8 +31,11 @@ use crate::listener::connection::Conn;
 use crate::metrics::WorkerMetrics;
 use crate::nominated::nominated;
 use crate::pipeline::{self, Begin};
+use crate::reply::Reply;
 use crate::request::{Incoming, RequestContext};
 use crate::shared::Shared;
+use carry::Carried;
+use http1::Http1;
 use pool::Pool;
 use request::Whole;
 
@@ -61,7 +67,7 @@ impl Direct {
         let incoming = Incoming {
             method: &whole.method,
             uri: &whole.uri,
-            version: request::VERSION,
+            version: whole.version,
             headers: &whole.headers,
         };
         let now = (Instant::now(), SystemTime::now());
@@ -85,7 +91,15 @@ impl Engine for Direct {
         };
         let begun = self.begin(&conn, &whole);
         if is_for_us(&begun) {
-            return self.carry(conn, bytes, whole, begun.ctx).await;
+            let mut client = Http1::new(conn, &self.shared, whole.is_last);
+            let ctx = match self.carry(&mut client, whole, begun.ctx).await {
+                Carried::Over => return client.kept(),
+                Carried::GivenUp(ctx) => *ctx,
+            };
+            // The other engine answers: it knows all forms of answers.
+            let status = ctx.reason.map_or(StatusCode::BAD_GATEWAY, |reason| reason.status());
+            let begun = Begun { ctx, begin: Begin::Reply(Reply::of(status)) };
+            return self.other.go_on(client.unanswered(), thaw(bytes), begun).await;
         }
         drop(whole);
         self.other.go_on(conn, thaw(bytes), begun).await
