@@ -216,7 +216,12 @@ impl Snapshot {
             PartKey::Route(id) => {
                 self.routes.get(id).map_or_else(Vec::new, |part| route_points_at(part.value()))
             }
-            PartKey::Policy(_) | PartKey::Backend(_) | PartKey::Certificate(_) => Vec::new(),
+            PartKey::Backend(id) => {
+                let tls = self.backends.get(id).and_then(|part| part.value().tls.as_ref());
+                let presented = tls.and_then(|tls| tls.client_certificate.clone());
+                presented.map(PartKey::Certificate).into_iter().collect()
+            }
+            PartKey::Policy(_) | PartKey::Certificate(_) => Vec::new(),
         }
     }
 

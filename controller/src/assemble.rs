@@ -170,7 +170,12 @@ fn points_at(part: &AnyPart) -> Vec<PartKey> {
             }
             keys
         }
-        AnyPart::Policy(..) | AnyPart::Backend(..) | AnyPart::Certificate(..) => Vec::new(),
+        AnyPart::Backend(_, part) => {
+            let presented =
+                part.value().tls.iter().filter_map(|tls| tls.client_certificate.clone());
+            presented.map(PartKey::Certificate).collect()
+        }
+        AnyPart::Policy(..) | AnyPart::Certificate(..) => Vec::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Delta to Table, reusing what did not change.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
@@ -105,6 +105,8 @@ pub(crate) struct Compiled {
     pub(crate) endpoints: Vec<(Arc<BackendState>, Arc<EndpointSet>)>,
     /// Routes whose Filters remember something.
     pub(crate) remembering: Vec<Arc<CompiledRoute>>,
+    /// Backends that were made anew.
+    pub(crate) backends: Vec<BackendId>,
 }
 
 impl Compiler<'_> {
@@ -112,7 +114,12 @@ impl Compiler<'_> {
     pub(crate) fn compile(&mut self, before: &Table, delta: &Delta) -> Result<Compiled, Rejection> {
         let snapshot = before.snapshot.with(delta)?;
         let table = Table { snapshot, made: Instant::now(), ..before.clone() };
-        let mut compiled = Compiled { table, endpoints: Vec::new(), remembering: Vec::new() };
+        let mut compiled = Compiled {
+            table,
+            endpoints: Vec::new(),
+            remembering: Vec::new(),
+            backends: Vec::new(),
+        };
         let asks_clients = |snapshot: &Snapshot, id: &ServerNameId| {
             let part = snapshot.server_names().get(id);
             part.is_some_and(|part| part.value().client_certificates.is_some())
@@ -136,6 +143,11 @@ impl Compiler<'_> {
             are_sockets_touched |= touches_sockets(&part.key(), &compiled.table.snapshot);
             self.put(&mut compiled, before, part)?;
         }
+        // Behind all certificates, for a Backend may present one that has come or changed.
+        for (id, spec) in touched_backends(&compiled.table.snapshot, delta) {
+            self.put_backend(&mut compiled, &id, &spec);
+            compiled.backends.push(id);
+        }
         if are_sockets_touched {
             compiled.table.sockets = Arc::new(self.sockets(&compiled.table)?);
         }
@@ -154,7 +166,8 @@ impl Compiler<'_> {
             AnyPart::Policy(id, part) => {
                 to.table.policies.insert(id.clone(), part.value().clone());
             }
-            AnyPart::Backend(id, part) => self.put_backend(to, id, part.value()),
+            // Behind all others.
+            AnyPart::Backend(..) => {}
             AnyPart::Certificate(id, part) => {
                 let secret = self.secrets.get(&part.value().key);
                 let parsed = self.keys.parse(part, secret);
@@ -188,11 +201,13 @@ impl Compiler<'_> {
             let set = resolve::current(written, terms, self.answers, &state);
             to.endpoints.push((state.clone(), Arc::new(set)));
         }
+        let presented = spec.tls.as_ref().and_then(|tls| tls.client_certificate.as_ref());
+        let presented = presented.and_then(|id| to.table.certificates.get(id));
         let backend = CompiledBackend {
             id: id.clone(),
             spec: spec.clone(),
-            connection_key: tls::connection_key(spec),
-            tls: tls::CompiledTls::of(id, spec),
+            connection_key: tls::connection_key(spec, presented),
+            tls: tls::CompiledTls::of(id, spec, presented),
             state,
             traffic: self.metrics.of_backend(id),
         };
@@ -284,6 +299,37 @@ impl Compiler<'_> {
         let spoken = SpokenTls::new(self.tls, self.shared, listener, own, of_names);
         spoken.map(Some).map_err(|source| Rejection::Tls { id: id.clone(), source })
     }
+}
+
+/// The Backends that `delta` puts in, and those that present a certificate which it puts in.
+fn touched_backends(after: &Snapshot, delta: &Delta) -> BTreeMap<BackendId, Arc<Backend>> {
+    let mut touched = BTreeMap::new();
+    let mut are_presented_touched = false;
+    for part in &delta.upserts {
+        match part {
+            AnyPart::Backend(id, part) => {
+                touched.insert(id.clone(), part.value().clone());
+            }
+            AnyPart::Certificate(..) => are_presented_touched = true,
+            AnyPart::Listener(..)
+            | AnyPart::Policy(..)
+            | AnyPart::ServerName(..)
+            | AnyPart::Route(..) => {}
+        }
+    }
+    if are_presented_touched {
+        let is_put = |wanted: &CertificateId| {
+            let mut put = delta.upserts.iter().map(AnyPart::key);
+            put.any(|key| matches!(&key, PartKey::Certificate(id) if id == wanted))
+        };
+        for (id, part) in after.backends().iter() {
+            let tls = part.value().tls.as_ref();
+            if tls.and_then(|tls| tls.client_certificate.as_ref()).is_some_and(is_put) {
+                touched.insert(id.clone(), part.value().clone());
+            }
+        }
+    }
+    touched
 }
 
 fn part_key(id: &ServerNameId) -> PartKey {

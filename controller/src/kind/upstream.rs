@@ -119,6 +119,21 @@ pub struct UpstreamTls {
     pub ca_bundle: Option<String>,
     /// The authorities that it must come from: those of the machine, or of a ConfigMap.
     pub roots: Option<UpstreamRoots>,
+    /// Who else it may be for than `serverName`: DNS names, and URIs by their scheme.
+    #[serde(default)]
+    pub subject_alt_names: Vec<String>,
+    /// The Secret whose certificate is presented to the endpoints.
+    pub client_certificate: Option<UpstreamClientCertificate>,
+    /// `1.2` or `1.3`; absent: `1.2`.
+    pub min_version: Option<String>,
+}
+
+/// `spec.tls.clientCertificate` as it is written.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct UpstreamClientCertificate {
+    /// The name of a Secret of type `kubernetes.io/tls` in the same namespace.
+    pub name: String,
 }
 
 /// `spec.tls.roots` as it is written.

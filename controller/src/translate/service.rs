@@ -159,7 +159,7 @@ fn spoken(
     };
     match (written.to_ascii_lowercase().as_str(), server_name) {
         ("https" | "kubernetes.io/wss" | "wss" | "tls" | "grpcs", Some(name)) => {
-            let tls = BackendTls { server_name: name.clone(), roots: Roots::System };
+            let tls = BackendTls::new(name.clone(), Roots::System);
             Ok((protocol, Some(tls)))
         }
         ("https" | "kubernetes.io/wss" | "wss" | "tls" | "grpcs", None) => {

@@ -142,7 +142,7 @@ pub(crate) async fn run(mut asked: watch::Receiver<AllAsked>) {
     loop {
         let wanted = asked.borrow_and_update().clone();
         running.retain(|id, (before, _)| {
-            let stays = wanted.get(id).is_some_and(|now| Arc::ptr_eq(&now.spec, &before.spec));
+            let stays = wanted.get(id).is_some_and(|now| Arc::ptr_eq(&now.asker, &before.asker));
             if !stays {
                 forget(before);
             }

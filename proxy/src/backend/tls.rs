@@ -1,21 +1,26 @@
 //! Whether the TLS of a Backend can be verified, and what keeps connections of different policies apart.
 
+pub(crate) mod connector;
+
 use std::any::Any;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::{Arc, OnceLock};
 
-use kubeng_config::backend::Backend;
-use kubeng_config::backend::tls::{AUTHORITIES_MAX, Roots};
+use kubeng_config::backend::tls::{AUTHORITIES_MAX, BackendTls, Roots};
+use kubeng_config::backend::{Backend, BackendProtocol};
 use kubeng_config::name::BackendId;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
+use rustls::sign::CertifiedKey;
 use x509_parser_of_engine::prelude::{FromDer, X509Certificate};
+
+use connector::{Connector, SYSTEM};
 
 /// How connections to a Backend are verified.
 #[derive(Debug)]
 pub(crate) struct CompiledTls {
     trust: Trust,
-    /// What the engine has made of it.
+    /// What the engine of HTTP/2 has made of it.
     made: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
@@ -23,45 +28,63 @@ pub(crate) struct CompiledTls {
 enum Trust {
     /// There is nothing to verify.
     Plain,
-    /// By the authorities of the machine.
-    System,
-    /// By these, all of which can be read.
-    Authorities(Arc<RootCertStore>),
+    /// By the authorities of the machine, or by some that can all be read.
+    Verified { connector: Connector, authorities: Option<Arc<RootCertStore>>, is_special: bool },
     /// Not at all, so nothing may be sent.
-    Unusable,
+    Unusable(Box<str>),
 }
 
 impl CompiledTls {
-    /// Reads what `backend` trusts. A bundle that cannot be read as a whole makes it unusable: with
-    /// what is left of it nobody knows what would be verified.
-    pub(crate) fn of(id: &BackendId, backend: &Backend) -> Self {
-        let trust = match backend.tls.as_ref().map(|tls| &tls.roots) {
-            None => Trust::Plain,
-            Some(Roots::System) => Trust::System,
-            Some(Roots::Bundle(bundle)) => {
-                let ders = bundle.iter().map(|der| der.0.as_ref());
-                match authorities(ders) {
-                    Ok(store) => Trust::Authorities(Arc::new(store)),
-                    Err(reason) => {
-                        tracing::error!(backend = %id, reason, "nothing is sent to this backend");
-                        Trust::Unusable
-                    }
-                }
-            }
-        };
-        Self { trust, made: OnceLock::new() }
+    /// Reads what `backend` trusts and presents. A bundle that cannot be read as a whole makes it
+    /// unusable: with what is left of it nobody knows what would be verified.
+    pub(crate) fn of(
+        id: &BackendId,
+        backend: &Backend,
+        presented: Option<&Arc<CertifiedKey>>,
+    ) -> Self {
+        let made = OnceLock::new();
+        let Some(tls) = &backend.tls else { return Self { trust: Trust::Plain, made } };
+        let trust = trust(backend.protocol, tls, presented).unwrap_or_else(|reason| {
+            tracing::error!(backend = %id, reason, "nothing is sent to this backend");
+            Trust::Unusable(reason.into())
+        });
+        Self { trust, made }
+    }
+
+    /// Why nothing may be sent; None when something may.
+    pub(crate) fn fault(&self) -> Option<&str> {
+        match &self.trust {
+            Trust::Unusable(why) => Some(why),
+            Trust::Plain | Trust::Verified { .. } => None,
+        }
     }
 
     /// Whether nothing may be sent.
     pub(crate) fn is_unusable(&self) -> bool {
-        matches!(self.trust, Trust::Unusable)
+        self.fault().is_some()
+    }
+
+    /// Whether more is asked of connections than the engine of HTTP/2 can do.
+    pub(crate) fn is_special(&self) -> bool {
+        match self.trust {
+            Trust::Verified { is_special, .. } => is_special,
+            Trust::Plain | Trust::Unusable(_) => false,
+        }
+    }
+
+    /// Opens TLS; None where connections are plain, or where nothing may be sent.
+    pub(crate) fn connector(&self) -> Option<&Connector> {
+        match &self.trust {
+            Trust::Verified { connector, .. } => Some(connector),
+            Trust::Plain | Trust::Unusable(_) => None,
+        }
     }
 
     /// The authorities; None where they are those of the machine, or where there is no TLS.
     pub(crate) fn authorities(&self) -> Option<&Arc<RootCertStore>> {
         match &self.trust {
-            Trust::Authorities(store) => Some(store),
-            Trust::Plain | Trust::System | Trust::Unusable => None,
+            Trust::Verified { authorities, .. } => authorities.as_ref(),
+            Trust::Plain | Trust::Unusable(_) => None,
         }
     }
 
@@ -74,14 +97,43 @@ impl CompiledTls {
     }
 }
 
+fn trust(
+    protocol: BackendProtocol,
+    tls: &BackendTls,
+    presented: Option<&Arc<CertifiedKey>>,
+) -> Result<Trust, String> {
+    let authorities = match &tls.roots {
+        Roots::System => None,
+        Roots::Bundle(bundle) => {
+            Some(Arc::new(authorities(bundle.iter().map(|der| der.0.as_ref()))?))
+        }
+    };
+    if tls.client_certificate.is_some() && presented.is_none() {
+        return Err("the certificate that it is to be shown is not there".to_owned());
+    }
+    let is_special = tls.is_special();
+    let protocols: &[&[u8]] = match protocol {
+        BackendProtocol::Http1 => &[b"http/1.1"],
+        BackendProtocol::Http2 | BackendProtocol::Grpc if is_special => {
+            let why = "over HTTP/2 no certificate is shown, no other subject is believed, and no \
+                       version is left out";
+            return Err(why.to_owned());
+        }
+        BackendProtocol::Http2 | BackendProtocol::Grpc => &[b"h2"],
+    };
+    let roots = authorities.clone().unwrap_or_else(|| SYSTEM.clone());
+    let connector = Connector::new(tls, roots, presented.cloned(), protocols)?;
+    Ok(Trust::Verified { connector, authorities, is_special })
+}
+
 fn authorities<'a>(
     bundle: impl ExactSizeIterator<Item = &'a [u8]>,
-) -> Result<RootCertStore, &'static str> {
+) -> Result<RootCertStore, String> {
     if bundle.len() == 0 {
-        return Err("its bundle of authorities is empty");
+        return Err("its bundle of authorities is empty".to_owned());
     }
     if bundle.len() > AUTHORITIES_MAX {
-        return Err("its bundle has too many authorities");
+        return Err("its bundle has too many authorities".to_owned());
     }
     let mut store = RootCertStore::empty();
     for der in bundle {
@@ -89,7 +141,7 @@ fn authorities<'a>(
         let is_whole = X509Certificate::from_der(der).is_ok_and(|(rest, _)| rest.is_empty());
         let added = store.add(CertificateDer::from(der.to_vec()));
         if !is_whole || added.is_err() {
-            return Err("an authority of its bundle cannot be read");
+            return Err("an authority of its bundle cannot be read".to_owned());
         }
     }
     Ok(store)
@@ -97,8 +149,8 @@ fn authorities<'a>(
 
 /// A number that is equal only for Backends whose connections may be shared.
 ///
-/// The key of the engine's pool leaves out trust and protocol, so they are put in here.
-pub(crate) fn connection_key(backend: &Backend) -> u64 {
+/// The pools know addresses only, so trust, protocol, and what is presented are put in here.
+pub(crate) fn connection_key(backend: &Backend, presented: Option<&Arc<CertifiedKey>>) -> u64 {
     let Backend {
         protocol,
         tls,
@@ -108,11 +160,16 @@ pub(crate) fn connection_key(backend: &Backend) -> u64 {
         endpoints: _,
         resolve: _,
         addresses: _,
-        proxy_protocol: _,
+        // Connections that tell of a client are kept apart by what they told.
+        proxy_protocol,
     } = backend;
     // The written form holds every field and every byte of what is trusted.
-    let written = serde_json::to_string(&(protocol, tls)).unwrap_or_default();
-    foldhash::fast::FixedState::default().hash_one(written)
+    let written = serde_json::to_string(&(protocol, tls, proxy_protocol)).unwrap_or_default();
+    let mut hasher = foldhash::fast::FixedState::default().build_hasher();
+    written.hash(&mut hasher);
+    // Under one name there may be another certificate tomorrow.
+    presented.map(|key| &key.cert).hash(&mut hasher);
+    hasher.finish()
 }
 
 #[cfg(test)]
@@ -132,7 +189,7 @@ mod tests {
     fn backend(name: &str, roots: Roots) -> Backend {
         Backend {
             protocol: BackendProtocol::Http1,
-            tls: Some(BackendTls { server_name: name.parse().unwrap(), roots }),
+            tls: Some(BackendTls::new(name.parse().unwrap(), roots)),
             balance: kubeng_config::backend::balance::Balance::RoundRobin,
             affinity: None,
             resilience: None,
@@ -145,7 +202,7 @@ mod tests {
 
     fn is_unusable(bundle: Vec<Der>) -> bool {
         let backend = backend("a.example", Roots::Bundle(bundle));
-        CompiledTls::of(&"Service/test/web:80".parse().unwrap(), &backend).is_unusable()
+        CompiledTls::of(&"Service/test/web:80".parse().unwrap(), &backend, None).is_unusable()
     }
 
     #[test]
@@ -180,8 +237,8 @@ mod tests {
         ];
         all.push(Backend { protocol: BackendProtocol::Grpc, ..all[0].clone() });
         all.push(Backend { tls: None, ..all[0].clone() });
-        let mut keys: Vec<_> = all.iter().map(connection_key).collect();
-        assert_eq!(connection_key(&all[2].clone()), keys[2]);
+        let mut keys: Vec<_> = all.iter().map(|one| connection_key(one, None)).collect();
+        assert_eq!(connection_key(&all[2].clone(), None), keys[2]);
         keys.sort_unstable();
         keys.dedup();
         assert_eq!(keys.len(), all.len());

@@ -1,4 +1,4 @@
-//! The engine of the common case: a whole HTTP/1.1 request to a Backend that speaks plain HTTP/1.1.
+//! The engine of the common case: a whole HTTP/1.1 request to a Backend that speaks HTTP/1.1.
 //!
 //! It parses each head once, keeps idle connections in a list instead of a task
 //! for each, and relays bodies without a channel in between. What it does not do
@@ -7,14 +7,19 @@
 mod answer;
 mod carry;
 mod chunks;
+mod client;
+mod http1;
+mod open;
 mod pool;
 mod relay;
 mod request;
+mod stream;
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
+use http::StatusCode;
 use http::header::HeaderMap;
 use kubeng_config::backend::BackendProtocol;
 
@@ -26,8 +31,11 @@ use crate::listener::connection::Conn;
 use crate::metrics::WorkerMetrics;
 use crate::nominated::nominated;
 use crate::pipeline::{self, Begin};
+use crate::reply::Reply;
 use crate::request::{Incoming, RequestContext};
 use crate::shared::Shared;
+use carry::Carried;
+use http1::Http1;
 use pool::Pool;
 use request::Whole;
 
@@ -59,7 +67,7 @@ impl Direct {
         let incoming = Incoming {
             method: &whole.method,
             uri: &whole.uri,
-            version: request::VERSION,
+            version: whole.version,
             headers: &whole.headers,
         };
         let now = (Instant::now(), SystemTime::now());
@@ -83,7 +91,15 @@ impl Engine for Direct {
         };
         let begun = self.begin(&conn, &whole);
         if is_for_us(&begun) {
-            return self.carry(conn, bytes, whole, begun.ctx).await;
+            let mut client = Http1::new(conn, &self.shared, whole.is_last);
+            let ctx = match self.carry(&mut client, whole, begun.ctx).await {
+                Carried::Over => return client.kept(),
+                Carried::GivenUp(ctx) => *ctx,
+            };
+            // The other engine answers: it knows all forms of answers.
+            let status = ctx.reason.map_or(StatusCode::BAD_GATEWAY, |reason| reason.status());
+            let begun = Begun { ctx, begin: Begin::Reply(Reply::of(status)) };
+            return self.other.go_on(client.unanswered(), thaw(bytes), begun).await;
         }
         drop(whole);
         self.other.go_on(conn, thaw(bytes), begun).await
@@ -109,13 +125,11 @@ fn is_for_us(begun: &Begun) -> bool {
     let (Begin::Forward, Some(backend), Some(route)) = (begin, &ctx.backend, &ctx.route) else {
         return false;
     };
-    let speaks_plainly = match backend.spec.protocol {
-        BackendProtocol::Http1 => {
-            backend.spec.tls.is_none() && backend.spec.proxy_protocol.is_none()
-        }
+    let is_spoken = match backend.spec.protocol {
+        BackendProtocol::Http1 => true,
         BackendProtocol::Http2 | BackendProtocol::Grpc => false,
     };
-    speaks_plainly && !ctx.is_upgrade && !route.route.filters.iter().any(filter::touches_bodies)
+    is_spoken && !ctx.is_upgrade && !route.route.filters.iter().any(filter::touches_bodies)
 }
 
 /// The bytes of a head as they came. Copied only where something still refers to them.

@@ -94,7 +94,7 @@ impl TableWriter {
         let compiled = compiler.compile(&before, delta);
         // The resolver waits for it.
         drop(answers);
-        let Compiled { table, endpoints, remembering } = match compiled {
+        let Compiled { table, endpoints, remembering, backends } = match compiled {
             Ok(compiled) => compiled,
             Err(rejection) => {
                 self.take_back(replaced);
@@ -102,7 +102,7 @@ impl TableWriter {
             }
         };
         remembering.iter().for_each(|route| self.memory.keep(route));
-        let touched: Vec<_> = touched_backends(delta).collect();
+        let touched: Vec<_> = removed_backends(delta).chain(backends).collect();
         self.put_endpoints(&touched, &before, &table, &endpoints);
         let table = Arc::new(table);
         self.shared.table.store(table.clone());
@@ -298,10 +298,9 @@ fn filter_secrets(of: &Snapshot, id: &RouteId) -> Vec<SecretId> {
     })
 }
 
-/// The Backends that are put in or taken out.
-fn touched_backends(delta: &Delta) -> impl Iterator<Item = BackendId> {
-    let put = delta.upserts.iter().map(AnyPart::key);
-    put.chain(delta.removed.iter().cloned()).filter_map(|key| match key {
+/// The Backends that are taken out.
+fn removed_backends(delta: &Delta) -> impl Iterator<Item = BackendId> {
+    delta.removed.iter().cloned().filter_map(|key| match key {
         PartKey::Backend(id) => Some(id),
         PartKey::Listener(_)
         | PartKey::Policy(_)

@@ -22,15 +22,15 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::support::*;
 
-type Authority = CertifiedIssuer<'static, KeyPair>;
+pub(crate) type Authority = CertifiedIssuer<'static, KeyPair>;
 
-fn authority() -> Authority {
+pub(crate) fn authority() -> Authority {
     let mut params = CertificateParams::new(vec![]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
-fn bundle(authorities: &[&Authority]) -> Roots {
+pub(crate) fn bundle(authorities: &[&Authority]) -> Roots {
     let ders = authorities.iter().map(|authority| Der(authority.der().to_vec().into()));
     Roots::Bundle(ders.collect())
 }
@@ -76,7 +76,7 @@ async fn serve_tls(authority: &Authority, name: &str) -> (SocketAddr, Arc<Atomic
 }
 
 fn tls(name: &str, roots: Roots, protocol: BackendProtocol) -> impl FnOnce(&mut Backend) {
-    let tls = BackendTls { server_name: name.parse().unwrap(), roots };
+    let tls = BackendTls::new(name.parse().unwrap(), roots);
     move |backend| (backend.tls, backend.protocol) = (Some(tls), protocol)
 }
 

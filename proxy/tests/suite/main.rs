@@ -4,6 +4,7 @@
 
 mod support;
 
+mod backend_identity;
 mod backend_tls;
 mod bad_backends;
 mod changes;

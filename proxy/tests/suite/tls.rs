@@ -187,8 +187,7 @@ async fn a_backend_whose_certificate_nobody_vouches_for_is_not_spoken_to() {
     replica.serve(&[address]);
     let AnyPart::Backend(id, part) = backend("web", BackendProtocol::Http1) else { unreachable!() };
     let mut spec = (**part.value()).clone();
-    spec.tls =
-        Some(BackendTls { server_name: "back.example".parse().unwrap(), roots: Roots::System });
+    spec.tls = Some(BackendTls::new("back.example".parse().unwrap(), Roots::System));
     replica.change([AnyPart::Backend(id, Part::new(spec))]);
     assert_eq!(get(replica.http, "a", "/").await.status, 502);
 }

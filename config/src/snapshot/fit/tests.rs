@@ -20,8 +20,7 @@ fn put((id, listener): (ListenerId, Listener)) -> AnyPart {
 }
 
 fn backend(tls: bool) -> AnyPart {
-    let tls =
-        tls.then(|| BackendTls { server_name: "b.example".parse().unwrap(), roots: Roots::System });
+    let tls = tls.then(|| BackendTls::new("b.example".parse().unwrap(), Roots::System));
     let value = Backend {
         protocol: BackendProtocol::Http1,
         tls,

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use kubeng_config::backend::tls::{AUTHORITIES_MAX, BackendTls, Roots};
-use kubeng_config::backend::{HostOrIp, WrittenEndpoint};
+use kubeng_config::backend::tls::{AUTHORITIES_MAX, BackendTls, Roots, Subject};
+use kubeng_config::backend::{BackendProtocol, HostOrIp, WrittenEndpoint};
+use kubeng_config::bounded::{AtMost, TextAtMost};
 use kubeng_config::certificate::Der;
-use kubeng_config::name::Hostname;
+use kubeng_config::listener::TlsVersion;
+use kubeng_config::name::{CertificateId, Hostname, ObjectKey, ObjectKind};
 use kubeng_config::problem::{Problem, TLS_NAME_MISSING};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -19,37 +21,105 @@ use crate::translate::refusal::Refused;
 use crate::world::view::View;
 
 /// The name that the certificate must cover, which is the one that is written, else the one DNS name
-/// that all endpoints have; and whom it must come from.
+/// that all endpoints have; whom it must come from; and what is presented.
 pub(super) fn of(
     view: &mut View<'_>,
     object: &Object,
-    written: &UpstreamTls,
+    (written, protocol): (&UpstreamTls, BackendProtocol),
     endpoints: &[WrittenEndpoint],
     problems: &mut Vec<Problem>,
 ) -> Option<BackendTls> {
-    let UpstreamTls { server_name, ca_bundle: _, roots: _ } = written;
-    let field = "/spec/tls/serverName";
+    let UpstreamTls {
+        server_name,
+        ca_bundle: _,
+        roots: _,
+        subject_alt_names,
+        client_certificate,
+        min_version,
+    } = written;
+    let roots = roots::of(view, object, written, problems)?;
+    let mut refuse = |field: &str, message: String, remedy: &str| {
+        bad(object, field, message, remedy, problems);
+    };
     let server_name = match server_name {
         Some(written) => match Hostname::parse(written) {
             Ok(name) => Some(name),
             Err(error) => {
                 let message = format!("serverName cannot be used: {error}");
-                bad(object, field, message, "write a DNS name", problems);
+                refuse(SERVER_NAME, message, "write a DNS name");
                 return None;
             }
         },
         None => single_name(endpoints),
     };
-    let roots = roots::of(view, object, written, problems)?;
-    if let Some(server_name) = server_name {
-        return Some(BackendTls { server_name, roots });
+    let subjects = match subjects(subject_alt_names) {
+        Ok(subjects) => subjects,
+        Err(why) => {
+            let remedy = "write at most 16 DNS names or URIs";
+            refuse("/spec/tls/subjectAltNames", why, remedy);
+            return None;
+        }
+    };
+    let version_min = match min_version.as_deref() {
+        None | Some("1.2") => TlsVersion::V1_2,
+        Some("1.3") => TlsVersion::V1_3,
+        Some(other) => {
+            let message = format!("minVersion {other:?} is unknown");
+            refuse("/spec/tls/minVersion", message, "write 1.2 or 1.3");
+            return None;
+        }
+    };
+    let client_certificate = match client_certificate {
+        None => None,
+        Some(named) => Some(presented(view, object, &named.name, problems)?),
+    };
+    let Some(server_name) = server_name else {
+        if !endpoints.is_empty() {
+            let message = "TLS is wanted, but no name is known that the certificate must cover";
+            let refused = Refused::new(TLS_NAME_MISSING, message.to_owned(), "set tls.serverName");
+            problems.push(refused.problem(object, SERVER_NAME.to_owned()));
+        }
+        return None;
+    };
+    let tls = BackendTls { server_name, roots, subjects, client_certificate, version_min };
+    if tls.is_special() && protocol != BackendProtocol::Http1 {
+        let message = "subjectAltNames, clientCertificate and minVersion are honoured over HTTP/1.1 \
+                       only, and grpcs is HTTP/2";
+        bad(object, "/spec/tls", message.to_owned(), "remove them, or write https", problems);
+        return None;
     }
-    if !endpoints.is_empty() {
-        let message = "TLS is wanted, but no name is known that the certificate must cover";
-        let refused = Refused::new(TLS_NAME_MISSING, message.to_owned(), "set tls.serverName");
-        problems.push(refused.problem(object, field.to_owned()));
+    Some(tls)
+}
+
+/// The certificate of a Secret, which the endpoints are shown.
+fn presented(
+    view: &mut View<'_>,
+    object: &Object,
+    name: &str,
+    problems: &mut Vec<Problem>,
+) -> Option<CertificateId> {
+    let key = ObjectKey::new(ObjectKind::Secret, &object.key.namespace, name);
+    match view.certificate(&key).certificate() {
+        Ok((id, _)) => Some(id.clone()),
+        Err(refused) => {
+            problems.push(refused.problem(object, "/spec/tls/clientCertificate".to_owned()));
+            None
+        }
     }
-    None
+}
+
+/// Those that are written: a URI has a scheme, a DNS name has no colon.
+fn subjects(written: &[String]) -> Result<AtMost<Subject, 16>, String> {
+    let read = |text: &String| {
+        if text.contains(':') {
+            let uri = TextAtMost::new(text.clone());
+            return uri.map(Subject::Uri).map_err(|error| format!("a URI is too long: {error}"));
+        }
+        let name = Hostname::parse(text);
+        name.map(Subject::Hostname).map_err(|error| format!("a name cannot be used: {error}"))
+    };
+    let subjects = written.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    AtMost::new(subjects).map_err(|error| error.to_string())
 }
 
 fn single_name(endpoints: &[WrittenEndpoint]) -> Option<Hostname> {
@@ -83,6 +153,8 @@ pub(crate) fn bundle(pem: &str) -> Result<Roots, String> {
         _ => Ok(Roots::Bundle(ders)),
     }
 }
+
+const SERVER_NAME: &str = "/spec/tls/serverName";
 
 #[cfg(test)]
 mod tests {

@@ -33,7 +33,7 @@ fn backend(balance: Balance, endpoints: &[(u16, u16)]) -> CompiledBackend {
     let id = "Service/test/web:80".parse().unwrap();
     CompiledBackend {
         traffic: Arc::default(),
-        tls: crate::backend::tls::CompiledTls::of(&id, &spec),
+        tls: crate::backend::tls::CompiledTls::of(&id, &spec, None),
         id,
         spec: Arc::new(spec),
         connection_key: 0,

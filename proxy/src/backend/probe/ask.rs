@@ -1,21 +1,19 @@
 //! One question to one Endpoint, over the protocol and the TLS of its Backend.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Request, Version, header};
 use hyper_util::rt::TokioIo;
 use kubeng_config::backend::Backend;
 use kubeng_config::backend::health::{HttpProbe, Probe};
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio_rustls::TlsConnector;
 
 use super::super::CompiledBackend;
+use super::super::tls::connector::Connector;
 use super::grpc;
 use crate::{forward, proxy_protocol};
 
@@ -23,23 +21,17 @@ use crate::{forward, proxy_protocol};
 #[derive(Debug)]
 pub(crate) struct Asker {
     spec: Arc<Backend>,
-    tls: Result<Option<Tls>, Box<str>>,
-}
-
-struct Tls {
-    connector: TlsConnector,
-    name: ServerName<'static>,
-}
-
-impl std::fmt::Debug for Tls {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Tls({:?})", self.name)
-    }
+    /// As requests do it: the same names, the same authorities, the same certificate.
+    tls: Result<Option<Connector>, Box<str>>,
 }
 
 impl Asker {
     pub(crate) fn of(backend: &CompiledBackend) -> Self {
-        Self { spec: backend.spec.clone(), tls: tls(backend) }
+        let tls = match backend.tls.fault() {
+            Some(why) => Err(why.into()),
+            None => Ok(backend.tls.connector().cloned()),
+        };
+        Self { spec: backend.spec.clone(), tls }
     }
 
     /// Whether the Endpoint at `address` is well, or what is wrong with it. Never ends by itself while
@@ -53,8 +45,8 @@ impl Asker {
         }
         match tls {
             None => self.ask_over(tcp, address).await,
-            Some(Tls { connector, name }) => {
-                let stream = connector.connect(name.clone(), tcp).await.map_err(fault)?;
+            Some(connector) => {
+                let stream = connector.connect(tcp).await.map_err(fault)?;
                 self.ask_over(stream, address).await
             }
         }
@@ -181,41 +173,12 @@ async fn over_http2(
     Ok(Answer { head, body: collected.freeze(), trailers })
 }
 
-/// What Pingora does for requests, for questions: the same name, the same authorities.
-fn tls(backend: &CompiledBackend) -> Result<Option<Tls>, Box<str>> {
-    let Some(tls) = &backend.spec.tls else { return Ok(None) };
-    if backend.tls.is_unusable() {
-        return Err("its authorities cannot be read".into());
-    }
-    let roots = backend.tls.authorities().cloned().unwrap_or_else(|| SYSTEM.clone());
-    let name = ServerName::try_from(tls.server_name.as_str().to_owned()).map_err(fault)?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider);
-    let builder = builder.with_safe_default_protocol_versions().map_err(fault)?;
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    if forward::is_http2(backend.spec.protocol) {
-        config.alpn_protocols = vec![b"h2".to_vec()];
-    }
-    Ok(Some(Tls { connector: TlsConnector::from(Arc::new(config)), name }))
-}
-
 fn fault(error: impl std::error::Error) -> Box<str> {
     match error.source() {
         Some(source) => format!("{error}: {source}").into(),
         None => error.to_string().into(),
     }
 }
-
-/// The authorities of the machine; without any nothing is verified, so nothing is well.
-static SYSTEM: LazyLock<Arc<RootCertStore>> = LazyLock::new(|| {
-    let mut store = RootCertStore::empty();
-    let loaded = rustls_native_certs::load_native_certs();
-    let (_, ignored) = store.add_parsable_certificates(loaded.certs);
-    if store.is_empty() || ignored > 0 {
-        tracing::warn!(known = store.len(), ignored, "authorities of the machine");
-    }
-    Arc::new(store)
-});
 
 const AGENT: &str = "kubeng-probe";
 /// Of an answer to a gRPC question, which is a few bytes long.

@@ -1,37 +1,32 @@
 //! One exchange: the tries, the answer, and what becomes of both connections.
 
 use std::future::poll_fn;
-use std::io;
-use std::pin::{Pin, pin};
-use std::sync::atomic::Ordering;
+use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Method, StatusCode, header};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{sleep, timeout_at};
 
-use super::answer::{Answer, Fault, Framing, Search};
+use super::answer::{Answer, Fault, Search};
+use super::client::{Client, Gone};
 use super::pool::Key;
 use super::request::{self, Whole};
-use super::{Direct, answer, strip, thaw};
-use crate::backend::connect::{connect, is_want};
-use crate::engine::Begun;
+use super::stream::Stream;
+use super::{Direct, answer, open, strip};
 use crate::forward::tries::{self, Failure, Next, Replay, Try};
 use crate::forward::wish;
-use crate::listener::connection::Conn;
 use crate::over::{self, Over};
-use crate::pipeline::{self, Begin};
+use crate::pipeline;
 use crate::reason::Reason;
 use crate::record::Quoted;
-use crate::reply::Reply;
 use crate::request::RequestContext;
 
 /// A connection to an Endpoint with what was read from it.
 pub(super) struct Upstream {
-    pub(super) stream: TcpStream,
+    pub(super) stream: Stream,
     pub(super) read: BytesMut,
     /// Silence that is borne.
     pub(super) silence: Duration,
@@ -50,24 +45,38 @@ pub(super) enum Broken {
     Endpoint(Failure),
 }
 
+impl From<Gone> for Broken {
+    fn from(_: Gone) -> Self {
+        Self::Client
+    }
+}
+
+/// How an exchange ended.
+#[derive(Debug)]
+pub(super) enum Carried {
+    /// The client has its answer, or a part of it, or is gone. All is told.
+    Over,
+    /// No Endpoint has answered, for the reason that stands there: the client waits for another answer.
+    GivenUp(Box<RequestContext>),
+}
+
 impl Direct {
     /// Carries a request to an Endpoint, and its answer back.
-    pub(super) async fn carry(
+    pub(super) async fn carry<C: Client>(
         &self,
-        mut conn: Box<Conn>,
-        bytes: Bytes,
+        client: &mut C,
         mut whole: Whole,
         mut ctx: RequestContext,
-    ) -> Option<Box<Conn>> {
+    ) -> Carried {
         let replay = Replay::of(&whole.method);
         // As it came: the head is edited in its place.
         let quoted = self.shared.observe.quote(&whole.headers);
         let head = self.head_for_backend(&mut whole, &ctx);
         loop {
             let Some(mut upstream) = self.connection(&mut ctx).await else {
-                return self.give_up(conn, bytes, (whole, quoted), ctx).await;
+                return self.give_up(ctx);
             };
-            let asked = self.ask(&mut conn, &mut upstream, &head, &whole, &mut ctx).await;
+            let asked = self.ask(client, &mut upstream, &head, &whole, &mut ctx).await;
             let failure = match asked {
                 Ok(answer) => {
                     let status = answer.status;
@@ -77,39 +86,28 @@ impl Direct {
                         ctx.tries.is_repeated = false;
                         continue;
                     }
-                    let (is_kept, sent) =
-                        self.pass_on(&mut conn, upstream, answer, &whole, &mut ctx).await;
+                    let sent = self.pass_on(client, upstream, answer, &mut ctx).await;
                     self.tell(&whole, quoted, sent, &mut ctx);
-                    return is_kept.then_some(conn);
+                    return Carried::Over;
                 }
                 Err(Broken::Client) => {
                     ctx.reason = Some(Reason::ClientGone);
                     self.tell(&whole, quoted, 0, &mut ctx);
-                    return None;
+                    return Carried::Over;
                 }
                 Err(Broken::Endpoint(failure)) => failure,
             };
             if tries::failed(&mut ctx, failure, replay, self.shared.setting()) == Next::GiveUp {
-                return self.give_up(conn, bytes, (whole, quoted), ctx).await;
+                return self.give_up(ctx);
             }
             self.metrics.retries.add(1);
         }
     }
 
-    /// Lets the other engine answer that no Endpoint has: it knows all forms of answers.
-    async fn give_up(
-        &self,
-        conn: Box<Conn>,
-        bytes: Bytes,
-        shared: (Whole, Quoted),
-        ctx: RequestContext,
-    ) -> Option<Box<Conn>> {
+    /// Counts a request that no Endpoint has answered.
+    fn give_up(&self, ctx: RequestContext) -> Carried {
         self.metrics.backend_errors.add(1);
-        let status = ctx.reason.map_or(StatusCode::BAD_GATEWAY, |reason| reason.status());
-        // They refer to the bytes, which are then thawed without a copy.
-        drop(shared);
-        let begun = Begun { ctx, begin: Begin::Reply(Reply::of(status)) };
-        self.other.go_on(conn, thaw(bytes), begun).await
+        Carried::GivenUp(Box::new(ctx))
     }
 
     /// Tells that the request is over, of whose answer the client got so many bytes of the body.
@@ -117,7 +115,7 @@ impl Direct {
         let over = Over {
             method: &whole.method,
             uri: &whole.uri,
-            version: request::VERSION,
+            version: whole.version,
             quoted,
             body_bytes: (whole.body.len() as u64, sent),
         };
@@ -139,24 +137,26 @@ impl Direct {
                     return None;
                 }
             };
-            let key = Key { address: to.address, connection: to.connection_key };
+            let told = open::told(&to, ctx.facts.as_deref());
+            let connection = open::connection_key(&to, told);
+            let key = Key { address: to.address, connection };
             if let Some(stream) = self.pool.take(&key, now) {
                 self.metrics.pool_hits.add(1);
                 ctx.seen.connected(true);
                 tries::connected(ctx);
                 return Some(upstream(stream, &to, key, true));
             }
-            match connect(to.address, to.connect, None).await {
+            let handshake = self.shared.limits.backend_handshake;
+            match open::open(&to, told, handshake, ctx.tries.ends).await {
                 Ok(stream) => {
                     self.metrics.pool_misses.add(1);
                     ctx.seen.connected(false);
                     tries::connected(ctx);
                     return Some(upstream(stream, &to, key, false));
                 }
-                Err(error) => {
+                Err(failure) => {
                     self.metrics.connect_failures.add(1);
                     // Nothing was sent yet.
-                    let failure = failure_of_connect(&error);
                     let setting = self.shared.setting();
                     match tries::failed(ctx, failure, Replay::Harmless, setting) {
                         Next::Retry => self.metrics.retries.add(1),
@@ -168,9 +168,9 @@ impl Direct {
     }
 
     /// Sends the request, and reads the head of the answer.
-    async fn ask(
+    async fn ask<C: Client>(
         &self,
-        conn: &mut Conn,
+        client: &mut C,
         upstream: &mut Upstream,
         head: &Bytes,
         whole: &Whole,
@@ -181,7 +181,7 @@ impl Direct {
         let silent_until = now + upstream.silence;
         let by = tries::first_byte_by(ctx, now).map_or(silent_until, |by| by.min(silent_until));
         loop {
-            let answer = upstream.read_head(conn, by, &whole.method).await?;
+            let answer = upstream.read_head(client, by, &whole.method).await?;
             if !answer.status.is_informational() {
                 return Ok(answer);
             }
@@ -193,67 +193,45 @@ impl Direct {
                 return Err(Broken::Endpoint(Failure::BadAnswer));
             }
             if is_wanted {
-                let mut out = BytesMut::new();
-                request::write_answer(answer.status, &answer.headers, &mut out);
-                out.extend_from_slice(b"\r\n");
-                to_client(conn, &out).await?;
-                conn.flush().await.map_err(|_| Broken::Client)?;
+                client.send_interim(answer.status, &answer.headers).await?;
             }
         }
     }
 
-    /// Passes an answer on. Gives whether the connection of the client can go on, and how many bytes
-    /// of the body it was sent.
-    async fn pass_on(
+    /// Passes an answer on. Gives how many bytes of the body the client was sent.
+    async fn pass_on<C: Client>(
         &self,
-        conn: &mut Conn,
+        client: &mut C,
         mut upstream: Upstream,
-        mut answer: Answer,
-        whole: &Whole,
+        answer: Answer,
         ctx: &mut RequestContext,
-    ) -> (bool, u64) {
-        ctx.answered = Some(answer.status);
+    ) -> u64 {
+        let Answer { status, mut headers, framing, can_be_kept } = answer;
+        ctx.answered = Some(status);
         ctx.seen.answered();
-        let headers = &mut answer.headers;
-        pipeline::response_edits(ctx, headers);
-        wish::set_cookie(ctx, &self.shared.sticky_key, headers);
-        self.shared.observe.show(ctx, headers);
-        let is_last = whole.is_last
-            || conn.requests() >= self.shared.limits.requests_max
-            || Instant::now() >= conn.ends().into_std()
-            || self.shared.is_leaving.load(Ordering::Relaxed);
-        let out = head_for_client(&mut answer, is_last);
+        pipeline::response_edits(ctx, &mut headers);
+        wish::set_cookie(ctx, &self.shared.sticky_key, &mut headers);
+        self.shared.observe.show(ctx, &mut headers);
         let passed = async {
-            to_client(conn, &out).await?;
-            upstream.relay(conn, answer.framing, ctx.tries.ends).await?;
-            conn.flush().await.map_err(|_| Broken::Client)
+            client.send_head(status, headers, framing).await?;
+            upstream.relay(client, framing, ctx.tries.ends).await?;
+            client.end().await.map_err(Broken::from)
         };
         let passed = passed.await;
         let sent = upstream.relayed;
-        let is_kept = match passed {
+        match passed {
             Ok(()) => {
-                if answer.can_be_kept && upstream.read.is_empty() {
+                if can_be_kept && upstream.read.is_empty() {
                     self.pool.put(upstream.key, upstream.stream, Instant::now());
                 }
-                if is_last {
-                    // Over TLS this tells the client that nothing was cut off.
-                    let _ = conn.shutdown().await;
-                }
-                !is_last
             }
-            Err(Broken::Client) => {
-                ctx.reason = Some(Reason::ClientGone);
-                false
-            }
+            Err(Broken::Client) => ctx.reason = Some(Reason::ClientGone),
             Err(Broken::Endpoint(failure)) => {
                 ctx.reason = Some(tries::cut_by(ctx, failure));
-                // What was written leaves before the end: a connection that ends without a byte looks
-                // as if the request could be sent again. The framing tells that the answer is cut off.
-                let _ = conn.shutdown().await;
-                false
+                client.cut().await;
             }
-        };
-        (is_kept, sent)
+        }
+        sent
     }
 
     /// The head that every try sends.
@@ -269,7 +247,7 @@ impl Direct {
         {
             headers.insert(header::HOST, host);
         }
-        let mut out = BytesMut::with_capacity(HEAD_BYTES + body.len());
+        let mut out = BytesMut::with_capacity(request::HEAD_BYTES + body.len());
         match (&ctx.path, uri.query()) {
             (Some(path), Some(query)) => {
                 request::write(method, &format!("{path}?{query}"), headers, &mut out);
@@ -289,14 +267,15 @@ impl Upstream {
         let is_reused = self.is_reused;
         let sent = async {
             if body.is_empty() {
-                self.stream.write_all(head).await
+                self.stream.write_all(head).await?;
             } else {
                 // Both in one segment where they fit.
                 let mut both = BytesMut::with_capacity(head.len() + body.len());
                 both.extend_from_slice(head);
                 both.extend_from_slice(body);
-                self.stream.write_all(&both).await
+                self.stream.write_all(&both).await?;
             }
+            self.stream.flush().await
         };
         let deadline = Instant::now() + self.silence;
         match timeout_at(deadline.into(), sent).await {
@@ -307,9 +286,9 @@ impl Upstream {
     }
 
     /// Reads the next head, interim or final.
-    async fn read_head(
+    async fn read_head<C: Client>(
         &mut self,
-        conn: &mut Conn,
+        client: &mut C,
         by: Instant,
         method: &Method,
     ) -> Result<Answer, Broken> {
@@ -320,7 +299,7 @@ impl Upstream {
                 return answer::read(head, method).map_err(bad);
             }
             let had_some = !self.read.is_empty();
-            if self.fill(conn, by).await? == 0 {
+            if self.fill(client, by).await? == 0 {
                 let failure = if had_some { Failure::Reset } else { gone(self.is_reused) };
                 return Err(Broken::Endpoint(failure));
             }
@@ -328,7 +307,11 @@ impl Upstream {
     }
 
     /// Reads once, while the client is there. 0 is the end.
-    pub(super) async fn fill(&mut self, conn: &mut Conn, by: Instant) -> Result<usize, Broken> {
+    pub(super) async fn fill<C: Client>(
+        &mut self,
+        client: &mut C,
+        by: Instant,
+    ) -> Result<usize, Broken> {
         self.read.reserve(READ_BYTES);
         let is_reused = self.is_reused && self.read.is_empty();
         let mut reading = pin!(self.stream.read_buf(&mut self.read));
@@ -336,23 +319,19 @@ impl Upstream {
             if let Poll::Ready(read) = reading.as_mut().poll(cx) {
                 return Poll::Ready(read.map(Some));
             }
-            let mut nothing = [0; 1];
-            match Pin::new(&mut *conn).poll_read(cx, &mut ReadBuf::new(&mut nothing)) {
-                // Bytes of the next request are held back, so this is its end.
-                Poll::Ready(_) => Poll::Ready(Ok(None)),
-                Poll::Pending => Poll::Pending,
-            }
+            client.poll_gone(cx).map(|Gone| Ok(None))
         });
         match timeout_at(by.into(), read).await {
             Ok(Ok(Some(count))) => Ok(count),
             Ok(Ok(None)) => Err(Broken::Client),
+            Ok(Err(error)) if open::is_disbelief(&error) => Err(Broken::Endpoint(Failure::Tls)),
             Ok(Err(_)) => Err(Broken::Endpoint(gone(is_reused))),
             Err(_) => Err(Broken::Endpoint(Failure::Timeout)),
         }
     }
 }
 
-fn upstream(stream: TcpStream, to: &Try, key: Key, is_reused: bool) -> Upstream {
+fn upstream(stream: Stream, to: &Try, key: Key, is_reused: bool) -> Upstream {
     Upstream { stream, read: BytesMut::new(), silence: to.read, relayed: 0, is_reused, key }
 }
 
@@ -365,46 +344,5 @@ fn bad(_: Fault) -> Broken {
     Broken::Endpoint(Failure::BadAnswer)
 }
 
-fn failure_of_connect(error: &io::Error) -> Failure {
-    if is_want(error) {
-        Failure::Local
-    } else if error.kind() == io::ErrorKind::TimedOut {
-        Failure::ConnectTimeout
-    } else {
-        Failure::Connect
-    }
-}
-
-pub(super) async fn to_client(conn: &mut Conn, bytes: &[u8]) -> Result<(), Broken> {
-    conn.write_all(bytes).await.map_err(|_| Broken::Client)
-}
-
-/// The head of an answer, framed as this side frames it.
-fn head_for_client(answer: &mut Answer, is_last: bool) -> BytesMut {
-    let headers = &mut answer.headers;
-    match answer.framing {
-        Framing::Nothing | Framing::Length(_) => {}
-        // Both ends of an answer without a length are found by chunks here.
-        Framing::Chunked | Framing::Close => {
-            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-    }
-    if is_last {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    let mut out = BytesMut::with_capacity(HEAD_BYTES);
-    request::write_answer(answer.status, headers, &mut out);
-    if !headers.contains_key(header::DATE) {
-        let date = httpdate::fmt_http_date(std::time::SystemTime::now());
-        out.extend_from_slice(b"Date: ");
-        out.extend_from_slice(date.as_bytes());
-        out.extend_from_slice(b"\r\n");
-    }
-    out.extend_from_slice(b"\r\n");
-    out
-}
-
-/// Room for a usual head.
-const HEAD_BYTES: usize = 1024;
 /// Room for each read from an Endpoint.
 const READ_BYTES: usize = 8 * 1024;

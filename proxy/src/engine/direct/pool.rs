@@ -1,12 +1,11 @@
 //! Connections to Endpoints that wait for their next request. Those of one worker.
 
 use std::collections::HashMap;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpStream;
+use super::stream::Stream;
 
 /// Idle connections by what they may be used for.
 #[derive(Debug)]
@@ -32,7 +31,7 @@ struct Idle {
 
 #[derive(Debug)]
 struct Waiting {
-    stream: TcpStream,
+    stream: Stream,
     since: Instant,
 }
 
@@ -43,19 +42,19 @@ impl Pool {
     }
 
     /// The connection that was used last, if one is still good.
-    pub(super) fn take(&self, key: &Key, now: Instant) -> Option<TcpStream> {
+    pub(super) fn take(&self, key: &Key, now: Instant) -> Option<Stream> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            let waiting = idle.by_key.get_mut(key)?.pop()?;
+            let mut waiting = idle.by_key.get_mut(key)?.pop()?;
             idle.count -= 1;
-            if now - waiting.since < self.idle_max && is_silent(&waiting.stream) {
+            if now - waiting.since < self.idle_max && waiting.stream.is_silent() {
                 return Some(waiting.stream);
             }
         }
     }
 
     /// Keeps a connection. When there are too many the one that waits longest is closed.
-    pub(super) fn put(&self, key: Key, stream: TcpStream, now: Instant) {
+    pub(super) fn put(&self, key: Key, stream: Stream, now: Instant) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.count >= self.connections_max {
             idle.drop_oldest();
@@ -70,7 +69,7 @@ impl Pool {
     pub(super) fn tidy(&self, now: Instant) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         idle.by_key.retain(|_, waiting| {
-            waiting.retain(|one| now - one.since < self.idle_max && is_silent(&one.stream));
+            waiting.retain_mut(|one| now - one.since < self.idle_max && one.stream.is_silent());
             !waiting.is_empty()
         });
         idle.count = idle.by_key.values().map(Vec::len).sum();
@@ -99,16 +98,10 @@ impl Idle {
     }
 }
 
-/// Whether nothing has come: neither an end nor bytes that nobody asked for.
-fn is_silent(stream: &TcpStream) -> bool {
-    let mut byte = [0];
-    matches!(stream.try_read(&mut byte), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-}
-
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncWriteExt;
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     use super::*;
 
@@ -128,7 +121,7 @@ mod tests {
         let pool = Pool::new(8, Duration::from_secs(60));
         let now = Instant::now();
         let (ours, _theirs) = pair().await;
-        pool.put(key(1), ours, now);
+        pool.put(key(1), Stream::Plain(ours), now);
         assert!(pool.take(&key(2), now).is_none());
         assert!(pool.take(&key(1), now).is_some());
         assert!(pool.take(&key(1), now).is_none());
@@ -139,19 +132,19 @@ mod tests {
         let pool = Pool::new(8, Duration::from_secs(60));
         let now = Instant::now();
         let (ours, _theirs) = pair().await;
-        pool.put(key(1), ours, now);
+        pool.put(key(1), Stream::Plain(ours), now);
         assert!(pool.take(&key(1), now + Duration::from_secs(60)).is_none());
 
         let (ours, theirs) = pair().await;
         drop(theirs);
         ours.readable().await.unwrap();
-        pool.put(key(1), ours, now);
+        pool.put(key(1), Stream::Plain(ours), now);
         assert!(pool.take(&key(1), now).is_none());
 
         let (ours, mut theirs) = pair().await;
         theirs.write_all(b"HTTP/1.1 200 OK\r\n").await.unwrap();
         ours.readable().await.unwrap();
-        pool.put(key(1), ours, now);
+        pool.put(key(1), Stream::Plain(ours), now);
         pool.tidy(now);
         assert_eq!(pool.idle.lock().unwrap().count, 0);
     }
@@ -164,7 +157,7 @@ mod tests {
         for number in 0..3 {
             let (ours, other) = pair().await;
             theirs.push(other);
-            pool.put(key(number), ours, now + Duration::from_secs(number));
+            pool.put(key(number), Stream::Plain(ours), now + Duration::from_secs(number));
         }
         assert!(pool.take(&key(0), now).is_none());
         assert!(pool.take(&key(1), now).is_some());

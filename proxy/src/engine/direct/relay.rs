@@ -2,34 +2,31 @@
 
 use std::time::Instant;
 
-use bytes::BytesMut;
-use tokio::io::AsyncWriteExt;
-
 use super::answer::Framing;
-use super::carry::{Broken, Upstream, to_client};
+use super::carry::{Broken, Upstream};
 use super::chunks::Chunks;
+use super::client::Client;
 use crate::forward::tries::Failure;
-use crate::listener::connection::Conn;
 
 impl Upstream {
     /// Relays a body to its end. What has been read is sent before more is waited for.
-    pub(super) async fn relay(
+    pub(super) async fn relay<C: Client>(
         &mut self,
-        conn: &mut Conn,
+        client: &mut C,
         framing: Framing,
         ends: Option<Instant>,
     ) -> Result<(), Broken> {
         match framing {
             Framing::Nothing => Ok(()),
-            Framing::Length(length) => self.relay_length(conn, length, ends).await,
-            Framing::Chunked => self.relay_chunks(conn, ends).await,
-            Framing::Close => self.relay_to_end(conn, ends).await,
+            Framing::Length(length) => self.relay_length(client, length, ends).await,
+            Framing::Chunked => self.relay_chunks(client, ends).await,
+            Framing::Close => self.relay_to_end(client, ends).await,
         }
     }
 
-    async fn relay_length(
+    async fn relay_length<C: Client>(
         &mut self,
-        conn: &mut Conn,
+        client: &mut C,
         length: u64,
         ends: Option<Instant>,
     ) -> Result<(), Broken> {
@@ -37,50 +34,65 @@ impl Upstream {
         loop {
             let count =
                 usize::try_from(left).map_or(self.read.len(), |left| left.min(self.read.len()));
-            let part = self.read.split_to(count);
-            to_client(conn, &part).await?;
-            self.relayed += part.len() as u64;
-            left -= count as u64;
+            if count > 0 {
+                client.send_part(self.read.split_to(count).freeze()).await?;
+                self.relayed += count as u64;
+                left -= count as u64;
+            }
             if left == 0 {
                 return Ok(());
             }
-            self.more(conn, ends).await?;
+            self.more(client, ends).await?;
         }
     }
 
-    async fn relay_chunks(&mut self, conn: &mut Conn, ends: Option<Instant>) -> Result<(), Broken> {
+    async fn relay_chunks<C: Client>(
+        &mut self,
+        client: &mut C,
+        ends: Option<Instant>,
+    ) -> Result<(), Broken> {
         let mut chunks = Chunks::new();
         loop {
             let next = chunks.next(&mut self.read);
             match next.map_err(|_| Broken::Endpoint(Failure::BadAnswer))? {
                 Some(part) => {
-                    write_chunk(conn, &part).await?;
-                    self.relayed += part.len() as u64;
+                    let count = part.len() as u64;
+                    client.send_part(part).await?;
+                    self.relayed += count;
                 }
-                None if chunks.is_done() => return to_client(conn, LAST_CHUNK).await,
-                None => self.more(conn, ends).await?,
+                None if chunks.is_done() => return Ok(()),
+                None => self.more(client, ends).await?,
             }
         }
     }
 
-    async fn relay_to_end(&mut self, conn: &mut Conn, ends: Option<Instant>) -> Result<(), Broken> {
+    async fn relay_to_end<C: Client>(
+        &mut self,
+        client: &mut C,
+        ends: Option<Instant>,
+    ) -> Result<(), Broken> {
         loop {
-            let part = self.read.split();
+            let part = self.read.split().freeze();
             if !part.is_empty() {
-                write_chunk(conn, &part).await?;
-                self.relayed += part.len() as u64;
+                let count = part.len() as u64;
+                client.send_part(part).await?;
+                self.relayed += count;
             }
-            conn.flush().await.map_err(|_| Broken::Client)?;
-            if self.fill(conn, self.by(ends)).await? == 0 {
-                return to_client(conn, LAST_CHUNK).await;
+            client.flush().await?;
+            if self.fill(client, self.by(ends)).await? == 0 {
+                return Ok(());
             }
         }
     }
 
     /// Sends what was written and reads more, which there must be.
-    async fn more(&mut self, conn: &mut Conn, ends: Option<Instant>) -> Result<(), Broken> {
-        conn.flush().await.map_err(|_| Broken::Client)?;
-        match self.fill(conn, self.by(ends)).await? {
+    async fn more<C: Client>(
+        &mut self,
+        client: &mut C,
+        ends: Option<Instant>,
+    ) -> Result<(), Broken> {
+        client.flush().await?;
+        match self.fill(client, self.by(ends)).await? {
             0 => Err(Broken::Endpoint(Failure::Reset)),
             _ => Ok(()),
         }
@@ -92,16 +104,3 @@ impl Upstream {
         ends.map_or(silent, |ends| ends.min(silent))
     }
 }
-
-async fn write_chunk(conn: &mut Conn, part: &[u8]) -> Result<(), Broken> {
-    let mut head = BytesMut::with_capacity(CHUNK_HEAD_BYTES);
-    // Writing to a buffer cannot fail.
-    let _ = std::fmt::Write::write_fmt(&mut head, format_args!("{:x}\r\n", part.len()));
-    to_client(conn, &head).await?;
-    to_client(conn, part).await?;
-    to_client(conn, b"\r\n").await
-}
-
-const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
-/// 16 digits and the end of the line.
-const CHUNK_HEAD_BYTES: usize = 18;

@@ -11,6 +11,8 @@ use http::{Method, Uri, Version};
 pub(super) struct Whole {
     pub(super) method: Method,
     pub(super) uri: Uri,
+    /// The version that the client speaks.
+    pub(super) version: Version,
     pub(super) headers: HeaderMap,
     /// The whole body, which came with the head.
     pub(super) body: Bytes,
@@ -45,7 +47,14 @@ pub(super) fn read(bytes: &Bytes) -> Option<Whole> {
         let mut tokens = line.as_bytes().split(|&byte| byte == b',');
         tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(b"close"))
     });
-    is_simple.then(|| Whole { method, uri, headers, body: bytes.slice(end..), is_last })
+    is_simple.then(|| Whole {
+        method,
+        uri,
+        version: VERSION,
+        headers,
+        body: bytes.slice(end..),
+        is_last,
+    })
 }
 
 /// Writes the line and the fields of a request to a Backend.
@@ -94,8 +103,10 @@ pub(super) fn write_field(name: &HeaderName, value: &HeaderValue, out: &mut Byte
     out.extend_from_slice(b"\r\n");
 }
 
-/// The version that this engine speaks.
-pub(super) const VERSION: Version = Version::HTTP_11;
+/// Room for a usual head.
+pub(super) const HEAD_BYTES: usize = 1024;
+/// The version that this engine reads.
+const VERSION: Version = Version::HTTP_11;
 const FIELDS_MAX: usize = 100;
 /// For what the pipeline puts in.
 const ROOM: usize = 8;

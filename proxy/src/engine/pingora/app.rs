@@ -169,6 +169,11 @@ impl ProxyHttp for App {
         let now = Instant::now();
         ctx.seen.trying(now);
         match tries::choose(ctx, now, self.shared.setting()) {
+            // It would leave out what it cannot do.
+            Ok(to) if to.backend.tls.is_special() => {
+                ctx.reason = Some(Reason::TlsUnusable);
+                Err(Error::new(ErrorType::HTTPStatus(Reason::TlsUnusable.status().as_u16())))
+            }
             Ok(to) => Ok(Box::new(peer(&self.shared.limits, &to, ctx.facts.as_deref()))),
             Err(reason) => {
                 ctx.reason = Some(reason);

@@ -79,7 +79,8 @@ impl Errands {
         let backend = &errand.backend;
         let mut failed = Vec::new();
         for _ in 0..TRIES_MAX {
-            if backend.tls.is_unusable() {
+            // It would leave out what it cannot do.
+            if backend.tls.is_unusable() || backend.tls.is_special() {
                 break;
             }
             let setting = self.shared.setting();

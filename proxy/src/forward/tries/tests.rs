@@ -30,7 +30,7 @@ fn context(ports: &[u16]) -> RequestContext {
         policy: Some(Arc::default()),
         backend: Some(Arc::new(CompiledBackend {
             traffic: Arc::default(),
-            tls: CompiledTls::of(&id, &spec),
+            tls: CompiledTls::of(&id, &spec, None),
             id,
             spec: Arc::new(spec),
             connection_key: 0,
