@@ -104,6 +104,19 @@ fn edit(
     for key in &changes.supplies {
         counts.entry(key.clone()).or_default();
     }
+    // Backends first: they are supplies that point at others, and nothing else is both.
+    for (key, change) in counts.clone() {
+        if !matches!(key, PartKey::Backend(_)) {
+            continue;
+        }
+        let is_needed = i64::from(before.references_to(&key)) + change > 0;
+        let old = part_of(before, &key);
+        let new = if is_needed { supply(&key) } else { None };
+        if old != new {
+            count(&mut counts, old.as_ref(), -1);
+            count(&mut counts, new.as_ref(), 1);
+        }
+    }
     for (key, change) in counts {
         let is_needed = i64::from(before.references_to(&key)) + change > 0;
         match (is_needed, is_supply(&key)) {

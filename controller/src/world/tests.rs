@@ -25,7 +25,7 @@ use crate::kind::service::{Service, ServicePort};
 use crate::kind::upstream::route::{
     RouteBackend, RouteFilter, RouteMatch, RouteMirror, RoutePath, RouteTimeouts, UpstreamRoute,
 };
-use crate::kind::upstream::{ConfigMapRef, Upstream, UpstreamEndpoint, UpstreamRoots, UpstreamTls};
+use crate::kind::upstream::{ConfigMapRef, Upstream, UpstreamClientCertificate, UpstreamEndpoint, UpstreamRoots, UpstreamTls};
 use crate::object::{Author, Change, Object};
 use crate::settings::{
     CONTROLLER, DefaultBackend, ExternalNames, Forward, TranslateSettings, WithoutClass,
@@ -191,16 +191,18 @@ fn upstream() -> impl Strategy<Value = Body> {
     (
         text(&["http", "https", "https", "junk"]),
         vec(endpoint, 0..3),
-        option::weighted(0.7, roots),
+        option::weighted(0.5, roots),
+        option::weighted(0.4, text(&["t1", "t2"])),
         vec(upstream_route(), 0..3),
     )
-        .prop_map(|(protocol, endpoints, roots, routes)| {
+        .prop_map(|(protocol, endpoints, roots, presented, routes)| {
+            let client_certificate = presented.map(|name| UpstreamClientCertificate { name });
             let server_name = Some("out.example".to_owned());
             Body::Upstream(Upstream {
                 display_name: None,
                 protocol,
                 endpoints,
-                tls: UpstreamTls { server_name, roots, ..UpstreamTls::default() },
+                tls: UpstreamTls { server_name, roots, client_certificate, ..Default::default() },
                 balance: Default::default(),
                 health: None,
                 proxy_protocol: None,
