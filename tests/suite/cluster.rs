@@ -11,3 +11,4 @@ mod rig;
 mod rights;
 mod statuses;
 mod traffic;
+mod upstreams;

@@ -25,7 +25,9 @@ use crate::kind::service::{Service, ServicePort};
 use crate::kind::upstream::route::{
     RouteBackend, RouteFilter, RouteMatch, RouteMirror, RoutePath, RouteTimeouts, UpstreamRoute,
 };
-use crate::kind::upstream::{ConfigMapRef, Upstream, UpstreamClientCertificate, UpstreamEndpoint, UpstreamRoots, UpstreamTls};
+use crate::kind::upstream::{
+    ConfigMapRef, Upstream, UpstreamClientCertificate, UpstreamEndpoint, UpstreamRoots, UpstreamTls,
+};
 use crate::object::{Author, Change, Object};
 use crate::settings::{
     CONTROLLER, DefaultBackend, ExternalNames, Forward, TranslateSettings, WithoutClass,

@@ -424,6 +424,27 @@ async fn only_referenced_secrets_are_asked_for() {
 }
 
 #[tokio::test]
+async fn only_referenced_config_maps_are_asked_for() {
+    let map = |name: &str| {
+        json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": {"name": name, "namespace": "shop"}, "data": {"ca.crt": "x"},
+        })
+    };
+    let key = |name: &str| ObjectKey::new(ObjectKind::ConfigMap, "shop", name);
+    let server = ApiServer::start().await;
+    server.put(map("ca"));
+    server.put(map("other"));
+    let mut live = Live::plain(server);
+    live.until_synced().await;
+    live.referenced.send_replace([key("ca")].into());
+    live.until_has("ConfigMap/shop/ca").await;
+    assert!(!live.objects.contains_key("ConfigMap/shop/other"));
+    live.referenced.send_replace(BTreeSet::new());
+    live.until_lacks("ConfigMap/shop/ca").await;
+}
+
+#[tokio::test]
 async fn a_secret_that_may_not_be_seen_keeps_no_other_waiting() {
     let server = ApiServer::start().await;
     server.fail("secrets", Verb::List, 1000, Fault::Status(403, "forbidden", 0));
