@@ -112,6 +112,8 @@ pub(crate) struct Extra {
     pub(crate) permits: Vec<concurrency_limit::Permit>,
     pub(crate) bodies: body_limit::Seen,
     pub(crate) mirrors: Vec<mirror::Copy>,
+    /// Whether the request is read whole before a Backend is asked.
+    pub(crate) is_buffered: bool,
     pub(crate) encoder: Option<Encoder>,
     /// Whether the answer of the Backend was given up for a page.
     pub(crate) is_replaced: bool,

@@ -71,6 +71,11 @@ impl Pingora {
         Self { proxy: Arc::new(proxy), errands, shared: shared.clone(), leaving }
     }
 
+    /// What carries out requests of our own.
+    pub(crate) fn errands(&self) -> &Arc<Errands> {
+        &self.errands
+    }
+
     /// Carries a request on that the pipeline has been asked about already.
     pub(crate) async fn go_on(
         &self,

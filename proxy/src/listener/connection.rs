@@ -219,6 +219,14 @@ impl Conn {
         self.left == Left::Bytes(0)
     }
 
+    /// How much of a body of known length is still to come.
+    pub(crate) fn left_bytes(&self) -> u64 {
+        match self.left {
+            Left::Bytes(left) => left,
+            Left::Chunked(_) | Left::Open => 0,
+        }
+    }
+
     /// How many requests were begun on it.
     pub(crate) fn requests(&self) -> u32 {
         self.requests

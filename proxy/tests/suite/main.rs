@@ -39,4 +39,5 @@ mod streaming;
 mod tls;
 mod tls_client;
 mod upgrade;
+mod uploads;
 mod upstreams;

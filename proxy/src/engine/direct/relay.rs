@@ -3,9 +3,10 @@
 use std::time::Instant;
 
 use super::answer::Framing;
-use super::carry::{Broken, Upstream};
+use super::carry::Broken;
 use super::chunks::Chunks;
 use super::client::Client;
+use super::upstream::Upstream;
 use crate::forward::tries::Failure;
 
 impl Upstream {

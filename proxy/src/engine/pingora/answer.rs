@@ -1,7 +1,6 @@
 //! Answers of ours through the engine, and what is done to those of Backends beside their headers.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
@@ -12,14 +11,12 @@ use pingora_proxy::Session;
 
 use super::app::App;
 use super::fields::ResponseFields;
+use crate::filter::error_pages;
 use crate::filter::mirror::Copy;
-use crate::filter::{Question, Told, error_pages};
-use crate::listener::connection::ConnFacts;
 use crate::nominated::Nominated;
-use crate::pipeline::{self, Begin, Pending};
+use crate::pipeline;
 use crate::reply::{self, Form, Page, Reply, SERVER_NAME};
-use crate::request::{Extra, Incoming, Instead, RequestContext};
-use crate::table::Table;
+use crate::request::{Extra, Instead, RequestContext};
 
 impl App {
     /// Sends an answer of ours.
@@ -103,37 +100,6 @@ impl App {
                 .map(|id| &id.value),
         };
         error_pages::page(self.errands.fetch(&error_pages::errand(backend, told)).await?)
-    }
-
-    /// Asks until there is nothing to ask any more.
-    pub(super) async fn ask(
-        &self,
-        table: &Table,
-        incoming: &Incoming<'_>,
-        facts: &ConnFacts,
-        now: (Instant, SystemTime),
-        (mut question, mut pending): (Question, Box<Pending>),
-        ctx: &mut RequestContext,
-    ) -> Begin {
-        loop {
-            let told = match question {
-                Question::Password(attempt) => {
-                    Told::Password(self.shared.passwords.check(attempt).await)
-                }
-                Question::Permission(inquiry) => {
-                    // Who has no place is answered like who got no answer.
-                    let place = inquiry.gate.try_acquire();
-                    Told::Permission(match place {
-                        Ok(_place) => self.errands.fetch(&inquiry.errand).await,
-                        Err(_) => None,
-                    })
-                }
-            };
-            match pipeline::resume(table, incoming, facts, now, (pending, told), ctx) {
-                Begin::Ask(next, waits) => (question, pending) = (next, waits),
-                begin @ (Begin::Forward | Begin::Reply(_) | Begin::Refuse(_)) => return begin,
-            }
-        }
     }
 
     /// Sends a copy of a request on its way.

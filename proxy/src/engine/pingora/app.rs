@@ -482,7 +482,7 @@ impl App {
                 // The answer may be long in coming, and the Table must be the same then.
                 let table = Guard::into_inner(table);
                 let asked = (question, pending);
-                let begin = self.ask(&table, &incoming, facts, now, asked, ctx).await;
+                let begin = self.errands.ask(&table, &incoming, facts, now, asked, ctx).await;
                 observe::decided(&begin, ctx);
                 begin
             }
