@@ -114,6 +114,8 @@ impl Engine for Direct {
         if is_for_us(&begun) {
             // Who reads them in pieces has copied what came with the head.
             drop(bytes);
+            // Should it become no tunnel, what follows may be meant for one.
+            whole.is_last |= begun.ctx.is_upgrade;
             let mut client = Http1::new(conn, &self.shared, &mut whole);
             self.carry(&mut client, whole, begun.ctx).await;
             return client.finish().await;
@@ -161,6 +163,8 @@ fn strip(headers: &mut HeaderMap) {
     for name in forward::OF_CONNECTION {
         headers.remove(name);
     }
+    // Of an upgrade that is not passed on (RFC 9113 section 3.1).
+    headers.remove("http2-settings");
 }
 
 /// Of all bodies that one worker reads whole at a time: 64 MiB; then 503.

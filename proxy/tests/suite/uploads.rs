@@ -38,6 +38,27 @@ async fn read_until(tcp: &mut TcpStream, end: &str) -> String {
     text
 }
 
+/// Two Endpoints whose connections the test takes itself, one at a time.
+struct Two(TcpListener, TcpListener);
+
+impl Two {
+    async fn accept(&self) -> std::io::Result<(TcpStream, std::net::SocketAddr)> {
+        tokio::select! {
+            taken = self.0.accept() => taken,
+            taken = self.1.accept() => taken,
+        }
+    }
+}
+
+/// A replica with one Backend with two Endpoints.
+async fn replica_of_two(given: &[&str], policy: Policy) -> (Replica, Two) {
+    let (mut replica, one) = replica(given, policy).await;
+    let other = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addresses = [one.local_addr().unwrap(), other.local_addr().unwrap()];
+    replica.serve_as(&addresses, BackendProtocol::Http1, filters(given));
+    (replica, Two(one, other))
+}
+
 /// A replica with one Backend whose connections the test takes itself.
 async fn replica(given: &[&str], policy: Policy) -> (Replica, TcpListener) {
     let mut replica = Replica::start();
@@ -231,15 +252,15 @@ fn chunked(body: &str) -> String {
 #[tokio::test]
 async fn a_short_body_is_sent_again_and_a_long_one_is_not() {
     for (length, expected) in [(5, 200), (60_000, 200), (300_000, 502)] {
-        let (replica, listener) = replica(&[], repeats()).await;
+        let (replica, listener) = replica_of_two(&[], repeats()).await;
         let body = "z".repeat(length);
         let text = chunked(&body);
         let (answer, ()) = tokio::join!(talk(replica.http, text.as_bytes()), async {
-            let (mut backend, _) = listener.accept().await.unwrap();
+            let (mut backend, _) = timeout(SOON, listener.accept()).await.unwrap().unwrap();
             read_until(&mut backend, "\r\n0\r\n\r\n").await;
             drop(backend);
             if expected == 200 {
-                let (mut backend, _) = listener.accept().await.unwrap();
+                let (mut backend, _) = timeout(SOON, listener.accept()).await.unwrap().unwrap();
                 let got = read_until(&mut backend, "\r\n0\r\n\r\n").await;
                 assert_eq!(got.matches('z').count(), length);
                 let answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
@@ -297,7 +318,7 @@ const BUFFERED: &str = r#"{"buffering":{"requestBytesMax":100000}}"#;
 
 #[tokio::test]
 async fn a_buffered_request_asks_a_backend_only_when_it_is_whole() {
-    let (replica, listener) = replica(&[BUFFERED], repeats()).await;
+    let (replica, listener) = replica_of_two(&[BUFFERED], repeats()).await;
     let mut client = TcpStream::connect(replica.http).await.unwrap();
     let head = "POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\
                 Transfer-Encoding: chunked\r\n\r\n";
@@ -316,7 +337,7 @@ async fn a_buffered_request_asks_a_backend_only_when_it_is_whole() {
     client.write_all(b"0\r\n\r\n").await.unwrap();
     // More than is kept of one that is not buffered, and sent again all the same.
     for is_last in [false, true] {
-        let (mut backend, _) = listener.accept().await.unwrap();
+        let (mut backend, _) = timeout(SOON, listener.accept()).await.unwrap().unwrap();
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             head.push(backend.read_u8().await.unwrap());
