@@ -3,21 +3,25 @@
 //! It parses each head once, keeps idle connections in a list instead of a task
 //! for each, and relays bodies without a channel in between. What it does not do
 //! goes to the other engine, with all that the pipeline has found out already.
+//!
+//! Clients of HTTP/2 are all its own: their streams are carried here, or handed over one by one.
 
 mod answer;
 mod carry;
 mod chunks;
 mod client;
+mod connection;
 mod http1;
+mod http2;
 mod pool;
 mod relay;
 mod request;
+mod streams;
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
-use http::StatusCode;
 use http::header::HeaderMap;
 use kubeng_config::backend::BackendProtocol;
 
@@ -25,17 +29,15 @@ use super::pingora::Pingora;
 use super::{Begun, Engine};
 use crate::filter;
 use crate::forward;
-use crate::listener::connection::Conn;
+use crate::listener::connection::{Conn, ConnFacts};
 use crate::metrics::WorkerMetrics;
 use crate::nominated::nominated;
 use crate::pipeline::{self, Begin};
-use crate::reply::Reply;
 use crate::request::{Incoming, RequestContext};
 use crate::shared::Shared;
 use carry::Carried;
 use http1::Http1;
 use pool::Pool;
-use request::Whole;
 
 /// One worker's engine, before the one that does all the rest.
 pub(crate) struct Direct {
@@ -60,19 +62,16 @@ impl Direct {
     }
 
     /// Asks the pipeline about a request.
-    fn begin(&self, conn: &Conn, whole: &Whole) -> Begun {
-        let mut ctx = RequestContext { facts: Some(conn.facts.clone()), ..Default::default() };
-        let incoming = Incoming {
-            method: &whole.method,
-            uri: &whole.uri,
-            version: whole.version,
-            headers: &whole.headers,
-        };
+    fn begin(&self, facts: &Arc<ConnFacts>, incoming: &Incoming<'_>) -> Begun {
+        let mut ctx = RequestContext { facts: Some(facts.clone()), ..Default::default() };
         let now = (Instant::now(), SystemTime::now());
         let table = self.shared.table.load();
-        let begin = pipeline::begin(&table, &incoming, &conn.facts, now, &mut ctx);
+        let begin = match pipeline::http2::check(incoming, &self.shared.limits) {
+            Ok(()) => pipeline::begin(&table, incoming, facts, now, &mut ctx),
+            Err(rule) => Begin::Refuse(rule),
+        };
         let (observe, worker) = (&self.shared.observe, self.worker);
-        observe.begun(&table, &incoming, &conn.facts, worker, &begin, &mut ctx);
+        observe.begun(&table, incoming, facts, worker, &begin, &mut ctx);
         Begun { ctx, begin }
     }
 }
@@ -87,16 +86,22 @@ impl Engine for Direct {
         let Some(whole) = request::read(&bytes) else {
             return self.other.exchange(conn, thaw(bytes)).await;
         };
-        let begun = self.begin(&conn, &whole);
+        let incoming = Incoming {
+            method: &whole.method,
+            uri: &whole.uri,
+            version: whole.version,
+            headers: &whole.headers,
+        };
+        let begun = self.begin(&conn.facts, &incoming);
         if is_for_us(&begun) {
             let mut client = Http1::new(conn, &self.shared, whole.is_last);
-            let ctx = match self.carry(&mut client, whole, begun.ctx).await {
+            let given_up = match self.carry(&mut client, whole, begun.ctx).await {
                 Carried::Over => return client.kept(),
-                Carried::GivenUp(ctx) => *ctx,
+                Carried::GivenUp(given_up) => given_up,
             };
-            // The other engine answers: it knows all forms of answers.
-            let status = ctx.reason.map_or(StatusCode::BAD_GATEWAY, |reason| reason.status());
-            let begun = Begun { ctx, begin: Begin::Reply(Reply::of(status)) };
+            let begin = Begin::Reply(given_up.reply());
+            // What refers to the bytes is dropped, so they are thawed without a copy.
+            let begun = Begun { ctx: given_up.ctx, begin };
             return self.other.go_on(client.unanswered(), thaw(bytes), begun).await;
         }
         drop(whole);
@@ -104,7 +109,8 @@ impl Engine for Direct {
     }
 
     async fn serve_h2(&self, conn: Box<Conn>) {
-        self.other.serve_h2(conn).await;
+        // In a box: whatever waits for a request on HTTP/1 pays for no more than the pointer.
+        Box::pin(self.serve_streams(conn)).await;
     }
 
     fn tidy(&self) {

@@ -24,6 +24,7 @@ use crate::over::{self, Over};
 use crate::pipeline;
 use crate::reason::Reason;
 use crate::record::Quoted;
+use crate::reply::Reply;
 use crate::request::RequestContext;
 
 /// A connection to an Endpoint with what was read from it.
@@ -58,8 +59,25 @@ impl From<Gone> for Broken {
 pub(super) enum Carried {
     /// The client has its answer, or a part of it, or is gone. All is told.
     Over,
-    /// No Endpoint has answered, for the reason that stands there: the client waits for another answer.
-    GivenUp(Box<RequestContext>),
+    /// No Endpoint has answered: the client waits for another answer.
+    GivenUp(Box<GivenUp>),
+}
+
+/// A request that no Endpoint has answered.
+#[derive(Debug)]
+pub(super) struct GivenUp {
+    /// Says why.
+    pub(super) ctx: RequestContext,
+    /// Its head is edited as for a Backend.
+    pub(super) whole: Whole,
+    pub(super) quoted: Quoted,
+}
+
+impl GivenUp {
+    /// What the client is answered.
+    pub(super) fn reply(&self) -> Reply {
+        Reply::of(self.ctx.reason.map_or(StatusCode::BAD_GATEWAY, |reason| reason.status()))
+    }
 }
 
 impl Direct {
@@ -76,7 +94,7 @@ impl Direct {
         let head = self.head_for_backend(&mut whole, &ctx);
         loop {
             let Some(mut upstream) = self.connection(&mut ctx).await else {
-                return self.give_up(ctx);
+                return self.give_up(GivenUp { ctx, whole, quoted });
             };
             let asked = self.ask(client, &mut upstream, &head, &whole, &mut ctx).await;
             let failure = match asked {
@@ -100,20 +118,20 @@ impl Direct {
                 Err(Broken::Endpoint(failure)) => failure,
             };
             if tries::failed(&mut ctx, failure, replay, self.shared.setting()) == Next::GiveUp {
-                return self.give_up(ctx);
+                return self.give_up(GivenUp { ctx, whole, quoted });
             }
             self.metrics.retries.add(1);
         }
     }
 
     /// Counts a request that no Endpoint has answered.
-    fn give_up(&self, ctx: RequestContext) -> Carried {
+    fn give_up(&self, given_up: GivenUp) -> Carried {
         self.metrics.backend_errors.add(1);
-        Carried::GivenUp(Box::new(ctx))
+        Carried::GivenUp(Box::new(given_up))
     }
 
     /// Tells that the request is over, of whose answer the client got so many bytes of the body.
-    fn tell(&self, whole: &Whole, quoted: Quoted, sent: u64, ctx: &mut RequestContext) {
+    pub(super) fn tell(&self, whole: &Whole, quoted: Quoted, sent: u64, ctx: &mut RequestContext) {
         let over = Over {
             method: &whole.method,
             uri: &whole.uri,

@@ -1,6 +1,5 @@
 //! Small steps of the phases, and what they read from a session.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -10,8 +9,8 @@ use pingora_error::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
+use super::app::Handed;
 use crate::forward::tries::Replay;
-use crate::listener::connection::ConnFacts;
 use crate::request::{Incoming, RequestContext};
 
 /// Whether the client has a part of an answer, interim ones left aside.
@@ -62,7 +61,6 @@ pub(super) fn drop_empty_end(body: &mut Option<Bytes>, is_end: bool) {
 pub(super) async fn continue_body(session: &mut Session, is_forwarded: bool) -> Result<()> {
     let is_old = session.req_header().version == Version::HTTP_10;
     session.req_header_mut().remove_header(&header::EXPECT);
-    // On HTTP/2 the engine sends no interim answer; clients go on after a moment without.
     if is_forwarded && !is_old {
         // Any answer before the end of the body makes the engine close; this one need not.
         let keepalive = session.get_keepalive();
@@ -81,10 +79,10 @@ pub(super) fn incoming(request: &RequestHeader) -> Incoming<'_> {
     }
 }
 
-/// On HTTP/2 the facts travel with the connection.
-pub(super) fn facts_of_h2(session: &Session) -> Option<Arc<ConnFacts>> {
+/// What travels with a stream of HTTP/2.
+pub(super) fn handed_with_stream(session: &Session) -> Option<&Handed> {
     let digest = session.digest()?.proxy_digest.as_ref()?;
-    digest.user_data.as_ref()?.downcast_ref::<Arc<ConnFacts>>().cloned()
+    digest.user_data.as_ref()?.downcast_ref::<Handed>()
 }
 
 /// `uri` with another path; its query stays.
