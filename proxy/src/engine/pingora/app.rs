@@ -23,7 +23,7 @@ use super::fields::{RequestFields, ResponseFields};
 use super::peer::peer;
 use super::steps::{
     BAD_ANSWER, bad_answer, continue_body, drop_empty_end, handed_with_stream, in_time, incoming,
-    is_begun, replay_of, set_alarm, with_path,
+    is_begun, replay_of, set_alarm, tell_of_trailers, with_path,
 };
 use crate::engine::Begun;
 use crate::filter::compression::Asking;
@@ -244,6 +244,7 @@ impl ProxyHttp for App {
         let Some(facts) = &ctx.facts else { return Ok(()) };
         if session.req_header().version == Version::HTTP_2 {
             http2::join_cookies(&mut RequestFields(request));
+            tell_of_trailers(session, request, ctx);
         }
         pipeline::request_edits(ctx, facts, &mut RequestFields(request));
         self.shared.observe.forward(ctx, &mut RequestFields(request));

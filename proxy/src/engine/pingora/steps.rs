@@ -10,6 +10,7 @@ use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
 use super::app::Handed;
+use crate::forward;
 use crate::forward::tries::Replay;
 use crate::request::{Incoming, RequestContext};
 
@@ -83,6 +84,21 @@ pub(super) fn incoming(request: &RequestHeader) -> Incoming<'_> {
 pub(super) fn handed_with_stream(session: &Session) -> Option<&Handed> {
     let digest = session.digest()?.proxy_digest.as_ref()?;
     digest.user_data.as_ref()?.downcast_ref::<Handed>()
+}
+
+/// Tells a Backend of HTTP/2 that the client takes trailers: the engine takes `TE` out of what came
+/// by a stream, and gRPC wants it.
+pub(super) fn tell_of_trailers(
+    session: &Session,
+    request: &mut RequestHeader,
+    ctx: &RequestContext,
+) {
+    let is_http2 = ctx.backend.as_ref().is_some_and(|it| forward::is_http2(it.spec.protocol));
+    let te = session.req_header().headers.get(header::TE);
+    if let (true, Some(te)) = (is_http2, te.filter(|te| te.as_bytes() == b"trailers")) {
+        // It fails only when there are more fields than any limit allows.
+        let _ = request.insert_header(header::TE, te.clone());
+    }
 }
 
 /// `uri` with another path; its query stays.
