@@ -30,6 +30,7 @@ use tokio::time::Instant;
 
 use super::Begun;
 use super::stream::Stream;
+use crate::listener::alarm::Alarm;
 use crate::listener::connection::{Conn, ConnFacts};
 use crate::shared::Shared;
 use app::{App, Handed};
@@ -116,13 +117,15 @@ impl Pingora {
         head: Parts,
         stream: Stream,
         facts: &Arc<ConnFacts>,
-        begun: Begun,
+        mut begun: Begun,
     ) {
+        let alarm = Arc::new(Alarm::default());
+        begun.ctx.alarm = Some(alarm.clone());
         let Ok(nothing) = ResponseHeader::build(200, Some(0)) else { return };
         let handed: Box<dyn Any + Send + Sync> = Box::new(Handed::new(facts.clone(), Some(begun)));
         let handed = ProxyDigest::new(Box::new(nothing), Some(handed));
         let digest = Digest { proxy_digest: Some(Arc::new(handed)), ..Digest::default() };
-        let session = Box::new(StreamSession::new(head, stream, digest));
+        let session = Box::new(StreamSession::new(head, stream, alarm, digest));
         let session = ServerSession::new_custom(session);
         self.proxy.process_new_http(session, &self.leaving).await;
     }

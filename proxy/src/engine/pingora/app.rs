@@ -22,8 +22,8 @@ use super::failure;
 use super::fields::{RequestFields, ResponseFields};
 use super::peer::peer;
 use super::steps::{
-    BAD_ANSWER, bad_answer, continue_body, drop_empty_end, handed_with_stream, in_time, incoming,
-    is_begun, replay_of, set_alarm, tell_of_trailers, with_path,
+    BAD_ANSWER, alarm, bad_answer, continue_body, drop_empty_end, handed_with_stream, in_time,
+    incoming, is_begun, replay_of, set_alarm, tell_of_trailers, with_path,
 };
 use crate::engine::Begun;
 use crate::filter::compression::Asking;
@@ -179,7 +179,7 @@ impl ProxyHttp for App {
 
     async fn connected_to_upstream(
         &self,
-        session: &mut Session,
+        _: &mut Session,
         reused: bool,
         _: &HttpPeer,
         _: std::os::unix::io::RawFd,
@@ -193,7 +193,7 @@ impl ProxyHttp for App {
         }
         ctx.seen.connected(reused);
         tries::connected(ctx);
-        set_alarm(session, ctx, ctx.tries.ends);
+        set_alarm(ctx, ctx.tries.ends);
         Ok(())
     }
 
@@ -220,7 +220,7 @@ impl ProxyHttp for App {
         if tries::answered(ctx, status, replay, self.shared.setting()) == Next::Retry {
             return Err(Error::new(ErrorType::HTTPStatus(status.as_u16())));
         }
-        set_alarm(session, ctx, ctx.tries.ends);
+        set_alarm(ctx, ctx.tries.ends);
         Ok(())
     }
 
@@ -268,13 +268,13 @@ impl ProxyHttp for App {
 
     async fn request_body_filter(
         &self,
-        session: &mut Session,
+        _: &mut Session,
         body: &mut Option<Bytes>,
         is_end: bool,
         ctx: &mut RequestContext,
     ) -> Result<()> {
         if is_end && !ctx.tries.is_answered {
-            set_alarm(session, ctx, tries::first_byte_by(ctx, Instant::now()));
+            set_alarm(ctx, tries::first_byte_by(ctx, Instant::now()));
         }
         drop_empty_end(body, is_end);
         let Some(extra) = &mut ctx.extra else { return Ok(()) };
@@ -383,8 +383,8 @@ impl ProxyHttp for App {
     ) -> Box<Error> {
         // Only what Pingora itself marks as a pooled connection that had gone away.
         error.retry.decide_reuse(reused);
-        let rings = ctx.facts.as_ref().is_some_and(|facts| facts.alarm.rings(Instant::now()));
-        set_alarm(session, ctx, None);
+        let rings = alarm(ctx).is_some_and(|alarm| alarm.rings(Instant::now()));
+        set_alarm(ctx, None);
         let next = if std::mem::take(&mut ctx.tries.is_repeated) {
             Next::Retry
         } else {

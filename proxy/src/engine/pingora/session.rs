@@ -1,6 +1,9 @@
 //! A stream of HTTP/2 as Pingora wants to see a client.
 
 use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,8 +17,10 @@ use pingora_core::protocols::http::custom::server::Session;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::engine::stream::{BodyEnd, Stream};
+use crate::listener::alarm::Alarm;
 use crate::pipeline::http2;
 
 /// Messages beside the body, of which HTTP has none.
@@ -28,6 +33,10 @@ pub(super) struct StreamSession {
     written: Option<Box<ResponseHeader>>,
     /// What of the body has been read, for as long as all of it can be sent again.
     kept: Option<Kept>,
+    /// The deadline of the request.
+    alarm: Arc<Alarm>,
+    /// Runs until then.
+    deadline: Option<Pin<Box<Sleep>>>,
     /// Carries the facts of the connection, and what the pipeline has said.
     digest: Digest,
 }
@@ -40,8 +49,34 @@ enum Kept {
 }
 
 impl StreamSession {
-    pub(super) fn new(head: Parts, stream: Stream, digest: Digest) -> Self {
-        Self { head: head.into(), stream, written: None, kept: None, digest }
+    pub(super) fn new(head: Parts, stream: Stream, alarm: Arc<Alarm>, digest: Digest) -> Self {
+        let head = head.into();
+        Self { head, stream, written: None, kept: None, alarm, deadline: None, digest }
+    }
+
+    /// Ready when the request has reached its deadline.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(at) = self.alarm.get().map(Instant::from_std) else { return Poll::Pending };
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(sleep_until(at)));
+        if deadline.deadline() != at {
+            deadline.as_mut().reset(at);
+        }
+        deadline.as_mut().poll(cx)
+    }
+
+    /// The next part of the body, or, behind all of it, that nobody waits for the answer any more.
+    fn poll_part_or_end(
+        &mut self,
+        is_whole: bool,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, BodyEnd>> {
+        if self.poll_deadline(cx).is_ready() {
+            return Poll::Ready(Err(BodyEnd::Slow));
+        }
+        if is_whole {
+            return self.stream.poll_gone(cx).map(|()| Err(BodyEnd::Gone));
+        }
+        self.stream.body.poll_part(cx)
     }
 
     fn keep(&mut self, part: &Bytes) {
@@ -212,11 +247,12 @@ impl Session for StreamSession {
     }
 
     async fn read_body_or_idle(&mut self, no_body_expected: bool) -> Result<Option<Bytes>> {
-        if no_body_expected || self.is_body_done() {
-            poll_fn(|cx| self.stream.poll_gone(cx)).await;
-            return Err(unread(BodyEnd::Gone));
+        let is_whole = no_body_expected || self.is_body_done();
+        let part = poll_fn(|cx| self.poll_part_or_end(is_whole, cx)).await.map_err(unread)?;
+        if let Some(part) = &part {
+            self.keep(part);
         }
-        self.read_body_bytes().await
+        Ok(part)
     }
 
     fn body_bytes_sent(&self) -> usize {

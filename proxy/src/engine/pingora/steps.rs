@@ -12,6 +12,7 @@ use pingora_proxy::Session;
 use super::app::Handed;
 use crate::forward;
 use crate::forward::tries::Replay;
+use crate::listener::alarm::Alarm;
 use crate::request::{Incoming, RequestContext};
 
 /// Whether the client has a part of an answer, interim ones left aside.
@@ -29,13 +30,16 @@ pub(super) fn replay_of(session: &Session) -> Replay {
     Replay::of(&session.req_header().method)
 }
 
-/// Sets the deadline of the request on its connection. HTTP/2 carries many at a time, so there it is
-/// looked at when something comes, and the limits of silence bound the rest.
-pub(super) fn set_alarm(session: &Session, ctx: &RequestContext, at: Option<Instant>) {
-    if let Some(facts) = &ctx.facts
-        && session.req_header().version != Version::HTTP_2
-    {
-        facts.alarm.set(at);
+/// The deadline of the request: that of its stream, or of the connection that it has to itself.
+pub(super) fn alarm(ctx: &RequestContext) -> Option<&Alarm> {
+    let of_connection = || ctx.facts.as_ref().map(|facts| &facts.alarm);
+    ctx.alarm.as_deref().or_else(of_connection)
+}
+
+/// Sets the deadline of the request.
+pub(super) fn set_alarm(ctx: &RequestContext, at: Option<Instant>) {
+    if let Some(alarm) = alarm(ctx) {
+        alarm.set(at);
     }
 }
 
