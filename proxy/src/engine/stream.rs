@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use h2::server::SendResponse;
-use h2::{Reason, RecvStream, SendStream};
+use h2::{RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use tokio::time::{Instant, Sleep, sleep_until};
 
@@ -159,12 +159,11 @@ impl Stream {
         Ok(())
     }
 
-    /// Ends an answer that is not complete, so that the client sees it.
+    /// Says that an answer that is not complete is never to be: nothing ends it but the drop, which
+    /// resets the stream behind all that was sent. A reset at once would take that back, and the
+    /// request would look as if it could be sent again.
     pub(crate) fn cut(&mut self) {
-        if !self.is_ended {
-            self.respond.send_reset(Reason::INTERNAL_ERROR);
-            self.is_ended = true;
-        }
+        self.is_ended = true;
     }
 
     /// Ready when the client has reset the stream, or left.

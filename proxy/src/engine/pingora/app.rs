@@ -242,6 +242,10 @@ impl ProxyHttp for App {
         ctx: &mut RequestContext,
     ) -> Result<()> {
         let Some(facts) = &ctx.facts else { return Ok(()) };
+        if session.as_mut().is_body_empty() {
+            // The engine does not always tell of the end of a body that is not there.
+            set_alarm(ctx, tries::first_byte_by(ctx, Instant::now()));
+        }
         if session.req_header().version == Version::HTTP_2 {
             http2::join_cookies(&mut RequestFields(request));
             tell_of_trailers(session, request, ctx);
@@ -258,7 +262,7 @@ impl ProxyHttp for App {
             for copy in &mut extra.mirrors {
                 copy.head(&request.method, &request.uri, &request.headers);
             }
-            // The engine does not always tell of the end of a body that is not there.
+            // There is none to be told of.
             if !extra.mirrors.is_empty() && session.as_mut().is_body_empty() {
                 std::mem::take(&mut extra.mirrors).into_iter().for_each(|copy| self.mirror(copy));
             }
