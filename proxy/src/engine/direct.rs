@@ -3,19 +3,24 @@
 //! It parses each head once, keeps idle connections in a list instead of a task
 //! for each, and relays bodies without a channel in between. What it does not do
 //! goes to the other engine, with all that the pipeline has found out already.
+//!
+//! Clients of HTTP/2 are all its own: their streams are carried here, or handed over one by one.
 
 mod answer;
 mod carry;
 mod chunks;
 mod client;
+mod connection;
 mod deliver;
 mod http1;
+mod http2;
 mod open;
 mod pool;
 mod relay;
 mod request;
 mod sending;
 mod stream;
+mod streams;
 mod upstream;
 
 use std::sync::Arc;
@@ -25,13 +30,12 @@ use arc_swap::Guard;
 use bytes::{Bytes, BytesMut};
 use http::header::HeaderMap;
 use kubeng_config::backend::BackendProtocol;
-
 use tokio::sync::Semaphore;
 
 use super::pingora::Pingora;
 use super::{Begun, Engine};
 use crate::forward;
-use crate::listener::connection::Conn;
+use crate::listener::connection::{Conn, ConnFacts};
 use crate::metrics::WorkerMetrics;
 use crate::nominated::nominated;
 use crate::observe;
@@ -40,7 +44,6 @@ use crate::request::{Incoming, RequestContext};
 use crate::shared::Shared;
 use http1::Http1;
 use pool::Pool;
-use request::Whole;
 
 /// One worker's engine, before the one that does all the rest.
 pub(crate) struct Direct {
@@ -68,21 +71,17 @@ impl Direct {
     }
 
     /// Asks the pipeline about a request, behind all questions.
-    async fn begin(&self, conn: &Conn, whole: &Whole) -> Begun {
-        let facts = &conn.facts;
+    async fn begin(&self, facts: &Arc<ConnFacts>, incoming: &Incoming<'_>) -> Begun {
         let mut ctx = RequestContext { facts: Some(facts.clone()), ..Default::default() };
-        let incoming = Incoming {
-            method: &whole.method,
-            uri: &whole.uri,
-            version: whole.version,
-            headers: &whole.headers,
-        };
         let now = (Instant::now(), SystemTime::now());
         let (begin, table) = {
             let table = self.shared.table.load();
-            let begin = pipeline::begin(&table, &incoming, facts, now, &mut ctx);
+            let begin = match pipeline::http2::check(incoming, &self.shared.limits) {
+                Ok(()) => pipeline::begin(&table, incoming, facts, now, &mut ctx),
+                Err(rule) => Begin::Refuse(rule),
+            };
             let (observe, worker) = (&self.shared.observe, self.worker);
-            observe.begun(&table, &incoming, facts, worker, &begin, &mut ctx);
+            observe.begun(&table, incoming, facts, worker, &begin, &mut ctx);
             match begin {
                 // The answer may be long in coming, and the Table must be the same then.
                 Begin::Ask(..) => (begin, Guard::into_inner(table)),
@@ -93,7 +92,7 @@ impl Direct {
             Begin::Ask(question, pending) => {
                 let asked = (question, pending);
                 let asking =
-                    self.other.errands().ask(&table, &incoming, facts, now, asked, &mut ctx);
+                    self.other.errands().ask(&table, incoming, facts, now, asked, &mut ctx);
                 let begin = Box::pin(asking).await;
                 observe::decided(&begin, &mut ctx);
                 begin
@@ -110,7 +109,13 @@ impl Engine for Direct {
         let Some(mut whole) = request::read(&bytes) else {
             return self.other.exchange(conn, thaw(bytes)).await;
         };
-        let begun = self.begin(&conn, &whole).await;
+        let incoming = Incoming {
+            method: &whole.method,
+            uri: &whole.uri,
+            version: whole.version,
+            headers: &whole.headers,
+        };
+        let begun = self.begin(&conn.facts, &incoming).await;
         if is_for_us(&begun) {
             // Who reads them in pieces has copied what came with the head.
             drop(bytes);
@@ -125,7 +130,8 @@ impl Engine for Direct {
     }
 
     async fn serve_h2(&self, conn: Box<Conn>) {
-        self.other.serve_h2(conn).await;
+        // In a box: whatever waits for a request on HTTP/1 pays for no more than the pointer.
+        Box::pin(self.serve_streams(conn)).await;
     }
 
     fn tidy(&self) {

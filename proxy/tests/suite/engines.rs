@@ -101,7 +101,8 @@ async fn an_answer_is_told_alike_by_both_engines() {
         ],
     );
     // With a Filter that looks at bodies, and in another framing, it is the same.
-    for (given, end) in [(&[r#"{"bodyLimit":{"responseBytesMax":1000}}"#][..], WHOLE), (&[], CHUNKED)]
+    for (given, end) in
+        [(&[r#"{"bodyLimit":{"responseBytesMax":1000}}"#][..], WHOLE), (&[], CHUNKED)]
     {
         let other = records(given, &endpoint, BackendProtocol::Http1, &[end]).await;
         assert_eq!(other.into_iter().map(comparable).collect::<Vec<_>>(), [record.clone()]);

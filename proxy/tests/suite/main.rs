@@ -36,6 +36,7 @@ mod scripted;
 mod slow;
 mod sticky;
 mod streaming;
+mod streams;
 mod tls;
 mod tls_client;
 mod upgrade;

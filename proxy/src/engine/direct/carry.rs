@@ -15,6 +15,7 @@ use super::sending::Body;
 use super::upstream::{Connection, Upstream};
 use super::{Direct, open, strip};
 use crate::forward::tries::{self, Failure, Next, Replay};
+use crate::listener::refusal::Rule;
 use crate::over::{self, Over};
 use crate::pipeline;
 use crate::reason::Reason;
@@ -27,8 +28,10 @@ use crate::request::RequestContext;
 pub(super) enum Broken {
     /// The client is gone, so nobody waits for an answer.
     Client,
-    /// What the client sends behind the head is at fault.
+    /// The request is at fault.
     Request(Reason),
+    /// What the client sends behind the head breaks a rule.
+    Rule(Rule),
     /// The Endpoint is at fault, or gone.
     Endpoint(Failure),
 }
@@ -149,10 +152,12 @@ impl Direct {
             }
             Broken::Request(reason) => {
                 ctx.reason = Some(reason);
-                if let Some(rule) = ctx.body_fault() {
-                    self.metrics.refused(rule);
-                }
                 self.refuse(client, asked, reason.status(), ctx).await
+            }
+            Broken::Rule(rule) => {
+                self.metrics.refused(rule);
+                ctx.reason = Some(reason_of(rule));
+                self.refuse(client, asked, rule.status(), ctx).await
             }
             Broken::Endpoint(_) => self.give_up(client, asked, ctx).await,
         }
@@ -309,6 +314,15 @@ impl Direct {
         for _ in std::mem::take(body.mirrors()) {
             self.other.errands().clone().send(None);
         }
+    }
+}
+
+/// Whose fault it is that a body breaks `rule`.
+pub(super) fn reason_of(rule: Rule) -> Reason {
+    if rule.status() == StatusCode::REQUEST_TIMEOUT {
+        Reason::ClientSlow
+    } else {
+        Reason::ClientBroke
     }
 }
 

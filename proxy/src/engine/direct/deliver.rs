@@ -9,7 +9,7 @@ use kubeng_config::filter::error_pages::PageSource;
 
 use super::Direct;
 use super::answer::{Answer, Framing};
-use super::carry::Broken;
+use super::carry::{Broken, reason_of};
 use super::client::{Client, Gone};
 use super::request::Whole;
 use super::upstream::Upstream;
@@ -156,6 +156,11 @@ impl Direct {
             Err(Broken::Client) => ctx.reason = Some(Reason::ClientGone),
             Err(Broken::Request(reason)) => {
                 ctx.reason = Some(reason);
+                client.cut().await;
+            }
+            Err(Broken::Rule(rule)) => {
+                self.metrics.refused(rule);
+                ctx.reason = Some(reason_of(rule));
                 client.cut().await;
             }
             Err(Broken::Endpoint(failure)) => {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::{Method, StatusCode};
+use http::Method;
 use tokio::io::AsyncWrite;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -134,11 +134,7 @@ impl Body {
         let part = match ready!(client.poll_part(cx)) {
             Ok(part) => part,
             Err(Unread::Gone) => return Poll::Ready(Err(Broken::Client)),
-            Err(Unread::Broke(rule)) => {
-                let is_slow = rule.status() == StatusCode::REQUEST_TIMEOUT;
-                let reason = if is_slow { Reason::ClientSlow } else { Reason::ClientBroke };
-                return Poll::Ready(Err(Broken::Request(reason)));
-            }
+            Err(Unread::Broke(rule)) => return Poll::Ready(Err(Broken::Rule(rule))),
         };
         let framed = match part {
             Some(part) => {
