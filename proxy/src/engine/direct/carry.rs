@@ -23,6 +23,15 @@ use crate::record::Quoted;
 use crate::reply::Reply;
 use crate::request::RequestContext;
 
+/// Where the connection of a try comes from.
+#[derive(Clone, Copy, Debug)]
+enum Origin {
+    /// The pool, if it has one.
+    Pool,
+    /// It is opened.
+    Anew,
+}
+
 /// Why an exchange does not go on.
 #[derive(Debug)]
 pub(super) enum Broken {
@@ -90,8 +99,9 @@ impl Direct {
             return (body.bytes(), Box::pin(self.end_without(client, broken, asked, ctx)).await);
         }
         let head = self.head_for_backend(whole, &mut body, ctx);
+        let mut from = Origin::Pool;
         loop {
-            let Some(connection) = self.connection(ctx).await else {
+            let Some(connection) = self.connection(ctx, from).await else {
                 return (body.bytes(), Box::pin(self.give_up(client, asked, ctx)).await);
             };
             let mut upstream = connection.begin(&head, body);
@@ -109,6 +119,10 @@ impl Direct {
                     }
                 }
                 Err(Broken::Endpoint(failure)) => {
+                    if failure == Failure::Stale {
+                        // What idles beside it may have gone away at the same time.
+                        from = Origin::Anew;
+                    }
                     tries::failed(ctx, failure, replay, self.shared.setting())
                 }
                 Err(broken) => {
@@ -176,7 +190,7 @@ impl Direct {
     }
 
     /// A connection for the next try; None when there is none, and the reason stands in `ctx`.
-    async fn connection(&self, ctx: &mut RequestContext) -> Option<Connection> {
+    async fn connection(&self, ctx: &mut RequestContext, from: Origin) -> Option<Connection> {
         loop {
             if let Some(pause) = tries::pause(ctx) {
                 sleep(pause).await;
@@ -193,7 +207,11 @@ impl Direct {
             let told = open::told(&to, ctx.facts.as_deref());
             let connection = open::connection_key(&to, told);
             let key = Key { address: to.address, connection };
-            if let Some(stream) = self.pool.take(&key, now) {
+            let idle = match from {
+                Origin::Pool => self.pool.take(&key, now),
+                Origin::Anew => None,
+            };
+            if let Some(stream) = idle {
                 self.metrics.pool_hits.add(1);
                 ctx.seen.connected(true);
                 tries::connected(ctx);
@@ -238,7 +256,7 @@ impl Direct {
             let now = Instant::now();
             let by = tries::first_byte_by(ctx, now);
             let by = by.into_iter().chain(now.checked_add(silence)).min().unwrap_or(now);
-            let answer = upstream.read_head(client, by, &whole.method).await?;
+            let answer = upstream.read_head(client, (by, ctx.tries.ends), &whole.method).await?;
             let is_switch = answer.status == StatusCode::SWITCHING_PROTOCOLS;
             if !answer.status.is_informational() || is_switch && ctx.is_upgrade {
                 return Ok(answer);

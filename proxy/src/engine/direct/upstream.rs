@@ -94,7 +94,7 @@ impl Upstream {
     pub(super) async fn read_head<C: Client>(
         &mut self,
         client: &mut C,
-        by: Instant,
+        (by, ends): (Instant, Option<Instant>),
         method: &Method,
     ) -> Result<Answer, Broken> {
         let mut search = Search::default();
@@ -103,7 +103,7 @@ impl Upstream {
                 let head = self.read.split_to(end);
                 return answer::read(head, method).map_err(bad);
             }
-            if self.fill(client, by).await? == 0 {
+            if self.fill(client, by, ends).await? == 0 {
                 return Err(self.ended());
             }
         }
@@ -117,11 +117,12 @@ impl Upstream {
 
     /// Reads once, while the client is there, and goes on sending meanwhile. 0 is the end.
     ///
-    /// As long as more of the request is sent, silence of the Endpoint is none.
+    /// As long as more of the request is sent, silence of the Endpoint is none, until `ends`.
     pub(super) async fn fill<C: Client>(
         &mut self,
         client: &mut C,
         mut by: Instant,
+        ends: Option<Instant>,
     ) -> Result<usize, Broken> {
         loop {
             let written = self.sending.written();
@@ -129,7 +130,10 @@ impl Upstream {
                 Ok(Ok(Step::Read(count))) => return Ok(count),
                 Ok(Ok(Step::Sent)) => {}
                 Ok(Err(broken)) => return Err(broken),
-                Err(_) if self.sending.written() != written => by = Instant::now() + self.silence,
+                Err(_) if self.sending.written() != written && !is_past(ends) => {
+                    let silent = Instant::now() + self.silence;
+                    by = ends.map_or(silent, |ends| ends.min(silent));
+                }
                 Err(_) => return Err(Broken::Endpoint(Failure::Timeout)),
             }
         }
