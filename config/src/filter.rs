@@ -2,6 +2,7 @@
 
 pub mod basic_auth;
 pub mod body_limit;
+pub mod buffering;
 pub mod client_address;
 pub mod compression;
 pub mod concurrency_limit;
@@ -21,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use crate::name::{BackendId, SecretId};
 use basic_auth::BasicAuth;
 use body_limit::BodyLimit;
+use buffering::Buffering;
 use client_address::ClientAddress;
 use compression::Compression;
 use concurrency_limit::ConcurrencyLimit;
@@ -63,6 +65,8 @@ pub enum Filter {
     ExternalAuth(Box<ExternalAuth>),
     /// Limits the size of bodies.
     BodyLimit(BodyLimit),
+    /// Reads requests whole before a Backend is asked.
+    Buffering(Buffering),
     /// Gives the request an id.
     RequestId(RequestIds),
     /// Sends a copy to another Backend.
@@ -93,6 +97,7 @@ impl Filter {
             | Self::ConcurrencyLimit(_)
             | Self::ExternalAuth(_)
             | Self::BodyLimit(_)
+            | Self::Buffering(_)
             | Self::RequestId(_)
             | Self::Mirror(_)
             | Self::Compression(_)
@@ -125,6 +130,7 @@ impl Filter {
             | Self::BasicAuth(_)
             | Self::Jwt(_)
             | Self::BodyLimit(_)
+            | Self::Buffering(_)
             | Self::RequestId(_)
             | Self::Compression(_) => Vec::new(),
         }

@@ -2,6 +2,7 @@
 
 pub(crate) mod direct;
 pub(crate) mod pingora;
+mod stream;
 
 use bytes::BytesMut;
 

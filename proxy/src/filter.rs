@@ -2,6 +2,7 @@
 
 pub(crate) mod basic_auth;
 pub(crate) mod body_limit;
+pub(crate) mod buffering;
 pub(crate) mod client_address;
 pub(crate) mod compression;
 pub(crate) mod concurrency_limit;
@@ -129,6 +130,7 @@ fn run(
         (Filter::Cors(cors), _) => cors::on_request(cors, target, noted(extra)),
         (Filter::ClientAddress(rule), _) => client_address::on_request(rule, target),
         (Filter::BodyLimit(limit), _) => body_limit::on_request(limit, target, noted(extra)),
+        (Filter::Buffering(rule), _) => buffering::on_request(rule, target, noted(extra)),
         (Filter::RequestId(ids), _) => request_id::on_request(ids, target.at, target, noted(extra)),
         (Filter::RateLimit(limit), State::Buckets(buckets)) => {
             rate_limit::on_request(limit, buckets, target)
@@ -198,6 +200,7 @@ pub(crate) fn resume(
             | Filter::ConcurrencyLimit(_)
             | Filter::Jwt(_)
             | Filter::BodyLimit(_)
+            | Filter::Buffering(_)
             | Filter::RequestId(_)
             | Filter::Mirror(_)
             | Filter::Compression(_)
@@ -215,6 +218,7 @@ pub(crate) fn resume(
 pub(crate) fn touches_bodies(filter: &Filter) -> bool {
     match filter {
         Filter::BodyLimit(_)
+        | Filter::Buffering(_)
         | Filter::Mirror(_)
         | Filter::Compression(_)
         | Filter::ErrorPages(_) => true,

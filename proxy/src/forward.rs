@@ -186,7 +186,7 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-pub(crate) const OF_CONNECTION: [HeaderName; 10] = [
+pub(crate) const OF_CONNECTION: [HeaderName; 11] = [
     header::CONNECTION,
     header::PROXY_AUTHENTICATE,
     header::PROXY_AUTHORIZATION,
@@ -197,6 +197,7 @@ pub(crate) const OF_CONNECTION: [HeaderName; 10] = [
     header::EXPECT,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
+    HeaderName::from_static("http2-settings"),
 ];
 const PROXY: HeaderName = HeaderName::from_static("proxy");
 

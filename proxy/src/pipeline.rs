@@ -6,6 +6,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod http2;
+pub(crate) mod ours;
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -15,6 +15,7 @@ use crate::backend::{Admitted, CompiledBackend, InFlight, Retrying};
 use crate::filter::compression::Encoder;
 use crate::filter::request_id::RequestId;
 use crate::filter::{body_limit, concurrency_limit, cors, mirror};
+use crate::listener::alarm::Alarm;
 use crate::listener::connection::ConnFacts;
 use crate::listener::refusal::Rule;
 use crate::metrics::ListenerMetrics;
@@ -70,6 +71,8 @@ impl Fields for HeaderMap {
 #[derive(Debug, Default)]
 pub(crate) struct RequestContext {
     pub(crate) facts: Option<Arc<ConnFacts>>,
+    /// On HTTP/2, where requests share a connection: the deadline of this one, for the engine.
+    pub(crate) alarm: Option<Arc<Alarm>>,
     pub(crate) started: Option<(Instant, SystemTime)>,
     pub(crate) form: Form,
     /// Whether the client asks to leave HTTP behind.
@@ -112,6 +115,8 @@ pub(crate) struct Extra {
     pub(crate) permits: Vec<concurrency_limit::Permit>,
     pub(crate) bodies: body_limit::Seen,
     pub(crate) mirrors: Vec<mirror::Copy>,
+    /// Whether the request is read whole before a Backend is asked.
+    pub(crate) is_buffered: bool,
     pub(crate) encoder: Option<Encoder>,
     /// Whether the answer of the Backend was given up for a page.
     pub(crate) is_replaced: bool,

@@ -186,6 +186,7 @@ fn filter(out: &mut String, filter: &Filter) {
         | Filter::Jwt(_)
         | Filter::ExternalAuth(_)
         | Filter::BodyLimit(_)
+        | Filter::Buffering(_)
         | Filter::RequestId(_)
         | Filter::Mirror(_)
         | Filter::Compression(_)

@@ -44,6 +44,10 @@ pub(super) fn filter(out: &mut String, filter: &Filter) {
         Filter::ExternalAuth(auth) => {
             line(&format!("auth_request \"{}{}\";", auth.backend, auth.path));
         }
+        Filter::Buffering(buffering) => {
+            line(&format!("client_max_body_size {};", buffering.request_bytes_max));
+            line("proxy_request_buffering on;");
+        }
         Filter::BodyLimit(limit) => {
             if let Some(max) = limit.request_bytes_max {
                 line(&format!("client_max_body_size {max};"));

@@ -7,7 +7,7 @@ use crate::bounded::Between;
 /// The largest bodies, in bytes.
 ///
 /// Bodies are streamed: what is too large is told at once where it says so itself, and while it is
-/// read where it does not. Whole bodies are never kept, so there is no buffering to switch.
+/// read where it does not. To have them read whole is another Filter, [`super::buffering`].
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct BodyLimit {

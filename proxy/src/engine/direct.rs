@@ -1,43 +1,49 @@
-//! The engine of the common case: a whole HTTP/1.1 request to a Backend that speaks HTTP/1.1.
+//! The engine of exchanges with Backends that speak HTTP/1.1, plain or over TLS.
 //!
 //! It parses each head once, keeps idle connections in a list instead of a task
 //! for each, and relays bodies without a channel in between. What it does not do
 //! goes to the other engine, with all that the pipeline has found out already.
+//!
+//! Clients of HTTP/2 are all its own: their streams are carried here, or handed over one by one.
 
 mod answer;
 mod carry;
 mod chunks;
 mod client;
+mod connection;
+mod deliver;
 mod http1;
+mod http2;
 mod open;
 mod pool;
 mod relay;
 mod request;
+mod sending;
 mod stream;
+mod streams;
+mod upstream;
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use arc_swap::Guard;
 use bytes::{Bytes, BytesMut};
-use http::StatusCode;
 use http::header::HeaderMap;
 use kubeng_config::backend::BackendProtocol;
+use tokio::sync::Semaphore;
 
 use super::pingora::Pingora;
 use super::{Begun, Engine};
-use crate::filter;
 use crate::forward;
-use crate::listener::connection::Conn;
+use crate::listener::connection::{Conn, ConnFacts};
 use crate::metrics::WorkerMetrics;
 use crate::nominated::nominated;
+use crate::observe;
 use crate::pipeline::{self, Begin};
-use crate::reply::Reply;
 use crate::request::{Incoming, RequestContext};
 use crate::shared::Shared;
-use carry::Carried;
 use http1::Http1;
 use pool::Pool;
-use request::Whole;
 
 /// One worker's engine, before the one that does all the rest.
 pub(crate) struct Direct {
@@ -45,6 +51,8 @@ pub(crate) struct Direct {
     worker: usize,
     metrics: Arc<WorkerMetrics>,
     pool: Pool,
+    /// KiB that may be held of bodies that are read whole.
+    buffers: Arc<Semaphore>,
     other: Pingora,
 }
 
@@ -57,56 +65,73 @@ impl Direct {
             worker,
             metrics: shared.metrics.workers.get(worker).cloned().unwrap_or_default(),
             pool: Pool::new(limits.pool_max, limits.pool_idle),
+            buffers: Arc::new(Semaphore::new(BUFFERS_KIB_MAX)),
             other: Pingora::new(shared, worker),
         }
     }
 
-    /// Asks the pipeline about a request.
-    fn begin(&self, conn: &Conn, whole: &Whole) -> Begun {
-        let mut ctx = RequestContext { facts: Some(conn.facts.clone()), ..Default::default() };
-        let incoming = Incoming {
-            method: &whole.method,
-            uri: &whole.uri,
-            version: whole.version,
-            headers: &whole.headers,
-        };
+    /// Asks the pipeline about a request, behind all questions.
+    async fn begin(&self, facts: &Arc<ConnFacts>, incoming: &Incoming<'_>) -> Begun {
+        let mut ctx = RequestContext { facts: Some(facts.clone()), ..Default::default() };
         let now = (Instant::now(), SystemTime::now());
-        let table = self.shared.table.load();
-        let begin = pipeline::begin(&table, &incoming, &conn.facts, now, &mut ctx);
-        let (observe, worker) = (&self.shared.observe, self.worker);
-        observe.begun(&table, &incoming, &conn.facts, worker, &begin, &mut ctx);
+        let (begin, table) = {
+            let table = self.shared.table.load();
+            let begin = match pipeline::http2::check(incoming, &self.shared.limits) {
+                Ok(()) => pipeline::begin(&table, incoming, facts, now, &mut ctx),
+                Err(rule) => Begin::Refuse(rule),
+            };
+            let (observe, worker) = (&self.shared.observe, self.worker);
+            observe.begun(&table, incoming, facts, worker, &begin, &mut ctx);
+            match begin {
+                // The answer may be long in coming, and the Table must be the same then.
+                Begin::Ask(..) => (begin, Guard::into_inner(table)),
+                Begin::Forward | Begin::Reply(_) | Begin::Refuse(_) => return Begun { ctx, begin },
+            }
+        };
+        let begin = match begin {
+            Begin::Ask(question, pending) => {
+                let asked = (question, pending);
+                let asking =
+                    self.other.errands().ask(&table, incoming, facts, now, asked, &mut ctx);
+                let begin = Box::pin(asking).await;
+                observe::decided(&begin, &mut ctx);
+                begin
+            }
+            begin @ (Begin::Forward | Begin::Reply(_) | Begin::Refuse(_)) => begin,
+        };
         Begun { ctx, begin }
     }
 }
 
 impl Engine for Direct {
     async fn exchange(&self, conn: Box<Conn>, head: BytesMut) -> Option<Box<Conn>> {
-        // A body that is still to come is streamed by the other engine.
-        if !conn.has_whole_request() {
-            return self.other.exchange(conn, head).await;
-        }
         let bytes = head.freeze();
-        let Some(whole) = request::read(&bytes) else {
+        let Some(mut whole) = request::read(&bytes) else {
             return self.other.exchange(conn, thaw(bytes)).await;
         };
-        let begun = self.begin(&conn, &whole);
+        let incoming = Incoming {
+            method: &whole.method,
+            uri: &whole.uri,
+            version: whole.version,
+            headers: &whole.headers,
+        };
+        let begun = self.begin(&conn.facts, &incoming).await;
         if is_for_us(&begun) {
-            let mut client = Http1::new(conn, &self.shared, whole.is_last);
-            let ctx = match self.carry(&mut client, whole, begun.ctx).await {
-                Carried::Over => return client.kept(),
-                Carried::GivenUp(ctx) => *ctx,
-            };
-            // The other engine answers: it knows all forms of answers.
-            let status = ctx.reason.map_or(StatusCode::BAD_GATEWAY, |reason| reason.status());
-            let begun = Begun { ctx, begin: Begin::Reply(Reply::of(status)) };
-            return self.other.go_on(client.unanswered(), thaw(bytes), begun).await;
+            // Who reads them in pieces has copied what came with the head.
+            drop(bytes);
+            // Should it become no tunnel, what follows may be meant for one.
+            whole.is_last |= begun.ctx.is_upgrade;
+            let mut client = Http1::new(conn, &self.shared, &mut whole);
+            self.carry(&mut client, whole, begun.ctx).await;
+            return client.finish().await;
         }
         drop(whole);
         self.other.go_on(conn, thaw(bytes), begun).await
     }
 
     async fn serve_h2(&self, conn: Box<Conn>) {
-        self.other.serve_h2(conn).await;
+        // In a box: whatever waits for a request on HTTP/1 pays for no more than the pointer.
+        Box::pin(self.serve_streams(conn)).await;
     }
 
     fn tidy(&self) {
@@ -119,17 +144,14 @@ impl Engine for Direct {
     }
 }
 
-/// Whether a request goes to a Backend that this engine speaks to, and no body is touched on the way.
+/// Whether a request goes to a Backend that this engine speaks to.
 fn is_for_us(begun: &Begun) -> bool {
     let Begun { ctx, begin } = begun;
-    let (Begin::Forward, Some(backend), Some(route)) = (begin, &ctx.backend, &ctx.route) else {
-        return false;
-    };
-    let is_spoken = match backend.spec.protocol {
+    let (Begin::Forward, Some(backend)) = (begin, &ctx.backend) else { return false };
+    match backend.spec.protocol {
         BackendProtocol::Http1 => true,
         BackendProtocol::Http2 | BackendProtocol::Grpc => false,
-    };
-    is_spoken && !ctx.is_upgrade && !route.route.filters.iter().any(filter::touches_bodies)
+    }
 }
 
 /// The bytes of a head as they came. Copied only where something still refers to them.
@@ -147,4 +169,9 @@ fn strip(headers: &mut HeaderMap) {
     for name in forward::OF_CONNECTION {
         headers.remove(name);
     }
+    // Of an upgrade that is not passed on (RFC 9113 section 3.1).
+    headers.remove("http2-settings");
 }
+
+/// Of all bodies that one worker reads whole at a time: 64 MiB; then 503.
+const BUFFERS_KIB_MAX: usize = 64 * 1024;

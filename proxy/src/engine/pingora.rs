@@ -8,30 +8,35 @@ mod failure;
 mod fields;
 mod io;
 mod peer;
+mod session;
 mod steps;
 mod tls;
 
+use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::BytesMut;
+use http::request::Parts;
 use pingora_core::apps::{HttpServerApp, HttpServerOptions, ServerApp};
+use pingora_core::protocols::Digest;
 use pingora_core::protocols::http::ServerSession;
-use pingora_core::protocols::http::v2::server::default_h2_options;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::server::configuration::ServerConf;
 use pingora_http::ResponseHeader;
 use pingora_proxy::HttpProxy;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::Instant;
 
-use super::{Begun, Engine};
-use crate::listener::connection::Conn;
-use crate::listener::frames::Course;
+use super::Begun;
+use super::stream::Stream;
+use crate::listener::alarm::Alarm;
+use crate::listener::connection::{Conn, ConnFacts};
 use crate::shared::Shared;
 use app::{App, Handed};
 use errand::Errands;
 use io::PingoraIo;
+use session::StreamSession;
 
 /// Pingora with a pool of connections to Backends that belongs to one worker.
 pub(crate) struct Pingora {
@@ -56,19 +61,17 @@ impl Pingora {
         let errands = app.errands.clone();
         let mut proxy = HttpProxy::new(app, Arc::new(conf));
         let mut options = HttpServerOptions::default();
-        options.h2_idle_timeout = Some(limits.idle);
         // The pipeline refuses CONNECT; the engine would name itself in its own answer.
         options.allow_connect_method_proxying = true;
         proxy.server_options = Some(options);
-        let mut h2 = default_h2_options();
-        h2.max_concurrent_streams(limits.h2_streams_max)
-            .max_header_list_size(limits.h2_header_list_bytes_max)
-            .initial_window_size(limits.h2_stream_window)
-            .initial_connection_window_size(limits.h2_connection_window);
-        proxy.h2_options = Some(h2);
         proxy.handle_init_modules();
         let leaving = shared.leaving.subscribe();
         Self { proxy: Arc::new(proxy), errands, shared: shared.clone(), leaving }
+    }
+
+    /// What carries out requests of our own.
+    pub(crate) fn errands(&self) -> &Arc<Errands> {
+        &self.errands
     }
 
     /// Carries a request on that the pipeline has been asked about already.
@@ -92,7 +95,7 @@ impl Pingora {
         if conn.requests() >= limits.requests_max || Instant::now() >= conn.ends() {
             facts.is_last.store(true, Ordering::Relaxed);
         }
-        let mut session = ServerSession::new_http1(Box::new(PingoraIo { conn, facts: None }));
+        let mut session = ServerSession::new_http1(Box::new(PingoraIo { conn }));
         // Any time makes it answer keep-alive; the wait itself is not Pingora's. None, before the
         // request was read, makes it wait for another one. Below a second would be none at all.
         session.set_keepalive(Some(limits.idle.as_secs().max(1)));
@@ -107,47 +110,35 @@ impl Pingora {
         let (stream, _) = reusable.consume();
         stream.into_any().downcast::<PingoraIo>().ok().map(|io| io.conn)
     }
-}
 
-impl Engine for Pingora {
-    async fn exchange(&self, conn: Box<Conn>, head: BytesMut) -> Option<Box<Conn>> {
+    /// Carries out one HTTP/1 exchange from its begin.
+    pub(crate) async fn exchange(&self, conn: Box<Conn>, head: BytesMut) -> Option<Box<Conn>> {
         self.process(conn, head, None).await
     }
 
-    async fn serve_h2(&self, conn: Box<Conn>) {
+    /// Carries a request of HTTP/2 on that the pipeline has been asked about already.
+    pub(crate) async fn stream(
+        &self,
+        head: Parts,
+        stream: Stream,
+        facts: &Arc<ConnFacts>,
+        mut begun: Begun,
+    ) {
+        let alarm = Arc::new(Alarm::default());
+        begun.ctx.alarm = Some(alarm.clone());
         let Ok(nothing) = ResponseHeader::build(200, Some(0)) else { return };
-        let facts: Box<dyn std::any::Any + Send + Sync> = Box::new(conn.facts.clone());
-        let facts = Some(Arc::new(ProxyDigest::new(Box::new(nothing), Some(facts))));
-        let mut leaving = self.leaving.clone();
-        let (end, mut ended) = watch::channel(*leaving.borrow());
-        if *ended.borrow() {
-            // Pingora waits for a change; one that has been is told again.
-            ended.mark_changed();
-        }
-        let (course, ends) = (conn.course(), conn.ends());
-        let io = Box::new(PingoraIo { conn, facts });
-        let mut served = std::pin::pin!(self.proxy.process_new(io, &ended));
-        tokio::select! {
-            _ = &mut served => return,
-            _ = leaving.wait_for(|leaving| *leaving) => {}
-            () = is_spent(course) => {}
-            () = sleep_until(ends) => {}
-        }
-        end.send_replace(true);
-        served.await;
+        let handed: Box<dyn Any + Send + Sync> = Box::new(Handed::new(facts.clone(), Some(begun)));
+        let handed = ProxyDigest::new(Box::new(nothing), Some(handed));
+        let digest = Digest { proxy_digest: Some(Arc::new(handed)), ..Digest::default() };
+        let session = Box::new(StreamSession::new(head, stream, alarm, digest));
+        let session = ServerSession::new_custom(session);
+        self.proxy.process_new_http(session, &self.leaving).await;
     }
 
-    async fn drain(&self) {
+    /// Ends what nobody waits for.
+    pub(crate) async fn drain(&self) {
         self.errands.end().await;
         self.proxy.cleanup().await;
-    }
-}
-
-/// Ends when the connection has had as many requests as one may have.
-async fn is_spent(course: Option<Arc<Course>>) {
-    match course {
-        Some(course) => course.is_spent.notified().await,
-        None => std::future::pending().await,
     }
 }
 

@@ -41,7 +41,7 @@ impl Meter {
     }
 
     /// Of several limits the smallest counts.
-    fn limit(&mut self, max: Option<u64>) {
+    pub(super) fn limit(&mut self, max: Option<u64>) {
         self.max = match (self.max, max) {
             (Some(one), Some(other)) => Some(one.min(other)),
             (one, other) => one.or(other),

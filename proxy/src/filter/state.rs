@@ -55,6 +55,7 @@ impl State {
             | Filter::Cors(_)
             | Filter::ClientAddress(_)
             | Filter::BodyLimit(_)
+            | Filter::Buffering(_)
             | Filter::RequestId(_)
             | Filter::Compression(_)
             | Filter::ErrorPages(_) => Self::None,

@@ -1,12 +1,10 @@
-//! A deadline that an engine sets on the request that a connection carries.
-//!
-//! Only HTTP/1 connections use it: they carry one request at a time.
+//! A deadline that an engine sets on the request that a connection or a stream carries.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// When the connection tells the engine that its time is over; mostly never.
+/// When the connection, or the stream, tells the engine that its time is over; mostly never.
 #[derive(Debug, Default)]
 pub(crate) struct Alarm {
     /// Milliseconds after `base`, and one; 0 for never.

@@ -37,7 +37,8 @@ pub(super) async fn serve<E: Engine>(worker: &Worker<E>, to_pass_on: Box<ToPassO
         Ok((ctx, endpoint)) => {
             let idle = ctx.policy.as_ref().map_or(Duration::ZERO, |policy| policy.timeouts.tunnel);
             let _open = Open::begin(&worker.metrics);
-            copy(stream, endpoint, idle, &worker.metrics).await;
+            let read = (&worker.metrics.tunnel_bytes_in, &worker.metrics.tunnel_bytes_out);
+            copy(stream, endpoint, idle, read).await;
             // Until here it counts as load of its Endpoint.
             drop(ctx);
         }
@@ -83,15 +84,27 @@ async fn endpoint<E: Engine>(
     }
 }
 
-/// Copies both ways until both sides have ended, one fails, or nothing has moved for `idle`.
-async fn copy<C, B>(client: C, endpoint: B, idle: Duration, metrics: &WorkerMetrics)
+/// [`copy`] that gives how many bytes each side has sent, the client first.
+pub(crate) async fn copy_counted<C, B>(client: C, endpoint: B, idle: Duration) -> (u64, u64)
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    B: AsyncRead + AsyncWrite + Unpin,
+{
+    let (from_client, from_endpoint) = (Counter::default(), Counter::default());
+    copy(client, endpoint, idle, (&from_client, &from_endpoint)).await;
+    (from_client.read(), from_endpoint.read())
+}
+
+/// Copies both ways until both sides have ended, one fails, or nothing has moved for `idle`. What is
+/// read of the client and of the Endpoint is counted.
+async fn copy<C, B>(client: C, endpoint: B, idle: Duration, read: (&Counter, &Counter))
 where
     C: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
 {
     let moved = Moved { since: Instant::now(), last: AtomicU64::new(0) };
-    let mut client = Watched { inner: client, moved: &moved, read: &metrics.tunnel_bytes_in };
-    let mut endpoint = Watched { inner: endpoint, moved: &moved, read: &metrics.tunnel_bytes_out };
+    let mut client = Watched { inner: client, moved: &moved, read: read.0 };
+    let mut endpoint = Watched { inner: endpoint, moved: &moved, read: read.1 };
     tokio::select! {
         // How it ends is the business of the two sides.
         _ = copy_bidirectional_with_sizes(&mut client, &mut endpoint, COPIED, COPIED) => {}
@@ -193,7 +206,7 @@ mod tests {
 
     #[tokio::test]
     async fn each_half_ends_by_itself() {
-        let metrics = WorkerMetrics::default();
+        let counted = (Counter::default(), Counter::default());
         let (mut client, near) = duplex(64);
         let (far, mut endpoint) = duplex(64);
         let talk = async {
@@ -209,16 +222,16 @@ mod tests {
             endpoint.read_to_string(&mut rest).await.unwrap();
             assert_eq!(rest, "after", "half of it stayed open");
         };
-        tokio::join!(talk, copy(near, far, Duration::from_secs(60), &metrics));
+        tokio::join!(talk, copy(near, far, Duration::from_secs(60), (&counted.0, &counted.1)));
     }
 
     #[tokio::test]
     async fn silence_ends_both_halves() {
-        let metrics = WorkerMetrics::default();
+        let counted = (Counter::default(), Counter::default());
         let (mut client, near) = duplex(64);
         let (far, mut endpoint) = duplex(64);
         client.write_all(b"a").await.unwrap();
-        copy(near, far, Duration::from_millis(50), &metrics).await;
+        copy(near, far, Duration::from_millis(50), (&counted.0, &counted.1)).await;
         assert_eq!(endpoint.read_u8().await.unwrap(), b'a');
         assert_eq!(endpoint.read(&mut [0; 8]).await.unwrap(), 0);
         assert_eq!(client.read(&mut [0; 8]).await.unwrap(), 0);

@@ -262,3 +262,61 @@ async fn a_backend_that_accepts_and_never_shakes_hands_is_given_up() {
     assert_eq!(get(replica.http, "a", "/").await.status, 504);
     replica.until_failures("connect_timeout", 1).await;
 }
+
+#[tokio::test]
+async fn a_websocket_and_an_upload_pass_over_tls() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let ours = authority();
+    let own = identity(&ours, "billing.example", |_| {});
+    let config = rustls::ServerConfig::builder_with_provider(provider());
+    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let key = PrivatePkcs8KeyDer::from(own.key).into();
+    let config = Arc::new(config.with_single_cert(own.chain, key).unwrap());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            let mut stream = TlsAcceptor::from(config.clone()).accept(tcp).await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+            if head.contains("\r\nupgrade: websocket\r\n") {
+                let answer = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
+                              Connection: Upgrade\r\n\r\nfirst";
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                let (mut from, mut into) = tokio::io::split(stream);
+                let _ = tokio::io::copy(&mut from, &mut into).await;
+            } else {
+                let mut body = vec![0; 1_000_000];
+                stream.read_exact(&mut body).await.unwrap();
+                let answer = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                stream.flush().await.unwrap();
+            }
+        }
+    });
+    let mut replica = Replica::start();
+    let tls = BackendTls::new("billing.example".parse().unwrap(), bundle(&[&ours]));
+    serve_over(&mut replica, address, tls, BackendProtocol::Http1, None);
+
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1000000\r\n\r\n";
+    let text = [head.as_bytes(), &vec![b'x'; 1_000_000]].concat();
+    assert_eq!(Answer::read(&talk(replica.http, &text).await).body, "ok");
+
+    let mut client = tokio::net::TcpStream::connect(replica.http).await.unwrap();
+    let head = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+    client.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\nfirst") {
+        answer.push(client.read_u8().await.unwrap());
+    }
+    let mut space = [0; 4];
+    for number in 0..100_u32 {
+        client.write_all(&number.to_be_bytes()).await.unwrap();
+        client.read_exact(&mut space).await.unwrap();
+        assert_eq!(space, number.to_be_bytes());
+    }
+}

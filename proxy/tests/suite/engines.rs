@@ -9,15 +9,16 @@ use serde_json::{Map, Value};
 use crate::filters::filters;
 use crate::support::{Replica, nobody, serve_text, settings, talk};
 
-/// One whole request, which is carried directly where no Filter touches bodies.
+/// One whole request.
 const WHOLE: &str = "Content-Length: 5\r\n\r\nhello";
-/// One whose body is in chunks, which Pingora carries from its begin.
+/// One whose body is in chunks.
 const CHUNKED: &str = "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
 
 /// The records of requests with these ends.
 async fn records(
     given: &[&str],
     endpoints: &[SocketAddr],
+    protocol: BackendProtocol,
     ends: &[&str],
 ) -> Vec<Map<String, Value>> {
     let folder = tempfile::tempdir().unwrap();
@@ -25,7 +26,7 @@ async fn records(
     let log = AccessLogSettings::json(LogTarget::File(path.clone()));
     let observe = ObserveSettings { access_log: Some(log), ..ObserveSettings::default() };
     let mut replica = Replica::with(ProxySettings { observe, ..settings() });
-    replica.serve_as(endpoints, BackendProtocol::Http1, filters(given));
+    replica.serve_as(endpoints, protocol, filters(given));
     for end in ends {
         let head = "POST /a?b=c HTTP/1.1\r\nHost: a.example\r\nConnection: close\r\n\
                     User-Agent: ua\r\nReferer: http://x/y\r\nX-Request-Id: id-7\r\n";
@@ -57,14 +58,19 @@ fn comparable(mut record: Map<String, Value>) -> Map<String, Value> {
     record
 }
 
+/// The record of a request to a Backend over HTTP/1.1, which is carried directly, once it was found
+/// equal to that over HTTP/2, which Pingora carries.
 async fn both(given: &[&str], endpoints: &[SocketAddr]) -> Map<String, Value> {
-    let mut found = records(given, endpoints, &[WHOLE, CHUNKED]).await;
-    for record in &mut found {
+    let mut found = Vec::new();
+    for protocol in [BackendProtocol::Http1, BackendProtocol::Http2] {
+        let mut records = records(given, endpoints, protocol, &[WHOLE]).await;
+        let mut record = records.remove(0);
         if !given.is_empty() {
             // Made anew for each.
             let id = record.insert("requestId".to_owned(), "given".into());
             assert!(id.as_ref().is_some_and(|id| id != "id-7"), "{id:?}");
         }
+        found.push(record);
     }
     let [direct, pingora] = <[_; 2]>::try_from(found).unwrap().map(comparable);
     assert_eq!(direct, pingora);
@@ -94,10 +100,13 @@ async fn an_answer_is_told_alike_by_both_engines() {
             ("firstByteMicros", Value::Null),
         ],
     );
-    // Begun by one engine, and handed over to the other one.
-    let handed =
-        records(&[r#"{"bodyLimit":{"responseBytesMax":1000}}"#], &endpoint, &[WHOLE]).await;
-    assert_eq!(handed.into_iter().map(comparable).collect::<Vec<_>>(), [record]);
+    // With a Filter that looks at bodies, and in another framing, it is the same.
+    for (given, end) in
+        [(&[r#"{"bodyLimit":{"responseBytesMax":1000}}"#][..], WHOLE), (&[], CHUNKED)]
+    {
+        let other = records(given, &endpoint, BackendProtocol::Http1, &[end]).await;
+        assert_eq!(other.into_iter().map(comparable).collect::<Vec<_>>(), [record.clone()]);
+    }
 }
 
 #[tokio::test]

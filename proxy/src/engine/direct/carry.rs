@@ -1,39 +1,35 @@
-//! One exchange: the tries, the answer, and what becomes of both connections.
+//! One exchange: the tries, and what becomes of the request.
 
-use std::future::poll_fn;
-use std::pin::pin;
-use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Method, StatusCode, header};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{sleep, timeout_at};
+use http::{HeaderValue, StatusCode, Uri, header};
+use tokio::time::sleep;
 
-use super::answer::{Answer, Fault, Search};
+use super::answer::Answer;
 use super::client::{Client, Gone};
+use super::deliver::Asked;
 use super::pool::Key;
 use super::request::{self, Whole};
-use super::stream::Stream;
-use super::{Direct, answer, open, strip};
-use crate::forward::tries::{self, Failure, Next, Replay, Try};
-use crate::forward::wish;
+use super::sending::Body;
+use super::upstream::{Connection, Upstream};
+use super::{Direct, open, strip};
+use crate::forward::tries::{self, Failure, Next, Replay};
+use crate::listener::refusal::Rule;
 use crate::over::{self, Over};
 use crate::pipeline;
 use crate::reason::Reason;
 use crate::record::Quoted;
+use crate::reply::Reply;
 use crate::request::RequestContext;
 
-/// A connection to an Endpoint with what was read from it.
-pub(super) struct Upstream {
-    pub(super) stream: Stream,
-    pub(super) read: BytesMut,
-    /// Silence that is borne.
-    pub(super) silence: Duration,
-    /// Bytes of the body that the client was sent.
-    pub(super) relayed: u64,
-    is_reused: bool,
-    key: Key,
+/// Where the connection of a try comes from.
+#[derive(Clone, Copy, Debug)]
+enum Origin {
+    /// The pool, if it has one.
+    Pool,
+    /// It is opened.
+    Anew,
 }
 
 /// Why an exchange does not go on.
@@ -41,6 +37,10 @@ pub(super) struct Upstream {
 pub(super) enum Broken {
     /// The client is gone, so nobody waits for an answer.
     Client,
+    /// The request is at fault.
+    Request(Reason),
+    /// What the client sends behind the head breaks a rule.
+    Rule(Rule),
     /// The Endpoint is at fault, or gone.
     Endpoint(Failure),
 }
@@ -51,79 +51,146 @@ impl From<Gone> for Broken {
     }
 }
 
-/// How an exchange ended.
-#[derive(Debug)]
-pub(super) enum Carried {
-    /// The client has its answer, or a part of it, or is gone. All is told.
-    Over,
-    /// No Endpoint has answered, for the reason that stands there: the client waits for another answer.
-    GivenUp(Box<RequestContext>),
-}
-
 impl Direct {
-    /// Carries a request to an Endpoint, and its answer back.
+    /// Carries a request to an Endpoint, and its answer back; one of ours where no Endpoint answers.
     pub(super) async fn carry<C: Client>(
         &self,
         client: &mut C,
         mut whole: Whole,
         mut ctx: RequestContext,
-    ) -> Carried {
-        let replay = Replay::of(&whole.method);
+    ) {
         // As it came: the head is edited in its place.
         let quoted = self.shared.observe.quote(&whole.headers);
-        let head = self.head_for_backend(&mut whole, &ctx);
-        loop {
-            let Some(mut upstream) = self.connection(&mut ctx).await else {
-                return self.give_up(ctx);
-            };
-            let asked = self.ask(client, &mut upstream, &head, &whole, &mut ctx).await;
-            let failure = match asked {
-                Ok(answer) => {
-                    let status = answer.status;
-                    let setting = self.shared.setting();
-                    if tries::answered(&mut ctx, status, replay, setting) == Next::Retry {
-                        self.metrics.retries.add(1);
-                        ctx.tries.is_repeated = false;
-                        continue;
-                    }
-                    let sent = self.pass_on(client, upstream, answer, &mut ctx).await;
-                    self.tell(&whole, quoted, sent, &mut ctx);
-                    return Carried::Over;
-                }
-                Err(Broken::Client) => {
-                    ctx.reason = Some(Reason::ClientGone);
-                    self.tell(&whole, quoted, 0, &mut ctx);
-                    return Carried::Over;
-                }
-                Err(Broken::Endpoint(failure)) => failure,
-            };
-            if tries::failed(&mut ctx, failure, replay, self.shared.setting()) == Next::GiveUp {
-                return self.give_up(ctx);
+        let asked = Asked::of(&whole, &ctx);
+        let mut bytes = (0, 0);
+        match Body::new(&whole.body, client.coming(), ctx.extra.as_deref_mut()) {
+            Ok(body) => bytes = self.tries(client, &mut whole, &asked, body, &mut ctx).await,
+            Err(reason) => {
+                ctx.reason = Some(reason);
+                bytes.1 = Box::pin(self.refuse(client, &asked, reason.status(), &mut ctx)).await;
             }
-            self.metrics.retries.add(1);
         }
+        self.tell(&whole, quoted, bytes, &mut ctx);
     }
 
-    /// Counts a request that no Endpoint has answered.
-    fn give_up(&self, ctx: RequestContext) -> Carried {
-        self.metrics.backend_errors.add(1);
-        Carried::GivenUp(Box::new(ctx))
-    }
-
-    /// Tells that the request is over, of whose answer the client got so many bytes of the body.
-    fn tell(&self, whole: &Whole, quoted: Quoted, sent: u64, ctx: &mut RequestContext) {
+    /// Tells that the request is over, of whose bodies so many bytes were read and sent.
+    fn tell(&self, whole: &Whole, quoted: Quoted, bytes: (u64, u64), ctx: &mut RequestContext) {
         let over = Over {
             method: &whole.method,
             uri: &whole.uri,
             version: whole.version,
             quoted,
-            body_bytes: (whole.body.len() as u64, sent),
+            body_bytes: bytes,
         };
         over::tell(&self.shared, self.worker, ctx, over);
     }
 
+    /// Tries until the client has an answer. Gives how many bytes of the bodies were read and sent.
+    async fn tries<C: Client>(
+        &self,
+        client: &mut C,
+        whole: &mut Whole,
+        asked: &Asked,
+        mut body: Body,
+        ctx: &mut RequestContext,
+    ) -> (u64, u64) {
+        let is_buffered = ctx.extra.as_ref().is_some_and(|extra| extra.is_buffered);
+        if is_buffered && let Err(broken) = body.read_whole(client, &self.buffers).await {
+            return (body.bytes(), Box::pin(self.end_without(client, broken, asked, ctx)).await);
+        }
+        let head = self.head_for_backend(whole, &mut body, ctx);
+        let mut from = Origin::Pool;
+        loop {
+            let Some(connection) = self.connection(ctx, from).await else {
+                return (body.bytes(), Box::pin(self.give_up(client, asked, ctx)).await);
+            };
+            let mut upstream = connection.begin(&head, body);
+            let answered = self.ask(client, &mut upstream, whole, ctx).await;
+            self.send_copies(upstream.sending.body());
+            let replay = upstream.sending.body().replay(&whole.method);
+            let next = match answered {
+                Ok(answer) => {
+                    let setting = self.shared.setting();
+                    match tries::answered(ctx, answer.status, replay, setting) {
+                        Next::Retry => Next::Retry,
+                        Next::GiveUp => {
+                            return self.deliver(client, upstream, answer, asked, ctx).await;
+                        }
+                    }
+                }
+                Err(Broken::Endpoint(failure)) => {
+                    if failure == Failure::Stale {
+                        // What idles beside it may have gone away at the same time.
+                        from = Origin::Anew;
+                    }
+                    tries::failed(ctx, failure, replay, self.shared.setting())
+                }
+                Err(broken) => {
+                    let read = upstream.sending.body().bytes();
+                    return (read, Box::pin(self.end_without(client, broken, asked, ctx)).await);
+                }
+            };
+            body = upstream.sending.into_body();
+            if next == Next::GiveUp {
+                return (body.bytes(), Box::pin(self.give_up(client, asked, ctx)).await);
+            }
+            ctx.tries.is_repeated = false;
+            self.metrics.retries.add(1);
+        }
+    }
+
+    /// Answers that no Endpoint has.
+    async fn give_up<C: Client>(
+        &self,
+        client: &mut C,
+        asked: &Asked,
+        ctx: &mut RequestContext,
+    ) -> u64 {
+        self.metrics.backend_errors.add(1);
+        let status = ctx.reason.map_or(StatusCode::BAD_GATEWAY, |reason| reason.status());
+        self.refuse(client, asked, status, ctx).await
+    }
+
+    /// Ends a request that broke before an Endpoint answered.
+    async fn end_without<C: Client>(
+        &self,
+        client: &mut C,
+        broken: Broken,
+        asked: &Asked,
+        ctx: &mut RequestContext,
+    ) -> u64 {
+        match broken {
+            Broken::Client => {
+                ctx.reason = Some(Reason::ClientGone);
+                0
+            }
+            Broken::Request(reason) => {
+                ctx.reason = Some(reason);
+                self.refuse(client, asked, reason.status(), ctx).await
+            }
+            Broken::Rule(rule) => {
+                self.metrics.refused(rule);
+                ctx.reason = Some(reason_of(rule));
+                self.refuse(client, asked, rule.status(), ctx).await
+            }
+            Broken::Endpoint(_) => self.give_up(client, asked, ctx).await,
+        }
+    }
+
+    /// Sends an answer of ours. Gives how many bytes of its body the client was sent.
+    pub(super) async fn refuse<C: Client>(
+        &self,
+        client: &mut C,
+        asked: &Asked,
+        status: StatusCode,
+        ctx: &mut RequestContext,
+    ) -> u64 {
+        let page = self.page(asked, status, ctx).await;
+        self.reply(client, asked, Reply { page, ..Reply::of(status) }, ctx).await
+    }
+
     /// A connection for the next try; None when there is none, and the reason stands in `ctx`.
-    async fn connection(&self, ctx: &mut RequestContext) -> Option<Upstream> {
+    async fn connection(&self, ctx: &mut RequestContext, from: Origin) -> Option<Connection> {
         loop {
             if let Some(pause) = tries::pause(ctx) {
                 sleep(pause).await;
@@ -140,11 +207,15 @@ impl Direct {
             let told = open::told(&to, ctx.facts.as_deref());
             let connection = open::connection_key(&to, told);
             let key = Key { address: to.address, connection };
-            if let Some(stream) = self.pool.take(&key, now) {
+            let idle = match from {
+                Origin::Pool => self.pool.take(&key, now),
+                Origin::Anew => None,
+            };
+            if let Some(stream) = idle {
                 self.metrics.pool_hits.add(1);
                 ctx.seen.connected(true);
                 tries::connected(ctx);
-                return Some(upstream(stream, &to, key, true));
+                return Some(Connection { stream, to, key, is_reused: true });
             }
             let handshake = self.shared.limits.backend_handshake;
             match open::open(&to, told, handshake, ctx.tries.ends).await {
@@ -152,7 +223,7 @@ impl Direct {
                     self.metrics.pool_misses.add(1);
                     ctx.seen.connected(false);
                     tries::connected(ctx);
-                    return Some(upstream(stream, &to, key, false));
+                    return Some(Connection { stream, to, key, is_reused: false });
                 }
                 Err(failure) => {
                     self.metrics.connect_failures.add(1);
@@ -167,28 +238,32 @@ impl Direct {
         }
     }
 
-    /// Sends the request, and reads the head of the answer.
+    /// Sends the request, and reads the head of the answer, which may come before all was sent.
     async fn ask<C: Client>(
         &self,
         client: &mut C,
         upstream: &mut Upstream,
-        head: &Bytes,
         whole: &Whole,
         ctx: &mut RequestContext,
     ) -> Result<Answer, Broken> {
-        upstream.send(head, &whole.body).await?;
-        let now = Instant::now();
-        let silent_until = now + upstream.silence;
-        let by = tries::first_byte_by(ctx, now).map_or(silent_until, |by| by.min(silent_until));
+        let silence = match (&ctx.policy, ctx.is_upgrade) {
+            // It may be silent for long once it is a tunnel.
+            (Some(policy), true) => policy.timeouts.read,
+            (_, false) | (None, true) => upstream.silence,
+        };
         loop {
-            let answer = upstream.read_head(client, by, &whole.method).await?;
-            if !answer.status.is_informational() {
+            upstream.send(client, ctx.tries.ends).await?;
+            let now = Instant::now();
+            let by = tries::first_byte_by(ctx, now);
+            let by = by.into_iter().chain(now.checked_add(silence)).min().unwrap_or(now);
+            let answer = upstream.read_head(client, (by, ctx.tries.ends), &whole.method).await?;
+            let is_switch = answer.status == StatusCode::SWITCHING_PROTOCOLS;
+            if !answer.status.is_informational() || is_switch && ctx.is_upgrade {
                 return Ok(answer);
             }
             ctx.tries.interim = ctx.tries.interim.saturating_add(1);
             let is_wanted = answer.status == StatusCode::EARLY_HINTS;
-            // We asked for no other protocol.
-            let is_switch = answer.status == StatusCode::SWITCHING_PROTOCOLS;
+            // Else we asked for no other protocol.
             if is_switch || ctx.tries.interim > tries::INTERIM_MAX {
                 return Err(Broken::Endpoint(Failure::BadAnswer));
             }
@@ -198,45 +273,9 @@ impl Direct {
         }
     }
 
-    /// Passes an answer on. Gives how many bytes of the body the client was sent.
-    async fn pass_on<C: Client>(
-        &self,
-        client: &mut C,
-        mut upstream: Upstream,
-        answer: Answer,
-        ctx: &mut RequestContext,
-    ) -> u64 {
-        let Answer { status, mut headers, framing, can_be_kept } = answer;
-        ctx.answered = Some(status);
-        ctx.seen.answered();
-        pipeline::response_edits(ctx, &mut headers);
-        wish::set_cookie(ctx, &self.shared.sticky_key, &mut headers);
-        self.shared.observe.show(ctx, &mut headers);
-        let passed = async {
-            client.send_head(status, headers, framing).await?;
-            upstream.relay(client, framing, ctx.tries.ends).await?;
-            client.end().await.map_err(Broken::from)
-        };
-        let passed = passed.await;
-        let sent = upstream.relayed;
-        match passed {
-            Ok(()) => {
-                if can_be_kept && upstream.read.is_empty() {
-                    self.pool.put(upstream.key, upstream.stream, Instant::now());
-                }
-            }
-            Err(Broken::Client) => ctx.reason = Some(Reason::ClientGone),
-            Err(Broken::Endpoint(failure)) => {
-                ctx.reason = Some(tries::cut_by(ctx, failure));
-                client.cut().await;
-            }
-        }
-        sent
-    }
-
     /// The head that every try sends.
-    fn head_for_backend(&self, whole: &mut Whole, ctx: &RequestContext) -> Bytes {
-        let Whole { method, uri, headers, body, .. } = whole;
+    fn head_for_backend(&self, whole: &mut Whole, body: &mut Body, ctx: &RequestContext) -> Bytes {
+        let Whole { method, uri, headers, .. } = whole;
         strip(headers);
         if let Some(facts) = &ctx.facts {
             pipeline::request_edits(ctx, facts, headers);
@@ -247,7 +286,22 @@ impl Direct {
         {
             headers.insert(header::HOST, host);
         }
-        let mut out = BytesMut::with_capacity(request::HEAD_BYTES + body.len());
+        if !headers.contains_key(header::HOST) {
+            // An old client may know none; an empty one says so (RFC 9112 section 3.2).
+            let host = ctx.authority.clone();
+            headers.insert(header::HOST, host.unwrap_or(const { HeaderValue::from_static("") }));
+        }
+        if ctx.is_upgrade {
+            headers.insert(header::CONNECTION, const { HeaderValue::from_static("Upgrade") });
+            headers.insert(header::UPGRADE, const { HeaderValue::from_static("websocket") });
+        }
+        if body.is_chunked() {
+            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        } else if body.is_whole() && body.bytes() > 0 {
+            // It may have come without one.
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.bytes()));
+        }
+        let mut out = BytesMut::with_capacity(request::HEAD_BYTES);
         match (&ctx.path, uri.query()) {
             (Some(path), Some(query)) => {
                 request::write(method, &format!("{path}?{query}"), headers, &mut out);
@@ -258,91 +312,44 @@ impl Direct {
                 request::write(method, target, headers, &mut out);
             }
         }
+        for copy in body.mirrors() {
+            copy.head(method, &forwarded(uri, ctx.path.as_deref()), headers);
+        }
         out.freeze()
     }
-}
 
-impl Upstream {
-    async fn send(&mut self, head: &Bytes, body: &Bytes) -> Result<(), Broken> {
-        let is_reused = self.is_reused;
-        let sent = async {
-            if body.is_empty() {
-                self.stream.write_all(head).await?;
-            } else {
-                // Both in one segment where they fit.
-                let mut both = BytesMut::with_capacity(head.len() + body.len());
-                both.extend_from_slice(head);
-                both.extend_from_slice(body);
-                self.stream.write_all(&both).await?;
-            }
-            self.stream.flush().await
-        };
-        let deadline = Instant::now() + self.silence;
-        match timeout_at(deadline.into(), sent).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(Broken::Endpoint(gone(is_reused))),
-            Err(_) => Err(Broken::Endpoint(Failure::Timeout)),
-        }
-    }
-
-    /// Reads the next head, interim or final.
-    async fn read_head<C: Client>(
-        &mut self,
-        client: &mut C,
-        by: Instant,
-        method: &Method,
-    ) -> Result<Answer, Broken> {
-        let mut search = Search::default();
-        loop {
-            if let Some(end) = search.go_on(&self.read).map_err(bad)? {
-                let head = self.read.split_to(end);
-                return answer::read(head, method).map_err(bad);
-            }
-            let had_some = !self.read.is_empty();
-            if self.fill(client, by).await? == 0 {
-                let failure = if had_some { Failure::Reset } else { gone(self.is_reused) };
-                return Err(Broken::Endpoint(failure));
+    /// Sends copies of a request on their way, of which all was read; others are only counted.
+    pub(super) fn send_copies(&self, body: &mut Body) {
+        if body.is_whole() {
+            for copy in std::mem::take(body.mirrors()) {
+                self.other.errands().clone().send(copy.finish());
             }
         }
     }
 
-    /// Reads once, while the client is there. 0 is the end.
-    pub(super) async fn fill<C: Client>(
-        &mut self,
-        client: &mut C,
-        by: Instant,
-    ) -> Result<usize, Broken> {
-        self.read.reserve(READ_BYTES);
-        let is_reused = self.is_reused && self.read.is_empty();
-        let mut reading = pin!(self.stream.read_buf(&mut self.read));
-        let read = poll_fn(|cx| {
-            if let Poll::Ready(read) = reading.as_mut().poll(cx) {
-                return Poll::Ready(read.map(Some));
-            }
-            client.poll_gone(cx).map(|Gone| Ok(None))
-        });
-        match timeout_at(by.into(), read).await {
-            Ok(Ok(Some(count))) => Ok(count),
-            Ok(Ok(None)) => Err(Broken::Client),
-            Ok(Err(error)) if open::is_disbelief(&error) => Err(Broken::Endpoint(Failure::Tls)),
-            Ok(Err(_)) => Err(Broken::Endpoint(gone(is_reused))),
-            Err(_) => Err(Broken::Endpoint(Failure::Timeout)),
+    /// Counts copies that were never whole.
+    pub(super) fn drop_copies(&self, body: &mut Body) {
+        for _ in std::mem::take(body.mirrors()) {
+            self.other.errands().clone().send(None);
         }
     }
 }
 
-fn upstream(stream: Stream, to: &Try, key: Key, is_reused: bool) -> Upstream {
-    Upstream { stream, read: BytesMut::new(), silence: to.read, relayed: 0, is_reused, key }
+/// Whose fault it is that a body breaks `rule`.
+pub(super) fn reason_of(rule: Rule) -> Reason {
+    if rule.status() == StatusCode::REQUEST_TIMEOUT {
+        Reason::ClientSlow
+    } else {
+        Reason::ClientBroke
+    }
 }
 
-/// What it means that a connection ends before a byte of an answer.
-fn gone(is_reused: bool) -> Failure {
-    if is_reused { Failure::Stale } else { Failure::Reset }
+/// `uri` as it is forwarded.
+fn forwarded(uri: &Uri, path: Option<&str>) -> Uri {
+    let Some(path) = path else { return uri.clone() };
+    let target = match uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    target.parse().unwrap_or_else(|_| uri.clone())
 }
-
-fn bad(_: Fault) -> Broken {
-    Broken::Endpoint(Failure::BadAnswer)
-}
-
-/// Room for each read from an Endpoint.
-const READ_BYTES: usize = 8 * 1024;

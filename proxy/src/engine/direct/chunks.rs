@@ -82,7 +82,11 @@ impl Chunks {
                     return Err(Fault::Chunk);
                 }
                 let value = char::from(digit).to_digit(16).map_or(0, u64::from);
-                State::Size { size: size << 4 | value, digits: digits + 1 }
+                let size = size << 4 | value;
+                if i64::try_from(size).is_err() {
+                    return Err(Fault::Chunk);
+                }
+                State::Size { size, digits: digits + 1 }
             }
             (State::Size { digits: 0, .. }, _) => return Err(Fault::Chunk),
             (State::Size { size, .. } | State::Extension { size }, b'\r') => {
@@ -134,8 +138,8 @@ fn is_text(byte: u8) -> bool {
     byte == b'\t' || (byte >= b' ' && byte != 0x7f)
 }
 
-/// As many as fit into 63 bits.
-const DIGITS_MAX: u8 = 15;
+/// A size that fits into 63 bits has no more, but for leading zeros.
+const DIGITS_MAX: u8 = 16;
 /// Extensions and trailers of one answer.
 const EXTRA_BYTES_MAX: usize = 16 * 1024;
 
@@ -183,7 +187,8 @@ mod tests {
             b"1;a\0\r\n",
             b"0\r\n\n",
             b"0\r\nA\nb\r\n",
-            b"1234567890123456\r\n",
+            b"8000000000000000\r\n",
+            b"00000000000000001\r\na\r\n",
         ] {
             assert!(read(bytes, 64).is_err(), "{:?}", String::from_utf8_lossy(bytes));
         }

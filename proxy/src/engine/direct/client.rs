@@ -1,16 +1,31 @@
 //! The client of an exchange, whatever it speaks.
 
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use super::answer::Framing;
+use super::stream::Stream;
+use crate::listener::refusal::Rule;
 
 /// What an exchange with a Backend does to the client that asked for it.
 ///
 /// An implementation frames, and joins or delays what it sends as its protocol allows.
 pub(super) trait Client: Send {
+    /// What of the body of the request is still to come.
+    fn coming(&self) -> Coming {
+        Coming::Nothing
+    }
+
+    /// The next bytes of the body of the request, of which there are some; None behind its end. A
+    /// client that waits to be invited is. Not asked again behind an error.
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Unread>> {
+        let _ = cx;
+        Poll::Ready(Ok(None))
+    }
+
     /// Sends the head of an interim answer, and does not hold it back.
     fn send_interim(
         &mut self,
@@ -40,6 +55,38 @@ pub(super) trait Client: Send {
 
     /// Ready when the client waits for no answer any more. Asked only behind the whole request.
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Gone>;
+
+    /// Becomes a tunnel to `endpoint`, behind the head of an answer that says so, until both sides have
+    /// ended or nothing has moved for `idle`. Gives how many bytes went to the Endpoint and to the
+    /// client. Asked only where the client has asked for it.
+    fn tunnel(
+        &mut self,
+        endpoint: Stream,
+        idle: Duration,
+    ) -> impl Future<Output = (u64, u64)> + Send {
+        let _ = (endpoint, idle);
+        async { (0, 0) }
+    }
+}
+
+/// What of the body of a request is still to come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Coming {
+    /// Nothing: all there is of it came with the head.
+    Nothing,
+    /// As much as `Content-Length` says.
+    Length,
+    /// Nobody knows how much.
+    Unknown,
+}
+
+/// Why no more of a body comes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Unread {
+    /// The client is gone.
+    Gone,
+    /// It broke a rule.
+    Broke(Rule),
 }
 
 /// The client is gone, so nobody waits for an answer.

@@ -3,9 +3,10 @@
 use std::time::Instant;
 
 use super::answer::Framing;
-use super::carry::{Broken, Upstream};
+use super::carry::Broken;
 use super::chunks::Chunks;
 use super::client::Client;
+use super::upstream::Upstream;
 use crate::forward::tries::Failure;
 
 impl Upstream {
@@ -79,7 +80,8 @@ impl Upstream {
                 self.relayed += count;
             }
             client.flush().await?;
-            if self.fill(client, self.by(ends)).await? == 0 {
+            let by = self.by(ends)?;
+            if self.fill(client, by, ends).await? == 0 {
                 return Ok(());
             }
         }
@@ -92,15 +94,22 @@ impl Upstream {
         ends: Option<Instant>,
     ) -> Result<(), Broken> {
         client.flush().await?;
-        match self.fill(client, self.by(ends)).await? {
+        let by = self.by(ends)?;
+        match self.fill(client, by, ends).await? {
             0 => Err(Broken::Endpoint(Failure::Reset)),
             _ => Ok(()),
         }
     }
 
     /// Until when the next byte must have come.
-    fn by(&self, ends: Option<Instant>) -> Instant {
-        let silent = Instant::now() + self.silence;
-        ends.map_or(silent, |ends| ends.min(silent))
+    ///
+    /// An error once the time is over: bytes that are always there would never be waited for.
+    fn by(&self, ends: Option<Instant>) -> Result<Instant, Broken> {
+        let now = Instant::now();
+        if ends.is_some_and(|ends| ends <= now) {
+            return Err(Broken::Endpoint(Failure::Timeout));
+        }
+        let silent = now + self.silence;
+        Ok(ends.map_or(silent, |ends| ends.min(silent)))
     }
 }

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Uri, Version};
 
-/// A whole request: its head as typed fields, and its body if it has one.
+/// A request: its head as typed fields, and what of its body came with it.
 #[derive(Debug)]
 pub(super) struct Whole {
     pub(super) method: Method,
@@ -14,14 +14,16 @@ pub(super) struct Whole {
     /// The version that the client speaks.
     pub(super) version: Version,
     pub(super) headers: HeaderMap,
-    /// The whole body, which came with the head.
+    /// What of the body came with the head, as it was framed.
     pub(super) body: Bytes,
+    /// Whether the end of the body is found by its chunks.
+    pub(super) is_chunked: bool,
     /// Whether the client wants the connection to end.
     pub(super) is_last: bool,
 }
 
-/// Reads a judged head with the body behind it. None where it is not as simple as this engine
-/// wants it: another version, an upgrade, an expectation, or more fields than there is room for.
+/// Reads a judged head with what came behind it. None where it has more fields than there is room
+/// for, or breaks a rule that this reader has and the judge has not.
 pub(super) fn read(bytes: &Bytes) -> Option<Whole> {
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
     let mut parsed = httparse::Request::new(&mut []);
@@ -29,9 +31,7 @@ pub(super) fn read(bytes: &Bytes) -> Option<Whole> {
         Ok(httparse::Status::Complete(end)) => end,
         Ok(httparse::Status::Partial) | Err(_) => return None,
     };
-    if parsed.version != Some(1) {
-        return None;
-    }
+    let version = if parsed.version? == 1 { Version::HTTP_11 } else { Version::HTTP_10 };
     let method = Method::from_bytes(parsed.method?.as_bytes()).ok()?;
     let uri = Uri::from_maybe_shared(bytes.slice_ref(parsed.path?.as_bytes())).ok()?;
     let mut headers = HeaderMap::with_capacity(parsed.headers.len() + ROOM);
@@ -40,21 +40,17 @@ pub(super) fn read(bytes: &Bytes) -> Option<Whole> {
         let value = bytes.slice_ref(field.value.trim_ascii());
         headers.append(name, HeaderValue::from_maybe_shared(value).ok()?);
     }
-    let is_simple = !headers.contains_key(header::UPGRADE)
-        && !headers.contains_key(header::EXPECT)
-        && !headers.contains_key(header::TRANSFER_ENCODING);
-    let is_last = headers.get_all(header::CONNECTION).iter().any(|line| {
-        let mut tokens = line.as_bytes().split(|&byte| byte == b',');
-        tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(b"close"))
-    });
-    is_simple.then(|| Whole {
-        method,
-        uri,
-        version: VERSION,
-        headers,
-        body: bytes.slice(end..),
-        is_last,
-    })
+    let says = |wanted: &[u8]| {
+        headers.get_all(header::CONNECTION).iter().any(|line| {
+            let mut tokens = line.as_bytes().split(|&byte| byte == b',');
+            tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(wanted))
+        })
+    };
+    let is_last = says(b"close") || version == Version::HTTP_10 && !says(b"keep-alive");
+    // The judge lets no other coding pass.
+    let is_chunked = headers.contains_key(header::TRANSFER_ENCODING);
+    let body = bytes.slice(end..);
+    Some(Whole { method, uri, version, headers, body, is_chunked, is_last })
 }
 
 /// Writes the line and the fields of a request to a Backend.
@@ -105,8 +101,6 @@ pub(super) fn write_field(name: &HeaderName, value: &HeaderValue, out: &mut Byte
 
 /// Room for a usual head.
 pub(super) const HEAD_BYTES: usize = 1024;
-/// The version that this engine reads.
-const VERSION: Version = Version::HTTP_11;
 const FIELDS_MAX: usize = 100;
 /// For what the pipeline puts in.
 const ROOM: usize = 8;
@@ -133,15 +127,17 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_simple_is_left_to_others() {
+    fn what_tells_the_end_of_a_body_and_of_a_connection_is_read() {
         let head = |line: &str, fields: &str| format!("{line}\r\nHost: a\r\n{fields}\r\n");
-        assert!(whole(&head("GET / HTTP/1.1", "")).is_some());
-        assert!(whole(&head("GET / HTTP/1.0", "")).is_none());
-        assert!(whole(&head("GET / HTTP/1.1", "Upgrade: websocket\r\n")).is_none());
-        assert!(whole(&head("POST / HTTP/1.1", "Expect: 100-continue\r\n")).is_none());
-        assert!(whole(&head("POST / HTTP/1.1", "Transfer-Encoding: chunked\r\n")).is_none());
+        let check = |line: &str, fields: &str, expected: (bool, bool)| {
+            let request = whole(&head(line, fields)).unwrap();
+            assert_eq!((request.is_chunked, request.is_last), expected, "{line} {fields}");
+        };
+        check("GET / HTTP/1.1", "", (false, false));
+        check("GET / HTTP/1.0", "", (false, true));
+        check("GET / HTTP/1.0", "Connection: Keep-Alive\r\n", (false, false));
+        check("GET / HTTP/1.1", "Connection: x, Close\r\n", (false, true));
+        check("POST / HTTP/1.1", "Transfer-Encoding: chunked\r\n", (true, false));
         assert!(whole(&head("GET / HTTP/1.1", &"A: b\r\n".repeat(100))).is_none());
-        let last = whole(&head("GET / HTTP/1.1", "Connection: x, Close\r\n")).unwrap();
-        assert!(last.is_last);
     }
 }

@@ -1,7 +1,6 @@
 //! Answers of ours through the engine, and what is done to those of Backends beside their headers.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
@@ -12,14 +11,13 @@ use pingora_proxy::Session;
 
 use super::app::App;
 use super::fields::ResponseFields;
+use crate::filter::error_pages;
 use crate::filter::mirror::Copy;
-use crate::filter::{Question, Told, error_pages};
-use crate::listener::connection::ConnFacts;
 use crate::nominated::Nominated;
-use crate::pipeline::{self, Begin, Pending};
-use crate::reply::{self, Form, Page, Reply, SERVER_NAME};
-use crate::request::{Extra, Incoming, Instead, RequestContext};
-use crate::table::Table;
+use crate::pipeline;
+use crate::pipeline::ours::{Ours, ours};
+use crate::reply::{Page, Reply};
+use crate::request::{Extra, Instead, RequestContext};
 
 impl App {
     /// Sends an answer of ours.
@@ -29,50 +27,19 @@ impl App {
         ctx: &mut RequestContext,
         reply: Reply,
     ) -> Result<()> {
-        let Reply { status: told, location, fields, page } = reply;
-        let page = match page {
-            Some(page) => Some(page),
-            None => self.error_page(session, ctx, told).await,
+        let page = match reply.page {
+            Some(_) => None,
+            None => self.error_page(session, ctx, reply.status).await,
         };
-        let is_grpc = ctx.form == Form::Grpc;
-        // gRPC carries its own status, over an HTTP status that says that it is gRPC.
-        let status = if is_grpc { StatusCode::OK } else { told };
-        let mut header = ResponseHeader::build(status, Some(6))?;
-        header.insert_header(header::SERVER, SERVER_NAME)?;
-        if let Some(location) = location {
-            header.insert_header(header::LOCATION, location)?;
+        let method = session.req_header().method.clone();
+        let Ours { status, headers, body } = ours(ctx, &method, reply, page);
+        let mut head = ResponseHeader::build(status, Some(headers.len()))?;
+        for (name, value) in &headers {
+            head.append_header(name, value.clone())?;
         }
-        for (name, value) in fields {
-            header.append_header(name, value)?;
-        }
-        if is_grpc {
-            header.insert_header(header::CONTENT_TYPE, "application/grpc")?;
-            header.insert_header("grpc-status", reply::grpc_status(told))?;
-        }
-        let bytes = match (page, reply::body(status, ctx.form)) {
-            (Some(Page { kind, bytes }), Some(_)) => {
-                header.insert_header(header::CONTENT_TYPE, kind)?;
-                Some(bytes)
-            }
-            (None, Some(usual)) => {
-                header.insert_header(header::CONTENT_TYPE, usual.kind)?;
-                Some(usual.bytes)
-            }
-            // Neither gRPC nor a status without a body takes a page.
-            (_, None) => None,
-        };
-        if let Some(bytes) = &bytes {
-            header.insert_header(header::CONTENT_LENGTH, bytes.len())?;
-        } else if status != StatusCode::NO_CONTENT {
-            header.insert_header(header::CONTENT_LENGTH, 0)?;
-        }
-        pipeline::answer_edits(ctx, &mut ResponseFields(&mut header));
-        ctx.answered = Some(told);
-        self.shared.observe.show(ctx, &mut ResponseFields(&mut header));
-        let is_head = session.req_header().method == Method::HEAD;
-        let bytes = bytes.filter(|_| !is_head);
-        session.write_response_header(Box::new(header), bytes.is_none()).await?;
-        session.write_response_body(bytes, true).await
+        self.shared.observe.show(ctx, &mut ResponseFields(&mut head));
+        session.write_response_header(Box::new(head), body.is_none()).await?;
+        session.write_response_body(body, true).await
     }
 
     /// The page that the Route has for `status`.
@@ -103,37 +70,6 @@ impl App {
                 .map(|id| &id.value),
         };
         error_pages::page(self.errands.fetch(&error_pages::errand(backend, told)).await?)
-    }
-
-    /// Asks until there is nothing to ask any more.
-    pub(super) async fn ask(
-        &self,
-        table: &Table,
-        incoming: &Incoming<'_>,
-        facts: &ConnFacts,
-        now: (Instant, SystemTime),
-        (mut question, mut pending): (Question, Box<Pending>),
-        ctx: &mut RequestContext,
-    ) -> Begin {
-        loop {
-            let told = match question {
-                Question::Password(attempt) => {
-                    Told::Password(self.shared.passwords.check(attempt).await)
-                }
-                Question::Permission(inquiry) => {
-                    // Who has no place is answered like who got no answer.
-                    let place = inquiry.gate.try_acquire();
-                    Told::Permission(match place {
-                        Ok(_place) => self.errands.fetch(&inquiry.errand).await,
-                        Err(_) => None,
-                    })
-                }
-            };
-            match pipeline::resume(table, incoming, facts, now, (pending, told), ctx) {
-                Begin::Ask(next, waits) => (question, pending) = (next, waits),
-                begin @ (Begin::Forward | Begin::Reply(_) | Begin::Refuse(_)) => return begin,
-            }
-        }
     }
 
     /// Sends a copy of a request on its way.

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::Guard;
@@ -22,8 +22,8 @@ use super::failure;
 use super::fields::{RequestFields, ResponseFields};
 use super::peer::peer;
 use super::steps::{
-    BAD_ANSWER, bad_answer, continue_body, drop_empty_end, facts_of_h2, in_time, incoming,
-    is_begun, replay_of, set_alarm, with_path,
+    BAD_ANSWER, alarm, bad_answer, continue_body, drop_empty_end, handed_with_stream, in_time,
+    incoming, is_begun, replay_of, set_alarm, tell_of_trailers, with_path,
 };
 use crate::engine::Begun;
 use crate::filter::compression::Asking;
@@ -40,7 +40,7 @@ use crate::reply::Reply;
 use crate::request::RequestContext;
 use crate::shared::Shared;
 
-/// What travels with an HTTP/1 connection to its request.
+/// What travels with a connection, or with a stream, to its request.
 pub(super) struct Handed {
     facts: Arc<ConnFacts>,
     /// In a lock only because the engine shares what travels between threads.
@@ -50,6 +50,16 @@ pub(super) struct Handed {
 impl Handed {
     pub(super) fn new(facts: Arc<ConnFacts>, begun: Option<Begun>) -> Self {
         Self { facts, begun: Mutex::new(begun) }
+    }
+
+    /// Takes over what is known of the request.
+    fn take(&self, ctx: &mut RequestContext) {
+        let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(Begun { ctx: known, begin }) = begun {
+            *ctx = known;
+            ctx.begun = Some(begin);
+        }
+        ctx.facts = Some(self.facts.clone());
     }
 }
 
@@ -86,13 +96,9 @@ impl ProxyHttp for App {
         ctx: &mut RequestContext,
         handed: Box<dyn Any + Send + Sync>,
     ) {
-        let Ok(handed) = handed.downcast::<Handed>() else { return };
-        let Handed { facts, begun } = *handed;
-        if let Some(Begun { ctx: known, begin }) = begun.into_inner().unwrap_or_default() {
-            *ctx = known;
-            ctx.begun = Some(begin);
+        if let Ok(handed) = handed.downcast::<Handed>() {
+            handed.take(ctx);
         }
-        ctx.facts = Some(facts);
     }
 
     async fn request_filter(
@@ -100,8 +106,8 @@ impl ProxyHttp for App {
         session: &mut Session,
         ctx: &mut RequestContext,
     ) -> Result<bool> {
-        if ctx.facts.is_none() {
-            ctx.facts = facts_of_h2(session);
+        if let Some(handed) = handed_with_stream(session) {
+            handed.take(ctx);
         }
         let Some(facts) = ctx.facts.clone() else {
             return Err(Error::new(ErrorType::InternalError));
@@ -114,17 +120,11 @@ impl ProxyHttp for App {
             take_out(session, nominated);
         }
         let request = session.req_header();
-        if request.version == Version::HTTP_2 {
-            // On HTTP/1 the connection has it; here a stream without a window would wait for ever.
-            session.set_write_timeout(Some(self.shared.limits.write_stall));
-        } else if !ctx.is_upgrade && request.headers.contains_key(header::UPGRADE) {
+        if !ctx.is_upgrade && request.headers.contains_key(header::UPGRADE) {
             // Any upgrade makes the engine expect one.
             session.req_header_mut().remove_header(&header::UPGRADE);
         }
         let is_forwarded = matches!(begin, Begin::Forward);
-        if is_forwarded && session.req_header().version == Version::HTTP_2 {
-            self.check_end(session).await?;
-        }
         if session.req_header().headers.contains_key(header::EXPECT) {
             continue_body(session, is_forwarded).await?;
         }
@@ -184,7 +184,7 @@ impl ProxyHttp for App {
 
     async fn connected_to_upstream(
         &self,
-        session: &mut Session,
+        _: &mut Session,
         reused: bool,
         _: &HttpPeer,
         _: std::os::unix::io::RawFd,
@@ -198,7 +198,7 @@ impl ProxyHttp for App {
         }
         ctx.seen.connected(reused);
         tries::connected(ctx);
-        set_alarm(session, ctx, ctx.tries.ends);
+        set_alarm(ctx, ctx.tries.ends);
         Ok(())
     }
 
@@ -225,7 +225,7 @@ impl ProxyHttp for App {
         if tries::answered(ctx, status, replay, self.shared.setting()) == Next::Retry {
             return Err(Error::new(ErrorType::HTTPStatus(status.as_u16())));
         }
-        set_alarm(session, ctx, ctx.tries.ends);
+        set_alarm(ctx, ctx.tries.ends);
         Ok(())
     }
 
@@ -247,8 +247,13 @@ impl ProxyHttp for App {
         ctx: &mut RequestContext,
     ) -> Result<()> {
         let Some(facts) = &ctx.facts else { return Ok(()) };
+        if session.as_mut().is_body_empty() {
+            // The engine does not always tell of the end of a body that is not there.
+            set_alarm(ctx, tries::first_byte_by(ctx, Instant::now()));
+        }
         if session.req_header().version == Version::HTTP_2 {
             http2::join_cookies(&mut RequestFields(request));
+            tell_of_trailers(session, request, ctx);
         }
         pipeline::request_edits(ctx, facts, &mut RequestFields(request));
         self.shared.observe.forward(ctx, &mut RequestFields(request));
@@ -262,7 +267,7 @@ impl ProxyHttp for App {
             for copy in &mut extra.mirrors {
                 copy.head(&request.method, &request.uri, &request.headers);
             }
-            // The engine does not always tell of the end of a body that is not there.
+            // There is none to be told of.
             if !extra.mirrors.is_empty() && session.as_mut().is_body_empty() {
                 std::mem::take(&mut extra.mirrors).into_iter().for_each(|copy| self.mirror(copy));
             }
@@ -272,13 +277,13 @@ impl ProxyHttp for App {
 
     async fn request_body_filter(
         &self,
-        session: &mut Session,
+        _: &mut Session,
         body: &mut Option<Bytes>,
         is_end: bool,
         ctx: &mut RequestContext,
     ) -> Result<()> {
         if is_end && !ctx.tries.is_answered {
-            set_alarm(session, ctx, tries::first_byte_by(ctx, Instant::now()));
+            set_alarm(ctx, tries::first_byte_by(ctx, Instant::now()));
         }
         drop_empty_end(body, is_end);
         let Some(extra) = &mut ctx.extra else { return Ok(()) };
@@ -312,7 +317,9 @@ impl ProxyHttp for App {
             session.as_downstream_mut().set_ignore_info_resp(!is_relayed);
             return Ok(());
         }
-        if response.status == StatusCode::SWITCHING_PROTOCOLS && !ctx.is_upgrade {
+        if response.status == StatusCode::SWITCHING_PROTOCOLS
+            && !(ctx.is_upgrade && answer::is_to_websocket(&response.headers))
+        {
             return Err(bad_answer());
         }
         self.check_answer(session, response, ctx).await?;
@@ -387,8 +394,8 @@ impl ProxyHttp for App {
     ) -> Box<Error> {
         // Only what Pingora itself marks as a pooled connection that had gone away.
         error.retry.decide_reuse(reused);
-        let rings = ctx.facts.as_ref().is_some_and(|facts| facts.alarm.rings(Instant::now()));
-        set_alarm(session, ctx, None);
+        let rings = alarm(ctx).is_some_and(|alarm| alarm.rings(Instant::now()));
+        set_alarm(ctx, None);
         let next = if std::mem::take(&mut ctx.tries.is_repeated) {
             Next::Retry
         } else {
@@ -418,10 +425,19 @@ impl ProxyHttp for App {
             session.set_keepalive(None);
             // When this fails the client is gone.
             let _ = self.reply(session, ctx, Reply::of(status)).await;
-        } else if is_begun(session) && session.req_header().version == Version::HTTP_11 {
-            // What was written leaves before the end: a connection that ends without a byte looks as
-            // if the request could be sent again. The framing tells that the answer is cut off.
-            session.as_downstream_mut().shutdown().await;
+        } else if is_begun(session) {
+            match session.req_header().version {
+                // What was written leaves before the end: a connection that ends without a byte looks
+                // as if the request could be sent again. The framing tells that the answer is cut off.
+                Version::HTTP_11 => session.as_downstream_mut().shutdown().await,
+                // There the end of the connection is that of the answer.
+                Version::HTTP_10 => {
+                    if let Some(facts) = &ctx.facts {
+                        facts.is_cut.store(true, Ordering::Relaxed);
+                    }
+                }
+                _ => {}
+            }
         }
         let error_code = status.map_or(0, |status| status.as_u16());
         FailToProxy { error_code, can_reuse_downstream: false }
@@ -469,10 +485,7 @@ impl App {
         let begin = match ctx.begun.take() {
             Some(begin) => begin,
             None => {
-                let begin = match http2::check(&incoming, &self.shared.limits) {
-                    Ok(()) => pipeline::begin(&table, &incoming, facts, now, ctx),
-                    Err(rule) => Begin::Refuse(rule),
-                };
+                let begin = pipeline::begin(&table, &incoming, facts, now, ctx);
                 self.shared.observe.begun(&table, &incoming, facts, self.worker, &begin, ctx);
                 begin
             }
@@ -482,7 +495,7 @@ impl App {
                 // The answer may be long in coming, and the Table must be the same then.
                 let table = Guard::into_inner(table);
                 let asked = (question, pending);
-                let begin = self.ask(&table, &incoming, facts, now, asked, ctx).await;
+                let begin = self.errands.ask(&table, &incoming, facts, now, asked, ctx).await;
                 observe::decided(&begin, ctx);
                 begin
             }
@@ -514,23 +527,6 @@ impl App {
             return Next::GiveUp;
         }
         tries::failed(ctx, failure, replay_of(session), self.shared.setting())
-    }
-
-    /// Waits for the end of a request of HTTP/2 that says that it has no body, and asks how a request
-    /// ended that has ended: one that was reset, also by the engine for its faults, looks complete.
-    async fn check_end(&self, session: &mut Session) -> Result<()> {
-        let is_said_empty = http2::is_said_empty(&session.req_header().headers);
-        if !is_said_empty && !session.as_downstream_mut().is_body_done() {
-            return Ok(());
-        }
-        let read = session.as_downstream_mut().read_request_body();
-        match tokio::time::timeout(self.shared.limits.body_read, read).await {
-            Ok(Ok(None)) => Ok(()),
-            Ok(Ok(Some(bytes))) if bytes.is_empty() => Ok(()),
-            Ok(Ok(Some(_))) => Err(Error::new(ErrorType::HTTPStatus(400))),
-            Ok(Err(error)) => Err(error),
-            Err(_) => Err(Error::new(ErrorType::HTTPStatus(408))),
-        }
     }
 
     fn set_next(&self, error: &mut Error, next: Next) {

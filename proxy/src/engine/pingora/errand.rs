@@ -1,6 +1,7 @@
 //! Carries out errands: requests of our own to Backends, over connections of their own pool.
 
 use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use http::header;
@@ -17,13 +18,18 @@ use tokio_util::task::TaskTracker;
 use super::peer::peer;
 use crate::backend::choice::Wish;
 use crate::errand::{Errand, Fetched};
+use crate::filter::{Question, Told};
 use crate::forward;
 use crate::forward::tries::{self, Try};
+use crate::listener::connection::ConnFacts;
 use crate::metrics::WorkerMetrics;
+use crate::pipeline::{self, Begin, Pending};
+use crate::request::{Incoming, RequestContext};
 use crate::shared::Shared;
+use crate::table::Table;
 
 /// Sends errands for one worker.
-pub(super) struct Errands {
+pub(crate) struct Errands {
     connector: Connector,
     shared: Arc<Shared>,
     metrics: Arc<WorkerMetrics>,
@@ -47,7 +53,7 @@ impl Errands {
 
     /// Sends a copy of a request; nobody waits for it. Without one, or without room, it is counted
     /// as dropped.
-    pub(super) fn send(self: Arc<Self>, copy: Option<Errand>) {
+    pub(crate) fn send(self: Arc<Self>, copy: Option<Errand>) {
         let place = self.copies.clone().try_acquire_owned();
         let (Some(copy), Ok(place)) = (copy, place) else {
             return self.metrics.mirrors_dropped.add(1);
@@ -63,6 +69,37 @@ impl Errands {
         });
     }
 
+    /// Asks until there is nothing to ask any more.
+    pub(crate) async fn ask(
+        &self,
+        table: &Table,
+        incoming: &Incoming<'_>,
+        facts: &ConnFacts,
+        now: (Instant, SystemTime),
+        (mut question, mut pending): (Question, Box<Pending>),
+        ctx: &mut RequestContext,
+    ) -> Begin {
+        loop {
+            let told = match question {
+                Question::Password(attempt) => {
+                    Told::Password(self.shared.passwords.check(attempt).await)
+                }
+                Question::Permission(inquiry) => {
+                    // Who has no place is answered like who got no answer.
+                    let place = inquiry.gate.try_acquire();
+                    Told::Permission(match place {
+                        Ok(_place) => self.fetch(&inquiry.errand).await,
+                        Err(_) => None,
+                    })
+                }
+            };
+            match pipeline::resume(table, incoming, facts, now, (pending, told), ctx) {
+                Begin::Ask(next, waits) => (question, pending) = (next, waits),
+                begin @ (Begin::Forward | Begin::Reply(_) | Begin::Refuse(_)) => return begin,
+            }
+        }
+    }
+
     /// Ends copies that are on their way: they are worth no wait.
     pub(super) async fn end(&self) {
         self.ended.cancel();
@@ -71,7 +108,7 @@ impl Errands {
     }
 
     /// The complete answer to `errand`; None when there is none in time.
-    pub(super) async fn fetch(&self, errand: &Errand) -> Option<Fetched> {
+    pub(crate) async fn fetch(&self, errand: &Errand) -> Option<Fetched> {
         timeout(errand.timeout, self.tries(errand)).await.ok()?.ok()
     }
 

@@ -19,8 +19,6 @@ use crate::listener::connection::Conn;
 #[derive(Debug)]
 pub(super) struct PingoraIo {
     pub(super) conn: Box<Conn>,
-    /// Carries the facts of an HTTP/2 connection to its streams. Absent on HTTP/1.
-    pub(super) facts: Option<Arc<ProxyDigest>>,
 }
 
 impl AsyncRead for PingoraIo {
@@ -67,7 +65,8 @@ impl UniqueID for PingoraIo {
 
 impl Ssl for PingoraIo {
     fn selected_alpn_proto(&self) -> Option<ALPN> {
-        self.conn.is_h2().then_some(ALPN::H2)
+        // Streams of HTTP/2 come one by one.
+        None
     }
 }
 
@@ -79,7 +78,7 @@ impl GetTimingDigest for PingoraIo {
 
 impl GetProxyDigest for PingoraIo {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        self.facts.clone()
+        None
     }
 }
 

@@ -1,6 +1,5 @@
 //! Small steps of the phases, and what they read from a session.
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -10,8 +9,10 @@ use pingora_error::{Error, ErrorType, Result};
 use pingora_http::RequestHeader;
 use pingora_proxy::Session;
 
+use super::app::Handed;
+use crate::forward;
 use crate::forward::tries::Replay;
-use crate::listener::connection::ConnFacts;
+use crate::listener::alarm::Alarm;
 use crate::request::{Incoming, RequestContext};
 
 /// Whether the client has a part of an answer, interim ones left aside.
@@ -29,13 +30,16 @@ pub(super) fn replay_of(session: &Session) -> Replay {
     Replay::of(&session.req_header().method)
 }
 
-/// Sets the deadline of the request on its connection. HTTP/2 carries many at a time, so there it is
-/// looked at when something comes, and the limits of silence bound the rest.
-pub(super) fn set_alarm(session: &Session, ctx: &RequestContext, at: Option<Instant>) {
-    if let Some(facts) = &ctx.facts
-        && session.req_header().version != Version::HTTP_2
-    {
-        facts.alarm.set(at);
+/// The deadline of the request: that of its stream, or of the connection that it has to itself.
+pub(super) fn alarm(ctx: &RequestContext) -> Option<&Alarm> {
+    let of_connection = || ctx.facts.as_ref().map(|facts| &facts.alarm);
+    ctx.alarm.as_deref().or_else(of_connection)
+}
+
+/// Sets the deadline of the request.
+pub(super) fn set_alarm(ctx: &RequestContext, at: Option<Instant>) {
+    if let Some(alarm) = alarm(ctx) {
+        alarm.set(at);
     }
 }
 
@@ -62,7 +66,6 @@ pub(super) fn drop_empty_end(body: &mut Option<Bytes>, is_end: bool) {
 pub(super) async fn continue_body(session: &mut Session, is_forwarded: bool) -> Result<()> {
     let is_old = session.req_header().version == Version::HTTP_10;
     session.req_header_mut().remove_header(&header::EXPECT);
-    // On HTTP/2 the engine sends no interim answer; clients go on after a moment without.
     if is_forwarded && !is_old {
         // Any answer before the end of the body makes the engine close; this one need not.
         let keepalive = session.get_keepalive();
@@ -81,10 +84,25 @@ pub(super) fn incoming(request: &RequestHeader) -> Incoming<'_> {
     }
 }
 
-/// On HTTP/2 the facts travel with the connection.
-pub(super) fn facts_of_h2(session: &Session) -> Option<Arc<ConnFacts>> {
+/// What travels with a stream of HTTP/2.
+pub(super) fn handed_with_stream(session: &Session) -> Option<&Handed> {
     let digest = session.digest()?.proxy_digest.as_ref()?;
-    digest.user_data.as_ref()?.downcast_ref::<Arc<ConnFacts>>().cloned()
+    digest.user_data.as_ref()?.downcast_ref::<Handed>()
+}
+
+/// Tells a Backend of HTTP/2 that the client takes trailers: the engine takes `TE` out of what came
+/// by a stream, and gRPC wants it.
+pub(super) fn tell_of_trailers(
+    session: &Session,
+    request: &mut RequestHeader,
+    ctx: &RequestContext,
+) {
+    let is_http2 = ctx.backend.as_ref().is_some_and(|it| forward::is_http2(it.spec.protocol));
+    let te = session.req_header().headers.get(header::TE);
+    if let (true, Some(te)) = (is_http2, te.filter(|te| te.as_bytes() == b"trailers")) {
+        // It fails only when there are more fields than any limit allows.
+        let _ = request.insert_header(header::TE, te.clone());
+    }
 }
 
 /// `uri` with another path; its query stays.

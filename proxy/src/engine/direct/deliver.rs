@@ -1,0 +1,398 @@
+//! What the client is sent: the answer of an Endpoint with what Filters make of it, or one of ours.
+
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
+use kubeng_config::filter::error_pages::PageSource;
+
+use super::Direct;
+use super::answer::{Answer, Framing};
+use super::carry::{Broken, reason_of};
+use super::client::{Client, Gone};
+use super::request::Whole;
+use super::upstream::Upstream;
+use crate::filter::body_limit::Meter;
+use crate::filter::compression::{Asking, Encoder};
+use crate::filter::{self, error_pages};
+use crate::forward::tries;
+use crate::forward::wish;
+use crate::pipeline;
+use crate::pipeline::ours::{Ours, ours};
+use crate::reason::Reason;
+use crate::reply::{Page, Reply};
+use crate::request::RequestContext;
+
+/// What of a request decides about its answer, as it came.
+#[derive(Debug)]
+pub(super) struct Asked {
+    method: Method,
+    version: Version,
+    /// What Filters of the Route read; none where it has no such Filters.
+    headers: HeaderMap,
+    /// Path and query; present where pages may be asked for.
+    target: Option<Box<str>>,
+}
+
+impl Asked {
+    pub(super) fn of(whole: &Whole, ctx: &RequestContext) -> Self {
+        let mut asked = Self {
+            method: whole.method.clone(),
+            version: whole.version,
+            headers: HeaderMap::new(),
+            target: None,
+        };
+        let filters = ctx.route.as_ref().map_or(&[][..], |route| &route.route.filters);
+        if filters.iter().any(filter::touches_bodies) {
+            for name in [header::ACCEPT, header::ACCEPT_ENCODING] {
+                for value in whole.headers.get_all(&name) {
+                    asked.headers.append(name.clone(), value.clone());
+                }
+            }
+            asked.target = whole.uri.path_and_query().map(|target| target.as_str().into());
+        }
+        asked
+    }
+}
+
+impl Direct {
+    /// Passes an answer on. Gives how many bytes of the bodies were read and sent.
+    pub(super) async fn deliver<C: Client>(
+        &self,
+        client: &mut C,
+        mut upstream: Upstream,
+        answer: Answer,
+        asked: &Asked,
+        ctx: &mut RequestContext,
+    ) -> (u64, u64) {
+        let status = answer.status;
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            // In a box, as all that is rare: whatever is carried here has room for it else.
+            return Box::pin(self.switch(client, upstream, answer, ctx)).await;
+        }
+        if ctx.is_upgrade
+            && let Some(policy) = &ctx.policy
+        {
+            upstream.silence = policy.timeouts.read;
+        }
+        let limit = ctx.extra.as_ref().map(|extra| extra.bodies.response);
+        let sent = if pipeline::error_page(ctx, status).is_some() {
+            ctx.seen.answered();
+            Box::pin(self.replace(client, answer, asked, ctx)).await
+        } else if let Some(limit) = limit
+            && asked.method != Method::HEAD
+            && !limit.allows(&answer.headers)
+        {
+            ctx.reason = Some(Reason::BadAnswer);
+            self.metrics.backend_errors.add(1);
+            Box::pin(self.refuse(client, asked, StatusCode::BAD_GATEWAY, ctx)).await
+        } else {
+            let sent = self.pass_on(client, &mut upstream, answer, asked, ctx).await;
+            self.send_copies(upstream.sending.body());
+            self.drop_copies(upstream.sending.body());
+            let read = upstream.sending.body().bytes();
+            let (sent, can_be_kept) = sent;
+            if can_be_kept && upstream.read.is_empty() && upstream.sending.is_done() {
+                self.pool.put(upstream.key, upstream.stream, Instant::now());
+            }
+            return (read, sent);
+        };
+        self.drop_copies(upstream.sending.body());
+        (upstream.sending.body().bytes(), sent)
+    }
+
+    /// Relays an answer. Gives how many bytes of its body the client was sent, and whether the
+    /// connection to the Endpoint can be used again.
+    async fn pass_on<C: Client>(
+        &self,
+        client: &mut C,
+        upstream: &mut Upstream,
+        answer: Answer,
+        asked: &Asked,
+        ctx: &mut RequestContext,
+    ) -> (u64, bool) {
+        let Answer { status, mut headers, framing, can_be_kept } = answer;
+        ctx.answered = Some(status);
+        ctx.seen.answered();
+        pipeline::response_edits(ctx, &mut headers);
+        wish::set_cookie(ctx, &self.shared.sticky_key, &mut headers);
+        let asking =
+            Asking { method: &asked.method, version: asked.version, headers: &asked.headers };
+        pipeline::compress(ctx, asking, status, &mut headers);
+        self.shared.observe.show(ctx, &mut headers);
+        let ends = ctx.tries.ends;
+        let Some(extra) = &mut ctx.extra else {
+            let passed = relay(client, upstream, (status, headers, framing), framing, ends).await;
+            return self.passed(client, passed, upstream.relayed, can_be_kept, ctx).await;
+        };
+        let encoder = extra.encoder.take();
+        let meter = extra.bodies.response;
+        let shown = match (framing, &encoder) {
+            (Framing::Nothing, _) | (_, None) => framing,
+            (Framing::Length(_) | Framing::Chunked | Framing::Close, Some(_)) => Framing::Chunked,
+        };
+        let mut filtered = Filtered { client, meter, encoder, sent: 0, is_broken: false };
+        let mut passed =
+            relay(&mut filtered, upstream, (status, headers, shown), framing, ends).await;
+        let Filtered { client, sent, is_broken, .. } = filtered;
+        if is_broken {
+            passed = Err(Broken::Endpoint(tries::Failure::BadAnswer));
+        }
+        self.passed(client, passed, sent, can_be_kept, ctx).await
+    }
+
+    /// Notes how an answer ended.
+    async fn passed<C: Client>(
+        &self,
+        client: &mut C,
+        passed: Result<(), Broken>,
+        sent: u64,
+        can_be_kept: bool,
+        ctx: &mut RequestContext,
+    ) -> (u64, bool) {
+        match passed {
+            Ok(()) => return (sent, can_be_kept),
+            Err(Broken::Client) => ctx.reason = Some(Reason::ClientGone),
+            Err(Broken::Request(reason)) => {
+                ctx.reason = Some(reason);
+                client.cut().await;
+            }
+            Err(Broken::Rule(rule)) => {
+                self.metrics.refused(rule);
+                ctx.reason = Some(reason_of(rule));
+                client.cut().await;
+            }
+            Err(Broken::Endpoint(failure)) => {
+                ctx.reason = Some(tries::cut_by(ctx, failure));
+                client.cut().await;
+            }
+        }
+        (sent, false)
+    }
+
+    /// Joins both sides once the Endpoint has agreed to leave HTTP behind.
+    async fn switch<C: Client>(
+        &self,
+        client: &mut C,
+        mut upstream: Upstream,
+        answer: Answer,
+        ctx: &mut RequestContext,
+    ) -> (u64, u64) {
+        let Answer { status, mut headers, .. } = answer;
+        ctx.answered = Some(status);
+        ctx.seen.answered();
+        pipeline::response_edits(ctx, &mut headers);
+        wish::set_cookie(ctx, &self.shared.sticky_key, &mut headers);
+        self.shared.observe.show(ctx, &mut headers);
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        let early = upstream.read.split().freeze();
+        let said = early.len() as u64;
+        let begun = async {
+            client.send_head(status, headers, Framing::Nothing).await?;
+            if !early.is_empty() {
+                client.send_part(early).await?;
+            }
+            client.flush().await
+        };
+        if begun.await.is_err() {
+            ctx.reason = Some(Reason::ClientGone);
+            return (0, 0);
+        }
+        let (read, sent) = client.tunnel(upstream.stream, upstream.silence).await;
+        (read, said + sent)
+    }
+
+    /// Puts the page of the Route in the place of an error of a Backend.
+    async fn replace<C: Client>(
+        &self,
+        client: &mut C,
+        answer: Answer,
+        asked: &Asked,
+        ctx: &mut RequestContext,
+    ) -> u64 {
+        let Answer { status, mut headers, .. } = answer;
+        let page = self.page(asked, status, ctx).await.filter(|page| !page.bytes.is_empty());
+        let Some(Page { kind, bytes }) = page else {
+            return self.reply(client, asked, Reply::of(status), ctx).await;
+        };
+        for name in &OF_BODY {
+            headers.remove(name);
+        }
+        headers.insert(header::CONTENT_TYPE, kind);
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+        ctx.answered = Some(status);
+        pipeline::response_edits(ctx, &mut headers);
+        wish::set_cookie(ctx, &self.shared.sticky_key, &mut headers);
+        self.shared.observe.show(ctx, &mut headers);
+        let body = Some(bytes).filter(|_| asked.method != Method::HEAD);
+        self.send(client, Ours { status, headers, body }, ctx).await
+    }
+
+    /// The page that the Route has for `status`.
+    pub(super) async fn page(
+        &self,
+        asked: &Asked,
+        status: StatusCode,
+        ctx: &RequestContext,
+    ) -> Option<Page> {
+        let id = match pipeline::error_page(ctx, status)? {
+            PageSource::Inline { content_type, body } => {
+                return Some(error_pages::inline(&content_type.0, body.as_str()));
+            }
+            PageSource::Backend(id) => id,
+        };
+        let backend = self.shared.table.load().backends.get(id)?.clone();
+        let extra = ctx.extra.as_ref();
+        let told = error_pages::Told {
+            status,
+            uri: asked.target.as_deref().unwrap_or("/"),
+            host: ctx.authority.as_ref(),
+            accept: asked.headers.get(header::ACCEPT),
+            request_id: extra.and_then(|extra| extra.request_id.as_ref()).map(|id| &id.value),
+        };
+        error_pages::page(self.other.errands().fetch(&error_pages::errand(backend, told)).await?)
+    }
+
+    /// Sends an answer of ours. Gives how many bytes of its body the client was sent.
+    pub(super) async fn reply<C: Client>(
+        &self,
+        client: &mut C,
+        asked: &Asked,
+        reply: Reply,
+        ctx: &mut RequestContext,
+    ) -> u64 {
+        let mut ours = ours(ctx, &asked.method, reply, None);
+        self.shared.observe.show(ctx, &mut ours.headers);
+        self.send(client, ours, ctx).await
+    }
+
+    async fn send<C: Client>(&self, client: &mut C, ours: Ours, ctx: &mut RequestContext) -> u64 {
+        let Ours { status, headers, body } = ours;
+        let length = body.as_ref().map_or(0, Bytes::len) as u64;
+        let sent = async {
+            client.send_head(status, headers, Framing::Length(length)).await?;
+            if let Some(body) = body.filter(|body| !body.is_empty()) {
+                client.send_part(body).await?;
+            }
+            client.end().await
+        };
+        if sent.await.is_err() {
+            ctx.reason = ctx.reason.or(Some(Reason::ClientGone));
+            return 0;
+        }
+        length
+    }
+}
+
+/// Sends the head, then the body, which is framed by the Endpoint as `framing` says.
+async fn relay<C: Client>(
+    client: &mut C,
+    upstream: &mut Upstream,
+    (status, headers, shown): (StatusCode, HeaderMap, Framing),
+    framing: Framing,
+    ends: Option<Instant>,
+) -> Result<(), Broken> {
+    client.send_head(status, headers, shown).await?;
+    upstream.relay(client, framing, ends).await?;
+    client.end().await.map_err(Broken::from)
+}
+
+/// A client whose answer goes through the Filters that look at bodies.
+struct Filtered<'a, C> {
+    client: &'a mut C,
+    meter: Meter,
+    encoder: Option<Encoder>,
+    /// Bytes that the client was sent.
+    sent: u64,
+    /// Whether the answer cannot go on: it is too large, or cannot be encoded.
+    is_broken: bool,
+}
+
+impl<C: Client> Filtered<'_, C> {
+    fn broken(&mut self) -> Gone {
+        self.is_broken = true;
+        Gone
+    }
+
+    async fn give(&mut self, part: Bytes) -> Result<(), Gone> {
+        if part.is_empty() {
+            return Ok(());
+        }
+        self.sent += part.len() as u64;
+        self.client.send_part(part).await
+    }
+}
+
+impl<C: Client> Client for Filtered<'_, C> {
+    fn coming(&self) -> super::client::Coming {
+        self.client.coming()
+    }
+
+    fn poll_part(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, super::client::Unread>> {
+        self.client.poll_part(cx)
+    }
+
+    async fn send_interim(&mut self, status: StatusCode, headers: &HeaderMap) -> Result<(), Gone> {
+        self.client.send_interim(status, headers).await
+    }
+
+    async fn send_head(
+        &mut self,
+        status: StatusCode,
+        headers: HeaderMap,
+        framing: Framing,
+    ) -> Result<(), Gone> {
+        self.client.send_head(status, headers, framing).await
+    }
+
+    async fn send_part(&mut self, part: Bytes) -> Result<(), Gone> {
+        if !self.meter.takes(part.len()) {
+            return Err(self.broken());
+        }
+        let part = match &mut self.encoder {
+            None => part,
+            Some(encoder) => match encoder.encode(&part) {
+                Ok(part) => part,
+                Err(_) => return Err(self.broken()),
+            },
+        };
+        self.give(part).await
+    }
+
+    async fn flush(&mut self) -> Result<(), Gone> {
+        self.client.flush().await
+    }
+
+    async fn end(&mut self) -> Result<(), Gone> {
+        if let Some(encoder) = self.encoder.take() {
+            match encoder.finish() {
+                Ok(rest) => self.give(rest).await?,
+                Err(_) => return Err(self.broken()),
+            }
+        }
+        self.client.end().await
+    }
+
+    async fn cut(&mut self) {
+        self.client.cut().await;
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Gone> {
+        self.client.poll_gone(cx)
+    }
+}
+
+/// What a head says of its body.
+const OF_BODY: [HeaderName; 7] = [
+    header::TRANSFER_ENCODING,
+    header::CONTENT_ENCODING,
+    header::CONTENT_RANGE,
+    header::ACCEPT_RANGES,
+    header::ETAG,
+    header::LAST_MODIFIED,
+    header::CONTENT_LANGUAGE,
+];
