@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
 
-use crate::settings::LogFormat;
+use crate::settings::process::LogFormat;
 
 /// Starts the log. `KUBENG_LOG` sets what is written, in the form of `RUST_LOG`.
 pub(crate) fn start(format: LogFormat) {

@@ -12,9 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use kubeng_admin::{Admin, LocalReplica, RequestKeyQuery, RequestQuery};
+use kubeng_admin::{Admin, LocalReplica};
 use kubeng_config::address::Reserved;
 use kubeng_config::name::{FleetName, ObjectKey, ObjectKind, RouteId};
+use kubeng_config::observed::{KeyQuery, RecordQuery};
 use kubeng_config::problem::Problem;
 use kubeng_controller::control::{Answer, Control, ControlState};
 use kubeng_controller::distribution::publisher::{PendingEndpoints, Published, Publisher};
@@ -228,12 +229,12 @@ impl LocalReplica for Local {
         self.is_leaving.load(Ordering::Acquire)
     }
 
-    fn requests(&self, query: &RequestQuery) -> Vec<Value> {
-        self.facts.requests(&observe::record_query(query))
+    fn requests(&self, query: &RecordQuery) -> Vec<Value> {
+        self.facts.requests(query)
     }
 
-    fn request_keys(&self, query: &RequestKeyQuery) -> Value {
-        self.facts.request_keys(&observe::key_query(query))
+    fn request_keys(&self, query: &KeyQuery) -> Value {
+        self.facts.request_keys(query)
     }
 
     fn last_hit(&self, route: &RouteId) -> Option<SystemTime> {

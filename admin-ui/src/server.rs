@@ -9,12 +9,12 @@ use std::time::{Duration, SystemTime};
 use axum::Router;
 use axum::middleware;
 use kubeng_config::name::RouteId;
+use kubeng_config::observed::{KeyQuery, RecordQuery};
 use kubeng_controller::control::Control;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::observed::{RequestKeyQuery, RequestQuery};
 use crate::{api, host, probes, problem, status};
 
 /// What the replica in this process says of itself.
@@ -26,9 +26,9 @@ pub trait LocalReplica: Send + Sync + 'static {
     /// Whether it was told to stop: it is not ready then, although it serves.
     fn is_leaving(&self) -> bool;
     /// The recent requests that `query` wants, the newest first.
-    fn requests(&self, query: &RequestQuery) -> Vec<Value>;
+    fn requests(&self, query: &RecordQuery) -> Vec<Value>;
     /// The distinct keys of recent requests with their counts; null when none are counted.
-    fn request_keys(&self, query: &RequestKeyQuery) -> Value;
+    fn request_keys(&self, query: &KeyQuery) -> Value;
     /// When a request last came to a Route; None for never.
     fn last_hit(&self, route: &RouteId) -> Option<SystemTime>;
 }

@@ -50,6 +50,7 @@ pub mod listener;
 pub mod matching;
 mod milliseconds;
 pub mod name;
+pub mod observed;
 pub mod part;
 pub mod path;
 pub mod policy;

@@ -13,6 +13,7 @@ use std::thread::Thread;
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, StatusCode};
+use kubeng_config::observed::RecordQuery;
 
 use crate::access_log::{AccessLog, AccessLogSettings};
 use crate::debug::{self, DebugAccess};
@@ -23,7 +24,6 @@ use crate::metrics::{MetricsDetail, WorkerMetrics};
 use crate::over::Over;
 use crate::pipeline::Begin;
 use crate::reason::Reason;
-use crate::record::query::RecordQuery;
 use crate::record::ring::{Pushed, Ring};
 use crate::record::{Queries, Quoted, Record, Texts, is_failure};
 use crate::request::{Fields, Incoming, RequestContext};

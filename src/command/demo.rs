@@ -11,7 +11,8 @@ use clap::Args;
 
 use super::say::say_line;
 use super::{Finding, run};
-use crate::settings::{Given, LogFormat};
+use crate::settings::given::Given;
+use crate::settings::process::LogFormat;
 use crate::telemetry;
 
 /// Start sample services and serve them from a scratch folder of sample manifests.

@@ -22,7 +22,8 @@ use kubeng_controller::settings::{Forward, TranslateSettings};
 use kubeng_controller::source::manifests;
 use kubeng_controller::world::World;
 
-use crate::settings::{Given, Settings};
+use crate::settings::Settings;
+use crate::settings::given::Given;
 use crate::wiring;
 
 /// How manifests are read where nothing is served.

@@ -6,7 +6,8 @@ use anyhow::bail;
 use clap::Args;
 
 use super::Finding;
-use crate::settings::{Given, Settings};
+use crate::settings::Settings;
+use crate::settings::given::Given;
 use crate::{telemetry, wiring};
 
 /// Serve traffic by what manifests or a cluster say: all roles in one process.

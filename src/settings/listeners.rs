@@ -12,7 +12,7 @@ use kubeng_config::matching::HostMatch;
 use kubeng_config::name::{BackendId, ListenerId, ObjectKey, ObjectKind};
 use kubeng_controller::settings::Forward;
 
-use super::{Named, ServicePort, named, service_port};
+use super::kubernetes::{Named, ServicePort, named, service_port};
 
 /// What listeners are made of, as it was given.
 #[derive(Clone, Debug)]

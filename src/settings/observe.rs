@@ -8,7 +8,7 @@ use kubeng_proxy::{
     TraceSettings,
 };
 
-use super::Given;
+use super::given::Given;
 
 /// What is told about requests, and to whom.
 #[derive(Clone, Debug)]

@@ -12,7 +12,8 @@ use kubeng_controller::status::Publish;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::settings::{Kubernetes, Settings};
+use crate::settings::Settings;
+use crate::settings::kubernetes::Kubernetes;
 
 /// Starts it if a cluster is served.
 ///
@@ -58,7 +59,7 @@ fn publish(kubernetes: &Kubernetes) -> anyhow::Result<Publish> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Given;
+    use crate::settings::given::Given;
 
     fn publish_of(file: &str) -> anyhow::Result<Publish> {
         let given: Given = toml::from_str(file)?;

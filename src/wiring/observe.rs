@@ -1,7 +1,6 @@
-//! Questions about requests on their way from the admin listener to the replica, and SIGHUP.
+//! SIGHUP, with which the file of the access log is opened again.
 
-use kubeng_admin::{RequestKeyQuery, RequestQuery, StatusQuery};
-use kubeng_proxy::{KeyQuery, ProxyFacts, RecordQuery};
+use kubeng_proxy::ProxyFacts;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -21,21 +20,4 @@ pub(super) async fn reopen_on_hangup(facts: ProxyFacts, stop: CancellationToken)
             Some(()) = hangup.recv() => facts.reopen_access_log(),
         }
     }
-}
-
-/// The question as the replica has it.
-pub(super) fn record_query(query: &RequestQuery) -> RecordQuery {
-    let RequestQuery { since, until, host, status, namespace, route, limit } = query.clone();
-    let status = status.map(|status| match status {
-        StatusQuery::Code(code) => kubeng_proxy::StatusQuery::Code(code),
-        StatusQuery::Class(class) => kubeng_proxy::StatusQuery::Class(class),
-        StatusQuery::Unanswered => kubeng_proxy::StatusQuery::Unanswered,
-    });
-    RecordQuery { since, until, host, status, namespace, route, limit }
-}
-
-/// The question as the replica has it.
-pub(super) fn key_query(query: &RequestKeyQuery) -> KeyQuery {
-    let RequestKeyQuery { host, listener, limit } = query.clone();
-    KeyQuery { host, listener, limit }
 }

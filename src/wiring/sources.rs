@@ -13,7 +13,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::settings::{Secrets, Settings};
+use crate::settings::Settings;
+use crate::settings::kubernetes::Secrets;
 
 /// Names of the sources, in order of preference, with the kinds that each will tell.
 pub(super) type Names = Vec<(SourceName, BTreeSet<ObjectKind>)>;

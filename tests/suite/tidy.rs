@@ -58,7 +58,7 @@ const FORBIDDEN: &[(&[&str], &[&str], &str)] = &[
             "tokio",
             "std::fs",
             "std::net::Tcp",
-            "SystemTime",
+            "SystemTime::now",
             "Instant::now",
             "kube::",
             "pingora",

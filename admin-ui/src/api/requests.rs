@@ -5,10 +5,10 @@ use std::time::{Duration, SystemTime};
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use jiff::Timestamp;
+use kubeng_config::observed::{KeyQuery, RecordQuery, StatusQuery};
 use serde_json::{Value, json};
 
 use super::computed;
-use crate::observed::{RequestKeyQuery, RequestQuery, StatusQuery};
 use crate::problem::ErrorResponse;
 use crate::server::Context;
 
@@ -35,16 +35,8 @@ pub(crate) async fn keys(
     computed(move || Json(context.replica.request_keys(&query))).await
 }
 
-fn request_query(query: &str, now: SystemTime) -> Result<RequestQuery, String> {
-    let mut read = RequestQuery {
-        since: None,
-        until: None,
-        host: None,
-        status: None,
-        namespace: None,
-        route: None,
-        limit: 100,
-    };
+fn request_query(query: &str, now: SystemTime) -> Result<RecordQuery, String> {
+    let mut read = RecordQuery { limit: 100, ..RecordQuery::default() };
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match name.as_ref() {
             "since" => read.since = Some(moment("since", &value, now)?),
@@ -63,8 +55,8 @@ fn request_query(query: &str, now: SystemTime) -> Result<RequestQuery, String> {
     Ok(read)
 }
 
-fn key_query(query: &str) -> Result<RequestKeyQuery, String> {
-    let mut read = RequestKeyQuery { host: None, listener: None, limit: 1000 };
+fn key_query(query: &str) -> Result<KeyQuery, String> {
+    let mut read = KeyQuery { limit: 1000, ..KeyQuery::default() };
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match name.as_ref() {
             "host" => read.host = Some(value.to_ascii_lowercase()),

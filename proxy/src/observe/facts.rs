@@ -3,24 +3,13 @@
 use std::time::SystemTime;
 
 use kubeng_config::name::RouteId;
+use kubeng_config::observed::{KeyQuery, RecordQuery};
 use serde_json::{Map, Value as Json, json};
 
 use crate::proxy::ProxyFacts;
 use crate::record::json::time;
-use crate::record::query::RecordQuery;
 use crate::sketch::selected::{Name, Value};
 use crate::sketch::{Count, Key, Reading};
-
-/// Which keys of requests are wanted: all that is given must hold.
-#[derive(Clone, Debug, Default)]
-pub struct KeyQuery {
-    /// The host in lower case, without port.
-    pub host: Option<String>,
-    /// The Listener.
-    pub listener: Option<String>,
-    /// The most keys to give, the most frequent first.
-    pub limit: usize,
-}
 
 impl ProxyFacts {
     /// The recent requests that `query` wants, the newest first, in the shape of the access log.

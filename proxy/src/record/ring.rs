@@ -8,8 +8,10 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use kubeng_config::observed::RecordQuery;
+
 use super::Record;
-use super::query::{RecordQuery, Summary};
+use super::query::{Summary, fits, may_fit};
 
 /// The recent requests of one worker.
 #[derive(Debug)]
@@ -107,12 +109,12 @@ impl Ring {
             (inner.open.clone(), inner.closed.clone())
         };
         let oldest = now.checked_sub(self.keep);
-        let runs = closed.iter().rev().filter(|run| query.may_fit(&run.summary));
+        let runs = closed.iter().rev().filter(|run| may_fit(query, &run.summary));
         open.iter()
             .rev()
             .chain(runs.flat_map(|run| run.records.iter().rev()))
             .filter(|record| oldest.is_none_or(|oldest| record.ended() >= oldest))
-            .filter(|record| query.fits(record))
+            .filter(|record| fits(query, record))
             .take(query.limit)
             .cloned()
             .collect()
@@ -149,7 +151,8 @@ const UNTAKEN_RUNS_MAX: usize = 8;
 
 #[cfg(test)]
 mod tests {
-    use super::super::query::StatusQuery;
+    use kubeng_config::observed::StatusQuery;
+
     use super::super::tests::record;
     use super::*;
 

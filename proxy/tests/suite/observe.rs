@@ -8,13 +8,14 @@ use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::{Request, Response};
 use kubeng_config::matching::{FieldName, HeaderMatch, HostMatch, Match, PathMatch, TextMatch};
+use kubeng_config::observed::{KeyQuery, RecordQuery, StatusQuery};
 use kubeng_config::part::Part;
 use kubeng_config::policy::Policy;
 use kubeng_config::policy::retry::Retry;
 use kubeng_config::route::{Action, Attachment, Rank, Route};
 use kubeng_proxy::{
-    AccessLogSettings, DebugAccess, KeyQuery, LogTarget, MetricsDetail, ObserveSettings,
-    ProxySettings, Queries, RecordQuery, StatusQuery, TraceSettings,
+    AccessLogSettings, DebugAccess, LogTarget, MetricsDetail, ObserveSettings, ProxySettings,
+    Queries, TraceSettings,
 };
 use serde_json::Value;
 

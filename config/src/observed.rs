@@ -1,10 +1,10 @@
-//! What is asked about requests that were served.
+//! What is asked about requests that were served, by whoever shows them of whoever served them.
 
 use std::time::SystemTime;
 
 /// Which recent requests are wanted: all that is given must hold.
-#[derive(Clone, Debug)]
-pub struct RequestQuery {
+#[derive(Clone, Debug, Default)]
+pub struct RecordQuery {
     /// Not over before this moment.
     pub since: Option<SystemTime>,
     /// Begun at this moment or before it.
@@ -13,11 +13,11 @@ pub struct RequestQuery {
     pub host: Option<String>,
     /// The status, or its class.
     pub status: Option<StatusQuery>,
-    /// The namespace of the Route's Object.
+    /// The tenant: the namespace of the Route's Object.
     pub namespace: Option<String>,
     /// The Route, as its id is written.
     pub route: Option<String>,
-    /// The most requests to give, the newest first.
+    /// The most records to give, the newest first.
     pub limit: usize,
 }
 
@@ -28,13 +28,13 @@ pub enum StatusQuery {
     Code(u16),
     /// The hundred that begins with this digit: `5xx`.
     Class(u8),
-    /// No answer at all: `none`.
+    /// None, because the client was gone before an answer: `none`.
     Unanswered,
 }
 
 /// Which keys of requests are wanted: all that is given must hold.
-#[derive(Clone, Debug)]
-pub struct RequestKeyQuery {
+#[derive(Clone, Debug, Default)]
+pub struct KeyQuery {
     /// The host in lower case, without port.
     pub host: Option<String>,
     /// The Listener.
