@@ -1,5 +1,7 @@
 //! One question to one Endpoint, over the protocol and the TLS of its Backend.
 
+mod get;
+
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
 
@@ -18,6 +20,7 @@ use tokio_rustls::TlsConnector;
 use super::super::CompiledBackend;
 use super::grpc;
 use crate::{forward, proxy_protocol};
+pub(crate) use get::Get;
 
 /// Asks the Endpoints of one Backend.
 #[derive(Debug)]
