@@ -6,15 +6,15 @@ mod observe;
 mod running;
 mod sources;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use kubeng_admin::{Admin, LocalReplica, RequestKeyQuery, RequestQuery};
+use kubeng_admin::{Admin, EndpointHealth, LocalReplica, RequestKeyQuery, RequestQuery};
 use kubeng_config::address::Reserved;
-use kubeng_config::name::{FleetName, ObjectKey, ObjectKind, RouteId};
+use kubeng_config::name::{BackendId, FleetName, ObjectKey, ObjectKind, RouteId};
 use kubeng_config::problem::Problem;
 use kubeng_controller::control::{Answer, Control, ControlState};
 use kubeng_controller::distribution::publisher::{PendingEndpoints, Published, Publisher};
@@ -238,6 +238,10 @@ impl LocalReplica for Local {
 
     fn last_hit(&self, route: &RouteId) -> Option<SystemTime> {
         self.facts.last_hit(route)
+    }
+
+    fn health(&self) -> BTreeMap<BackendId, Vec<EndpointHealth>> {
+        observe::health(&self.facts)
     }
 }
 

@@ -11,5 +11,5 @@ mod problem;
 mod server;
 mod status;
 
-pub use observed::{RequestKeyQuery, RequestQuery, StatusQuery};
+pub use observed::{EndpointHealth, RequestKeyQuery, RequestQuery, StatusQuery};
 pub use server::{Admin, LocalReplica, ServeError};

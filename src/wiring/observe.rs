@@ -1,6 +1,9 @@
 //! Questions about requests on their way from the admin listener to the replica, and SIGHUP.
 
-use kubeng_admin::{RequestKeyQuery, RequestQuery, StatusQuery};
+use std::collections::BTreeMap;
+
+use kubeng_admin::{EndpointHealth, RequestKeyQuery, RequestQuery, StatusQuery};
+use kubeng_config::name::BackendId;
 use kubeng_proxy::{KeyQuery, ProxyFacts, RecordQuery};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -38,4 +41,24 @@ pub(super) fn record_query(query: &RequestQuery) -> RecordQuery {
 pub(super) fn key_query(query: &RequestKeyQuery) -> KeyQuery {
     let RequestKeyQuery { host, listener, limit } = query.clone();
     KeyQuery { host, listener, limit }
+}
+
+/// What the replica knows of its Endpoints, as the admin listener tells it.
+pub(super) fn health(facts: &ProxyFacts) -> BTreeMap<BackendId, Vec<EndpointHealth>> {
+    let mut all: BTreeMap<BackendId, Vec<EndpointHealth>> = BTreeMap::new();
+    for known in facts.health() {
+        let kubeng_proxy::EndpointHealth {
+            backend,
+            address,
+            weight,
+            health,
+            fault,
+            is_ejected: ejected,
+            requests,
+        } = known;
+        let health = health.name();
+        let one = EndpointHealth { address, weight, health, fault, ejected, requests };
+        all.entry(backend).or_default().push(one);
+    }
+    all
 }
