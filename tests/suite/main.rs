@@ -18,3 +18,4 @@ mod start;
 mod support;
 mod tidy;
 mod upgrade;
+mod upgrade_command;
