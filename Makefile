@@ -1,7 +1,7 @@
 # Two commands do everything: `make run` and `make test`.
 # The rest are the single checks that .ci/run calls.
 
-.PHONY: run test prepare kubebox fmt clippy doc deny machete typos bench-smoke docs
+.PHONY: run test prepare kubebox fmt clippy doc deny machete typos bench-smoke fuzz docs
 
 # Builds and starts the demo: sample services, sample manifests, what to try.
 run: prepare
@@ -39,6 +39,11 @@ typos:
 # Shows that the benches run; figures are taken by hand.
 bench-smoke:
 	cargo run --release --locked -p kubeng-benches -- all --quick
+
+# Fuzzes each target for SECONDS; make fuzz SECONDS=3600 SEED=0 TARGET=path goes on for long.
+fuzz: SECONDS ?= 10
+fuzz:
+	@SECONDS_EACH=$(SECONDS) SEED=$(SEED) TARGET=$(TARGET) tools/fuzz.sh
 
 # Writes the generated reference pages anew.
 docs:

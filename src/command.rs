@@ -9,6 +9,7 @@ mod load;
 mod man;
 mod run;
 mod say;
+mod upgrade;
 mod validate;
 
 use std::process::ExitCode;
@@ -37,6 +38,8 @@ enum Command {
     Diff(diff::Diff),
     /// Write the effective configuration, without secrets
     Export(export::Export),
+    /// Exchange the program of a running process under load, and wait until the next one serves
+    Upgrade(upgrade::Upgrade),
     /// Print the completions of a shell
     Completions(completions::Completions),
     /// Print the manual page
@@ -72,6 +75,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Explain(command) => command.run(),
         Command::Diff(command) => command.run(),
         Command::Export(command) => command.run(),
+        Command::Upgrade(command) => command.run(),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),
     };

@@ -2,7 +2,7 @@
 
 use std::fs::{File, Metadata, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -25,7 +25,12 @@ impl DataFolder {
             .mode(0o700)
             .create(path)
             .with_context(|| format!("cannot make the data folder {shown}"))?;
-        let lock = File::create(path.join(LOCK))
+        // What its holder wrote stays until it is held.
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path.join(LOCK))
             .with_context(|| format!("cannot write to the data folder {shown}"))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { lock }),
@@ -53,6 +58,15 @@ impl DataFolder {
         }
     }
 
+    /// Writes down that this process holds it, for whoever wants to speak to that one.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(crate) fn sign(&self) -> io::Result<()> {
+        self.lock.set_len(0)?;
+        self.lock.write_all_at(format!("{}\n", std::process::id()).as_bytes(), 0)
+    }
+
     /// A second handle, for the process that takes over.
     ///
     /// # Errors
@@ -62,7 +76,8 @@ impl DataFolder {
     }
 }
 
-const LOCK: &str = "kubeng.lock";
+/// The file in it that is locked; it names the process.
+pub(crate) const LOCK: &str = "kubeng.lock";
 
 #[cfg(test)]
 mod tests {
@@ -73,8 +88,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/b");
         let first = DataFolder::open(&path).unwrap();
+        first.sign().unwrap();
         let error = DataFolder::open(&path).unwrap_err();
         assert!(format!("{error:#}").contains("another process"), "{error:#}");
+        let signed = std::fs::read_to_string(path.join(LOCK)).unwrap();
+        assert_eq!(signed, format!("{}\n", std::process::id()), "who failed changed nothing");
         drop(first);
         DataFolder::open(&path).unwrap();
     }

@@ -1,6 +1,6 @@
 //! Exchanging the program under load: the next process gets the sockets themselves.
 //!
-//! On SIGUSR2 the process starts the file that it was started from, with the same
+//! On SIGUSR2, or asked by `kubeng upgrade`, the process starts the file that it was started from, with the same
 //! arguments, and lends it its listening sockets, the admin listener and the hold
 //! on the data folder over a socket pair, which is the standard input of the next
 //! process. That one serves what its sources say, and then says so; only then does
@@ -16,8 +16,10 @@
 //! ```
 
 mod channel;
+mod desk;
 mod inherit;
 mod next;
 
+pub(crate) use desk::{Desk, Outcome, address};
 pub(crate) use inherit::{Before, Inherited, inherit, until_ready};
 pub(crate) use next::{Lent, Next, start_next};

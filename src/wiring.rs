@@ -6,15 +6,15 @@ mod observe;
 mod running;
 mod sources;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use kubeng_admin::{Admin, LocalReplica};
+use kubeng_admin::{Admin, EndpointHealth, LocalReplica};
 use kubeng_config::address::Reserved;
-use kubeng_config::name::{FleetName, ObjectKey, ObjectKind, RouteId};
+use kubeng_config::name::{BackendId, FleetName, ObjectKey, ObjectKind, RouteId};
 use kubeng_config::observed::{KeyQuery, RecordQuery};
 use kubeng_config::problem::Problem;
 use kubeng_controller::control::{Answer, Control, ControlState};
@@ -239,6 +239,10 @@ impl LocalReplica for Local {
 
     fn last_hit(&self, route: &RouteId) -> Option<SystemTime> {
         self.facts.last_hit(route)
+    }
+
+    fn health(&self) -> BTreeMap<BackendId, Vec<EndpointHealth>> {
+        observe::health(&self.facts)
     }
 }
 

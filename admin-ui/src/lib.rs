@@ -5,9 +5,11 @@
 
 mod api;
 mod host;
+mod observed;
 mod probes;
 mod problem;
 mod server;
 mod status;
 
+pub use observed::EndpointHealth;
 pub use server::{Admin, LocalReplica, ServeError};

@@ -1,5 +1,6 @@
 //! The listener itself.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd as _;
@@ -8,13 +9,14 @@ use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::middleware;
-use kubeng_config::name::RouteId;
+use kubeng_config::name::{BackendId, RouteId};
 use kubeng_config::observed::{KeyQuery, RecordQuery};
 use kubeng_controller::control::Control;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::observed::EndpointHealth;
 use crate::{api, host, probes, problem, status};
 
 /// What the replica in this process says of itself.
@@ -31,6 +33,8 @@ pub trait LocalReplica: Send + Sync + 'static {
     fn request_keys(&self, query: &KeyQuery) -> Value;
     /// When a request last came to a Route; None for never.
     fn last_hit(&self, route: &RouteId) -> Option<SystemTime>;
+    /// What is known of the Endpoints of every Backend that is served, in order of address.
+    fn health(&self) -> BTreeMap<BackendId, Vec<EndpointHealth>>;
 }
 
 /// What every handler sees.

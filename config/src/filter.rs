@@ -85,7 +85,7 @@ impl Filter {
             Self::BasicAuth(auth) => Some(&auth.users),
             Self::Jwt(jwt) => match &jwt.keys {
                 JwtKeys::Secret(id) => Some(id),
-                JwtKeys::Inline(_) => None,
+                JwtKeys::Inline(_) | JwtKeys::Remote(_) => None,
             },
             Self::RequestHeaders(_)
             | Self::ResponseHeaders(_)
@@ -111,6 +111,10 @@ impl Filter {
         match self {
             Self::ExternalAuth(auth) => vec![&auth.backend],
             Self::Mirror(mirror) => vec![&mirror.backend],
+            Self::Jwt(jwt) => match &jwt.keys {
+                JwtKeys::Remote(keys) => vec![&keys.backend],
+                JwtKeys::Inline(_) | JwtKeys::Secret(_) => Vec::new(),
+            },
             Self::ErrorPages(errors) => errors
                 .pages
                 .iter()
@@ -128,7 +132,6 @@ impl Filter {
             | Self::RateLimit(_)
             | Self::ConcurrencyLimit(_)
             | Self::BasicAuth(_)
-            | Self::Jwt(_)
             | Self::BodyLimit(_)
             | Self::Buffering(_)
             | Self::RequestId(_)

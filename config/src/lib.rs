@@ -16,6 +16,7 @@
 //! | Backend, Endpoint, EndpointSet | a named group; one address; all addresses of a group |
 //! | Upstream | the kind of Object that describes a service outside containers; it becomes a Backend |
 //! | Certificate, Server name | a chain that can be presented; the TLS name that gets it |
+//! | Claim, Verdict | whether an Object is ours to serve, by its class, and which hosts and paths it wants; what became of it, for its status |
 //! | Fragment | the Routes, Backends, certificate needs and Problems of one Object |
 //! | Part | one Route, Listener, Backend, Policy, Certificate or Server name with its Digest |
 //! | Snapshot, Digest | all Parts of a fleet, valid and immutable; the hash of its canonical form |

@@ -1,6 +1,9 @@
 //! What is asked about requests that were served, by whoever shows them of whoever served them.
 
+use std::net::SocketAddr;
 use std::time::SystemTime;
+
+use serde::Serialize;
 
 /// Which recent requests are wanted: all that is given must hold.
 #[derive(Clone, Debug, Default)]
@@ -41,4 +44,22 @@ pub struct KeyQuery {
     pub listener: Option<String>,
     /// The most keys to give, the most frequent first.
     pub limit: usize,
+}
+
+/// What a replica knows of one Endpoint at this moment.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+pub struct EndpointHealth {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its share of new requests among all; 0 gets none.
+    pub weight: u16,
+    /// What it says when it is asked: `unknown`, `well` or `unwell`.
+    pub health: &'static str,
+    /// What was wrong with its last answer to a question.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fault: Option<Box<str>>,
+    /// Whether it is out of rotation because of how it answered requests.
+    pub ejected: bool,
+    /// Requests in flight to it.
+    pub requests: u32,
 }

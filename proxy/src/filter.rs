@@ -142,7 +142,12 @@ fn run(
             basic_auth::on_request(auth, users.as_ref(), target, noted(extra))
         }
         (Filter::Jwt(jwt), State::Key(key)) => {
-            jwt::on_request(jwt, key.as_ref(), target.at, target, noted(extra))
+            let keys = jwt::Keys::of(jwt, key.as_ref());
+            jwt::on_request(jwt, keys.as_ref(), target.at, target, noted(extra))
+        }
+        (Filter::Jwt(jwt), State::KeySet(set)) => {
+            let keys = jwt::Keys::fetched(set);
+            jwt::on_request(jwt, keys.as_ref(), target.at, target, noted(extra))
         }
         (Filter::ExternalAuth(auth), State::Gate(gate)) => {
             external_auth::on_request(auth, gate, backend(&auth.backend), target)

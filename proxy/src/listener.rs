@@ -9,6 +9,7 @@ pub(crate) mod accept;
 pub(crate) mod admission;
 pub(crate) mod alarm;
 pub(crate) mod body;
+pub(crate) mod client_hello;
 pub(crate) mod connection;
 mod cut;
 pub(crate) mod frames;

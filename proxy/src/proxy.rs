@@ -19,6 +19,7 @@ use crate::backend::sticky::StickyKey;
 use crate::drain::Drained;
 use crate::engine::direct::Direct;
 use crate::filter::basic_auth::Passwords;
+use crate::filter::jwt::fetch;
 use crate::limits::Limits;
 use crate::listener::accept::Worker;
 use crate::listener::admission::Addresses;
@@ -185,6 +186,7 @@ impl Proxy {
             zone,
             sticky_key: StickyKey::new(sticky_key.as_deref()).map_err(|_| StartError::Random)?,
             passwords: Passwords::new(workers),
+            key_sets: Arc::default(),
             started: Instant::now(),
         });
         let (ready, are_ready) = std::sync::mpsc::channel();
@@ -203,7 +205,7 @@ impl Proxy {
         let (answers, known) = watch::channel(Answers::new());
         let asked = watch::Sender::new(AllAsked::new());
         let (resolver, stop_resolver) =
-            start_resolver(named.subscribe(), answers, asked.subscribe())
+            start_resolver(named.subscribe(), answers, asked.subscribe(), shared.clone())
                 .map_err(StartError::Worker)?;
         let names = Names { named, answers: known };
         let sockets = Sockets::new(commands, shared.handover.clone());
@@ -314,11 +316,13 @@ fn start_worker(
     Ok((RunningWorker { ended, thread }, commands))
 }
 
-/// Starts what waits for the world outside: names, and the health of Endpoints. Never on a worker.
+/// Starts what waits for the world outside: names, the health of Endpoints, and published keys.
+/// Never on a worker.
 fn start_resolver(
     named: watch::Receiver<AllNamed>,
     answers: watch::Sender<Answers>,
     asked: watch::Receiver<AllAsked>,
+    shared: Arc<Shared>,
 ) -> io::Result<(JoinHandle<()>, oneshot::Sender<()>)> {
     let (stop, stopped) = oneshot::channel::<()>();
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
@@ -327,6 +331,7 @@ fn start_resolver(
             tokio::select! {
                 // Both end with the writer.
                 ((), ()) = async { tokio::join!(resolve::run(named, answers), probe::run(asked)) } => {}
+                never = fetch::run(shared) => match never {},
                 // Whether it was told or dropped, the replica ends.
                 _ = stopped => {}
             }

@@ -14,6 +14,7 @@ use crate::backend::choice::Setting;
 use crate::backend::health::Counts;
 use crate::backend::sticky::StickyKey;
 use crate::filter::basic_auth::Passwords;
+use crate::filter::jwt::key_set::KeySets;
 use crate::limits::Limits;
 use crate::listener::admission::Addresses;
 use crate::listener::handover::Handover;
@@ -53,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) sticky_key: StickyKey,
     /// Where passwords are checked.
     pub(crate) passwords: Passwords,
+    /// Public keys that are fetched.
+    pub(crate) key_sets: Arc<KeySets>,
     /// What times of ejection are counted from.
     pub(crate) started: Instant,
 }

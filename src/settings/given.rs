@@ -242,10 +242,14 @@ pub(crate) struct Given {
     )]
     pub(crate) metrics_routes: Option<bool>,
 
-    /// Collector that gets spans, as OTLP over HTTP with JSON, for instance http://localhost:4318;
-    /// with it W3C trace context is taken part in [default: none]
+    /// Collector that gets spans, as OTLP over HTTP with JSON, for instance http://localhost:4318, or
+    /// over TLS, https://otel.example.com:4318; with it W3C trace context is taken part in [default: none]
     #[arg(long, value_name = "URL", env = "KUBENG_TRACE_TO")]
     pub(crate) trace_to: Option<String>,
+
+    /// Authorities, in PEM, by which an https collector is believed [default: those of the machine]
+    #[arg(long, value_name = "FILE", env = "KUBENG_TRACE_CA_FILE")]
+    pub(crate) trace_ca_file: Option<PathBuf>,
 
     /// Part of the traces that is exported, 0 to 1; what a trusted proxy decided holds [default: 0.1]
     #[arg(long, value_name = "FRACTION", env = "KUBENG_TRACE_SAMPLE")]
@@ -332,6 +336,7 @@ impl Given {
             metrics_series: self.metrics_series.or(file.metrics_series),
             metrics_routes: self.metrics_routes.or(file.metrics_routes),
             trace_to: self.trace_to.or(file.trace_to),
+            trace_ca_file: self.trace_ca_file.or(file.trace_ca_file),
             trace_sample: self.trace_sample.or(file.trace_sample),
             debug_networks: list(self.debug_networks, file.debug_networks),
             debug_secret_file: self.debug_secret_file.or(file.debug_secret_file),

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use kubeng_proxy::{
-    AccessLogSettings, DebugAccess, LogFormat, LogTarget, MetricsDetail, ObserveSettings, Queries,
-    TraceSettings,
+    AccessLogSettings, Collector, DebugAccess, LogFormat, LogTarget, MetricsDetail,
+    ObserveSettings, Queries, TraceSettings,
 };
 
 use super::given::Given;
@@ -123,12 +123,23 @@ fn access_log(given: &Given) -> anyhow::Result<Option<AccessLog>> {
 fn tracing(given: &Given) -> anyhow::Result<Option<TraceSettings>> {
     let sample = fraction("trace-sample", given.trace_sample, 0.1)?;
     let Some(to) = &given.trace_to else {
-        if given.trace_sample.is_some() {
-            bail!("trace-sample is given, but spans are sent nowhere; say --trace-to");
+        if given.trace_sample.is_some() || given.trace_ca_file.is_some() {
+            bail!(
+                "trace-sample or trace-ca-file is given, but spans are sent nowhere; say --trace-to"
+            );
         }
         return Ok(None);
     };
-    let to = to.parse().with_context(|| format!("trace-to is {to:?}"))?;
+    let to: Collector = to.parse().with_context(|| format!("trace-to is {to:?}"))?;
+    let to = match &given.trace_ca_file {
+        None => to,
+        Some(path) => {
+            let shown = path.display();
+            let pem = std::fs::read(path)
+                .with_context(|| format!("cannot read trace-ca-file {shown}"))?;
+            to.trusting(&pem).with_context(|| format!("trace-ca-file {shown} cannot be used"))?
+        }
+    };
     Ok(Some(TraceSettings { to, sample }))
 }
 

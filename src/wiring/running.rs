@@ -20,7 +20,7 @@ use crate::data::DataFolder;
 use crate::notify;
 use crate::settings::Settings;
 use crate::shutdown::{Signals, Told};
-use crate::upgrade::{self, Before, Lent, Next};
+use crate::upgrade::{self, Before, Desk, Lent, Next, Outcome};
 
 /// Everything that runs.
 pub(super) struct Running {
@@ -82,6 +82,7 @@ impl Running {
         taking_over.spawn(take_over(before, self.control.clone()));
         let mut upgrades: JoinSet<anyhow::Result<Next>> = JoinSet::new();
         let mut is_upgrade_wanted = false;
+        let mut desk = Desk::open();
         loop {
             if is_upgrade_wanted && taking_over.is_empty() {
                 is_upgrade_wanted = false;
@@ -90,11 +91,11 @@ impl Running {
                         let within = self.settings.upgrade_within;
                         upgrades.spawn(upgrade::start_next(lent, within));
                     }
-                    Err(error) => refuse_upgrade(&error),
+                    Err(error) => refuse_upgrade(&mut desk, &error),
                 }
             }
             tokio::select! {
-                told = signals.next() => match told {
+                told = next(&mut signals, &mut desk, &upgrades) => match told {
                     Told::Stop(signal) => {
                         info!(signal, "told to stop");
                         // A process that was to come next is ended.
@@ -122,9 +123,10 @@ impl Running {
                 Some(upgraded) = upgrades.join_next() => match upgraded.context("it panicked") {
                     Ok(Ok(Next { pid })) => {
                         info!(pid, "upgrade: the next process serves");
+                        desk.tell(&Outcome::Serves { pid });
                         return Ok(Why::Replaced);
                     }
-                    Ok(Err(error)) | Err(error) => refuse_upgrade(&error),
+                    Ok(Err(error)) | Err(error) => refuse_upgrade(&mut desk, &error),
                 },
                 Some(ended) = self.admins.join_next() => {
                     ended.context("the admin listener panicked")??;
@@ -138,6 +140,11 @@ impl Running {
     /// What only one process may do at a time: answer as admin, and write to the cluster.
     fn open_up(&mut self, admin: Option<Admin>) -> anyhow::Result<()> {
         let Some(admin) = admin else { return Ok(()) };
+        if let Some(data) = &self.data
+            && let Err(error) = data.sign()
+        {
+            warn!(%error, "kubeng upgrade cannot find this process by its data folder");
+        }
         self.admins.spawn(admin.serve(self.stop_admin.clone()));
         cluster::tell(
             &self.settings,
@@ -208,8 +215,23 @@ async fn take_over(before: Option<Before>, control: Control) -> anyhow::Result<(
     Ok(())
 }
 
-fn refuse_upgrade(error: &anyhow::Error) {
-    error!(error = %format!("{error:#}"), "upgrade: it failed; this process goes on as before");
+/// What is told next, by a signal or by `kubeng upgrade`.
+async fn next(
+    signals: &mut Signals,
+    desk: &mut Desk,
+    upgrades: &JoinSet<anyhow::Result<Next>>,
+) -> Told {
+    tokio::select! {
+        biased;
+        told = signals.next() => told,
+        () = desk.asked(upgrades.is_empty()) => Told::Upgrade,
+    }
+}
+
+fn refuse_upgrade(desk: &mut Desk, error: &anyhow::Error) {
+    let reason = format!("{error:#}");
+    error!(error = %reason, "upgrade: it failed; this process goes on as before");
+    desk.tell(&Outcome::Failed(reason));
 }
 
 /// Waits for a task that panics; tasks that end well are none of its business.

@@ -24,7 +24,11 @@ async fn every_question_has_its_answer() {
         ("/status", 200, &["in sync", "routes       1", "problems     0"]),
         ("/metrics", 200, &["# TYPE", "kubeng_propagation_seconds_count"]),
         ("/api/v1/routes", 200, &["Ingress/shop/web#web.example.com/", "a.yaml:"]),
-        ("/api/v1/backends", 200, &["Service/shop/web:80", "127.0.0.1"]),
+        (
+            "/api/v1/backends",
+            200,
+            &["Service/shop/web:80", "127.0.0.1", "\"health\":\"unknown\"", "\"ejected\":false"],
+        ),
         ("/api/v1/problems", 200, &["\"problems\":[]"]),
         ("/api/v1/snapshot", 200, &["kubeng.io/snapshot/v1"]),
         ("/api/v1/snapshot?format=yaml", 200, &["format: kubeng.io/snapshot/v1"]),

@@ -18,4 +18,5 @@ mod start;
 mod support;
 mod tidy;
 mod upgrade;
+mod upgrade_command;
 mod upstream;

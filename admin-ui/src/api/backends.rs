@@ -1,4 +1,6 @@
-//! `GET /api/v1/backends`: every Backend with its Endpoints.
+//! `GET /api/v1/backends`: every Backend with its Endpoints, and how the replica finds them.
+
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
@@ -8,14 +10,16 @@ use serde_json::{Value, json};
 
 use super::computed;
 use crate::problem::ErrorResponse;
-use crate::server::Context;
+use crate::server::{Context, LocalReplica};
 
 pub(crate) async fn list(State(context): State<Context>) -> Result<Json<Value>, ErrorResponse> {
     let state = context.control.now();
-    computed(move || all(&state)).await
+    let replica = Arc::clone(&context.replica);
+    computed(move || all(&state, &*replica)).await
 }
 
-fn all(state: &ControlState) -> Json<Value> {
+fn all(state: &ControlState, replica: &dyn LocalReplica) -> Json<Value> {
+    let health = replica.health();
     let snapshot = state.snapshot();
     let backends: Vec<Value> = snapshot
         .backends()
@@ -35,6 +39,7 @@ fn all(state: &ControlState) -> Json<Value> {
                 "tls": backend.tls,
                 "balance": backend.balance,
                 "endpoints": endpoints,
+                "health": health.get(id),
                 "digest": part.digest(),
             })
         })

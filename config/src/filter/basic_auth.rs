@@ -9,8 +9,8 @@ use crate::name::SecretId;
 /// Lets in who knows a name and its password; all others get 401.
 ///
 /// The names and hashes are a Secret, one `name:hash` a line as `htpasswd` writes them, with bcrypt
-/// (`$2a$`, `$2b$`, `$2y$`, cost at most 14) or SHA-crypt (`$5$`, `$6$`, at most 200,000 rounds), at
-/// most 10,000 of them.
+/// (`$2a$`, `$2b$`, `$2y$`, cost at most 14), SHA-crypt (`$5$`, `$6$`, at most 200,000 rounds), and,
+/// for files that are there, the weak `$apr1$` and `{SHA}`; at most 10,000 of them.
 /// A line in another form lets nobody in. Without the Secret the answer is 503.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]

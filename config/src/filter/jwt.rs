@@ -10,12 +10,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::bounded::{AtMost, Between, TextAtMost};
 use crate::editable::EditableName;
-use crate::name::{NameError, SecretId, serde_as_text};
+use crate::name::{BackendId, Hostname, NameError, SecretId, serde_as_text};
+use crate::path::CanonicalPath;
 
 /// Lets in who brings a valid token; all others get 401, or 403 where only a claim is missing.
 ///
 /// A token without signature, or whose algorithm does not belong to its key, is never valid. Keys
-/// are written here or are a Secret; they are not fetched.
+/// are written here, are a Secret, or are fetched beside the requests.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Jwt {
@@ -54,6 +55,32 @@ pub enum JwtKeys {
     Inline(AtMost<Jwk, 32>),
     /// Who knows this Secret of at least 32 bytes. Without it the answer is 503.
     Secret(SecretId),
+    /// The public keys that a Backend publishes. Until it has told them the answer is 503.
+    Remote(RemoteKeys),
+}
+
+/// Where public keys are published (RFC 7517 section 5), mostly the `jwks_uri` of an issuer.
+///
+/// A Backend, so that its address rule, its authorities and its health hold here too. What was
+/// fetched serves on for up to a day while nothing better comes. At most 100 keys in 256 KiB.
+#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct RemoteKeys {
+    /// Whom to ask.
+    pub backend: BackendId,
+    /// What to ask for.
+    pub path: CanonicalPath,
+    /// The host that is asked; absent: the server name of its TLS, or its address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<Hostname>,
+    /// After how many seconds it is asked again at the latest; `Cache-Control: max-age` in an answer
+    /// makes it sooner. Default: 300.
+    #[serde(default = "default_refresh")]
+    pub refresh_seconds: Between<5, 86_400>,
+}
+
+fn default_refresh() -> Between<5, 86_400> {
+    Between::clamped(300)
 }
 
 /// A public key.

@@ -27,6 +27,10 @@ fn every_filter_is_read_back_as_it_was_written() {
         r#"{"jwt":{"issuer":"https://a","keys":{"secret":"abc"},"algorithms":["HS256"],
             "required":[{"claim":"role","oneOf":["admin"]}]}}"#,
     );
+    check(
+        r#"{"jwt":{"issuer":"https://a","algorithms":["ES256"],"keys":{"remote":
+            {"backend":"Upstream/a/idp","path":"/.well-known/jwks.json","host":"idp.example"}}}}"#,
+    );
     check(r#"{"externalAuth":{"backend":"Service/a/auth:80","path":"/check"}}"#);
     check(r#"{"bodyLimit":{"requestBytesMax":10}}"#);
     check(r#"{"requestId":{}}"#);
@@ -47,6 +51,13 @@ fn what_is_out_of_its_limits_is_refused() {
     refused(r#"{"compression":{"level":10}}"#);
     refused(r#"{"errorPages":{"pages":[{"statuses":[200],"from":{"backend":"Service/a/b:80"}}]}}"#);
     refused(r#"{"jwt":{"issuer":"a","keys":{"secret":"b"},"algorithms":["none"]}}"#);
+    let remote = |more: &str| {
+        let at = format!(r#""backend":"Upstream/a/idp","path":"/keys"{more}"#);
+        format!(r#"{{"jwt":{{"issuer":"a","algorithms":[],"keys":{{"remote":{{{at}}}}}}}}}"#)
+    };
+    check(&remote(""));
+    refused(&remote(r#","refreshSeconds":4"#));
+    refused(&remote(r#","url":"http://169.254.169.254/""#));
     refused(r#"{"mirror":{"backend":"Service/a/b:80","bodyBytesMax":99999999}}"#);
 }
 
@@ -55,6 +66,9 @@ fn what_a_filter_needs_is_known() {
     let filter = |text: &str| serde_json::from_str::<Filter>(text).unwrap();
     let auth = filter(r#"{"basicAuth":{"users":"abc","realm":"Members"}}"#);
     assert_eq!(auth.secret().map(ToString::to_string).as_deref(), Some("abc"));
+    let jwt = r#"{"issuer":"a","algorithms":[],"keys":{"remote":{"backend":"Upstream/a/idp","path":"/"}}}"#;
+    let jwt = filter(&format!(r#"{{"jwt":{jwt}}}"#));
+    assert_eq!(jwt.backends(), [&"Upstream/a/idp".parse().unwrap()]);
     let mirror = filter(r#"{"mirror":{"backend":"Service/a/b:80"}}"#);
     assert_eq!(mirror.backends(), [&"Service/a/b:80".parse().unwrap()]);
     assert!(filter(r#"{"compression":{}}"#).backends().is_empty());

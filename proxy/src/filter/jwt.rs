@@ -3,6 +3,11 @@
 //! The algorithm is decided by the key and the allow-list, never by the token alone; what is not
 //! understood is refused.
 
+pub(crate) mod fetch;
+pub(crate) mod key_set;
+mod published;
+
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -18,6 +23,8 @@ use serde_json::{Map, Value};
 use super::{Step, Target};
 use crate::reply::Reply;
 use crate::request::{Extra, RequestEdit};
+use key_set::KeySet;
+use published::PublishedKey;
 
 type Claims = Map<String, Value>;
 
@@ -32,22 +39,45 @@ enum Refusal {
     Lacking,
 }
 
-/// Lets a request with a valid token pass.
+/// The keys by which tokens are checked.
+#[derive(Debug)]
+pub(crate) enum Keys<'a> {
+    /// Those that are written in the Filter.
+    Written(&'a [Jwk]),
+    Secret(&'a Secret),
+    Published(&'a KeySet, Arc<[PublishedKey]>),
+}
+
+impl<'a> Keys<'a> {
+    /// The keys of a Filter with this Secret; None where they are missing.
+    pub(crate) fn of(jwt: &'a Jwt, secret: Option<&'a Secret>) -> Option<Self> {
+        match &jwt.keys {
+            JwtKeys::Inline(keys) => Some(Self::Written(keys)),
+            JwtKeys::Secret(_) => secret.filter(|key| key.expose().len() >= 32).map(Self::Secret),
+            JwtKeys::Remote(_) => None,
+        }
+    }
+
+    /// Those that were fetched; None while there are none.
+    pub(crate) fn fetched(set: &'a KeySet) -> Option<Self> {
+        set.keys().map(|keys| Self::Published(set, keys))
+    }
+}
+
+/// Lets a request with a valid token pass. Without keys nobody passes.
 pub(crate) fn on_request(
     jwt: &Jwt,
-    secret: Option<&Secret>,
+    keys: Option<&Keys<'_>>,
     at: SystemTime,
     target: &Target<'_>,
     extra: &mut Extra,
 ) -> Step {
-    if matches!(jwt.keys, JwtKeys::Secret(_)) && secret.is_none_or(|key| key.expose().len() < 32) {
-        return Step::status(StatusCode::SERVICE_UNAVAILABLE);
-    }
+    let Some(keys) = keys else { return Step::status(StatusCode::SERVICE_UNAVAILABLE) };
     let now = at.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let claims = token(jwt, target.headers)
         .ok_or(Refusal::None)
         .and_then(|token| {
-            claims(jwt, secret, token)
+            claims(jwt, keys, token)
                 .filter(|claims| is_valid(jwt, claims, now))
                 .ok_or(Refusal::Invalid)
         })
@@ -92,7 +122,7 @@ fn token<'a>(jwt: &Jwt, headers: &'a HeaderMap) -> Option<&'a str> {
 }
 
 /// The claims of a token whose signature is right.
-fn claims(jwt: &Jwt, secret: Option<&Secret>, token: &str) -> Option<Claims> {
+fn claims(jwt: &Jwt, keys: &Keys<'_>, token: &str) -> Option<Claims> {
     let (message, signature) = token.rsplit_once('.')?;
     let (head, claims) = message.split_once('.')?;
     let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
@@ -108,12 +138,22 @@ fn claims(jwt: &Jwt, secret: Option<&Secret>, token: &str) -> Option<Claims> {
         Some(_) => return None,
     };
     let message = message.as_bytes();
-    let is_signed = match &jwt.keys {
-        JwtKeys::Secret(_) => is_authentic(algorithm, secret?, message, &signature),
-        JwtKeys::Inline(keys) => keys
+    let is_signed = match keys {
+        Keys::Secret(secret) => is_authentic(algorithm, secret, message, &signature),
+        Keys::Written(keys) => keys
             .iter()
             .filter(|key| is_named(key, kid))
             .any(|key| is_signed_by(algorithm, &key.key, message, &signature)),
+        Keys::Published(set, keys) => {
+            if !keys.iter().any(|key| is_named(&key.jwk, kid)) {
+                // The issuer may sign with a new one.
+                set.want();
+            }
+            keys.iter()
+                .filter(|key| is_named(&key.jwk, kid))
+                .filter(|key| key.algorithm.is_none_or(|own| own == algorithm))
+                .any(|key| is_signed_by(algorithm, &key.jwk.key, message, &signature))
+        }
     };
     if is_signed { object(claims) } else { None }
 }

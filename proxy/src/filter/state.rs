@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 
 use super::basic_auth::Users;
 use super::concurrency_limit::Counts;
+use super::jwt::key_set::{KeySet, KeySets};
 use super::mirror::Share;
 use super::rate_limit::Buckets;
 use crate::table::CompiledRoute;
@@ -28,22 +29,25 @@ pub(crate) enum State {
     Users(Option<Arc<Users>>),
     /// The Secret; None without it, or where public keys are written.
     Key(Option<Secret>),
+    /// Public keys that are fetched.
+    KeySet(Arc<KeySet>),
     Gate(Arc<Semaphore>),
     Share(Arc<Share>),
 }
 
 impl State {
-    fn new(filter: &Filter, secrets: &HashMap<SecretId, Secret>) -> Self {
+    fn new(filter: &Filter, secrets: &HashMap<SecretId, Secret>, key_sets: &KeySets) -> Self {
         match filter {
             Filter::RateLimit(limit) => Self::Buckets(Arc::new(Buckets::new(limit))),
             Filter::ConcurrencyLimit(limit) => Self::Counts(Arc::new(Counts::new(limit))),
             Filter::BasicAuth(auth) => {
                 Self::Users(secrets.get(&auth.users).and_then(Users::read).map(Arc::new))
             }
-            Filter::Jwt(jwt) => Self::Key(match &jwt.keys {
-                JwtKeys::Secret(id) => secrets.get(id).cloned(),
-                JwtKeys::Inline(_) => None,
-            }),
+            Filter::Jwt(jwt) => match &jwt.keys {
+                JwtKeys::Secret(id) => Self::Key(secrets.get(id).cloned()),
+                JwtKeys::Inline(_) => Self::Key(None),
+                JwtKeys::Remote(source) => Self::KeySet(key_sets.of(source)),
+            },
             Filter::ExternalAuth(auth) => {
                 Self::Gate(Arc::new(Semaphore::new(auth.questions_max.as_usize())))
             }
@@ -69,6 +73,7 @@ impl State {
             Self::Users(Some(_))
             | Self::Buckets(_)
             | Self::Counts(_)
+            | Self::KeySet(_)
             | Self::Gate(_)
             | Self::Share(_) => true,
         }
@@ -81,9 +86,15 @@ pub(crate) struct Memory {
     routes: HashMap<RouteId, Weak<CompiledRoute>>,
     /// How many there may be before those are forgotten that are served no more.
     sweep_at: usize,
+    key_sets: Arc<KeySets>,
 }
 
 impl Memory {
+    /// Of a replica whose keys are fetched by `key_sets`.
+    pub(crate) fn new(key_sets: Arc<KeySets>) -> Self {
+        Self { key_sets, ..Self::default() }
+    }
+
     /// The states of the Filters of `route`, in their order; empty where none remembers anything.
     pub(crate) fn states(
         &self,
@@ -98,7 +109,7 @@ impl Memory {
             .enumerate()
             .map(|(at, filter)| {
                 let known = before.as_ref().and_then(|before| known(before, at, filter));
-                known.unwrap_or_else(|| State::new(filter, secrets))
+                known.unwrap_or_else(|| State::new(filter, secrets, &self.key_sets))
             })
             .collect();
         let is_any = states.iter().any(|state| !matches!(state, State::None));

@@ -8,7 +8,6 @@ use bytes::BytesMut;
 use http::HeaderValue;
 use kubeng_config::listener::{Opening, Protocol};
 use rustls::ServerConfig;
-use rustls::server::Acceptor;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -17,6 +16,7 @@ use tokio_rustls::server::TlsStream;
 use super::SocketSpec;
 use super::accept::Worker;
 use super::admission::Admitted;
+use super::client_hello::{CLIENT_HELLO_BYTES_MAX, Hello, NoHello, Peek, plain};
 use super::connection::{Conn, ConnFacts, TlsFacts, TlsSession};
 use super::stream::ClientStream;
 use super::transport::Transport;
@@ -208,30 +208,17 @@ fn decide<E: Engine>(
 
 /// The server name that the client asks for; what was read is read again by whoever comes next.
 async fn server_name(stream: &mut ClientStream) -> Result<Option<Box<str>>, TurnedAway> {
-    let mut acceptor = Acceptor::default();
-    let mut fed = 0;
+    let mut peek = Peek::default();
     loop {
-        while let Some(mut rest) = stream.early().get(fed..).filter(|rest| !rest.is_empty()) {
-            let count = acceptor.read_tls(&mut rest).map_err(|_| TurnedAway::ServerName)?;
-            if count == 0 {
-                break;
-            }
-            fed += count;
-        }
-        match acceptor.accept() {
-            Ok(Some(accepted)) => return Ok(accepted.client_hello().server_name().map(plain)),
-            Ok(None) => {
+        match peek.look(stream.early()) {
+            Ok(Hello::Whole(name)) => return Ok(name),
+            Ok(Hello::Partial) => {
                 let read = stream.more(CLIENT_HELLO_BYTES_MAX).await;
                 read.map_err(|_| TurnedAway::ServerName)?;
             }
-            Err(_) => return Err(TurnedAway::ServerName),
+            Err(NoHello) => return Err(TurnedAway::ServerName),
         }
     }
-}
-
-/// A server name as hosts are compared.
-fn plain(name: &str) -> Box<str> {
-    name.trim_end_matches('.').to_ascii_lowercase().into()
 }
 
 /// What the handshake told; None when the client's certificate cannot be told to Backends.
@@ -300,6 +287,3 @@ impl<E: Engine> Drop for Handshaking<'_, E> {
         self.0.handshakes.fetch_sub(1, Ordering::Relaxed);
     }
 }
-
-/// A ClientHello, with the heads of the records that it comes in.
-const CLIENT_HELLO_BYTES_MAX: usize = 16 * 1024;

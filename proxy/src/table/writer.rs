@@ -60,11 +60,12 @@ impl TableWriter {
         names: Names,
         asked: watch::Sender<AllAsked>,
     ) -> Self {
+        let memory = Memory::new(shared.key_sets.clone());
         Self {
             shared,
             secrets: HashMap::new(),
             keys: KeyCache::default(),
-            memory: Memory::default(),
+            memory,
             tls: TlsCache::default(),
             sockets,
             names,

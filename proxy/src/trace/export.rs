@@ -1,5 +1,7 @@
 //! Sends spans to a collector: OTLP over HTTP with JSON, in batches, from a queue that is bounded.
 
+mod tls;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,6 +11,7 @@ use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -16,25 +19,46 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::otlp;
 use crate::record::Record;
+use tls::Tls;
 
 /// Where spans are sent: the address of a collector of OTLP over HTTP.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct Collector {
     authority: Arc<str>,
     host: Arc<str>,
     port: u16,
     path: Arc<str>,
+    /// None over plain HTTP.
+    tls: Option<Tls>,
 }
 
 /// Why a text is no address of a collector.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum CollectorError {
     /// No URL with a host.
-    #[error("{0:?} is not of the form http://host:4318")]
+    #[error("{0:?} is not of the form http://host:4318 or https://host:4318")]
     Form(String),
-    /// Only `http` can be spoken.
-    #[error("{0:?} is not http; let an agent nearby take the spans and send them on over TLS")]
+    /// Only `http` and `https` can be spoken.
+    #[error("{0:?} is neither http nor https")]
     Scheme(String),
+    /// Authorities are given, and nothing is verified by them.
+    #[error("authorities are given, but the collector is not https")]
+    Plain,
+    /// The authorities are none.
+    #[error("no certificate of an authority can be read from what is given")]
+    Authorities,
+}
+
+impl Collector {
+    /// The same one, whose certificate must come from these authorities, in PEM, and no others.
+    ///
+    /// # Errors
+    /// When it is not spoken to over TLS, or one of the authorities cannot be read.
+    pub fn trusting(mut self, authorities: &[u8]) -> Result<Self, CollectorError> {
+        let tls = self.tls.as_mut().ok_or(CollectorError::Plain)?;
+        tls.trust(authorities).ok_or(CollectorError::Authorities)?;
+        Ok(self)
+    }
 }
 
 impl std::str::FromStr for Collector {
@@ -43,16 +67,21 @@ impl std::str::FromStr for Collector {
     fn from_str(text: &str) -> Result<Self, CollectorError> {
         let form = || CollectorError::Form(text.to_owned());
         let uri: Uri = text.parse().map_err(|_| form())?;
-        if uri.scheme_str().is_some_and(|scheme| scheme != "http") {
-            return Err(CollectorError::Scheme(text.to_owned()));
-        }
-        if uri.scheme().is_none() || uri.query().is_some() {
+        let is_tls = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            Some(_) => return Err(CollectorError::Scheme(text.to_owned())),
+            None => return Err(form()),
+        };
+        if uri.query().is_some() {
             return Err(form());
         }
         let authority = uri.authority().ok_or_else(form)?;
         if authority.as_str().contains('@') || authority.host().is_empty() {
             return Err(form());
         }
+        let host = authority.host().trim_matches(['[', ']']);
+        let tls = if is_tls { Some(Tls::to(host).ok_or_else(form)?) } else { None };
         // A path of its own is taken as it is; else that of the protocol.
         let path = match uri.path() {
             "" | "/" => TRACES_PATH,
@@ -60,9 +89,10 @@ impl std::str::FromStr for Collector {
         };
         Ok(Self {
             authority: authority.as_str().into(),
-            host: authority.host().trim_matches(['[', ']']).into(),
+            host: host.into(),
             port: authority.port_u16().unwrap_or(4318),
             path: path.into(),
+            tls,
         })
     }
 }
@@ -122,8 +152,16 @@ struct Connection {
 impl Connection {
     async fn open(to: &Collector) -> Result<Self, SendError> {
         let tcp = TcpStream::connect((&*to.host, to.port)).await.map_err(unreachable)?;
-        let (sender, connection) =
-            http1::handshake(TokioIo::new(tcp)).await.map_err(unreachable)?;
+        match &to.tls {
+            None => Self::over(tcp).await,
+            Some(tls) => Self::over(tls.connect(tcp).await.map_err(unreachable)?).await,
+        }
+    }
+
+    async fn over(
+        io: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    ) -> Result<Self, SendError> {
+        let (sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(unreachable)?;
         let mut driver = JoinSet::new();
         driver.spawn(async move {
             // How it ends is seen by the request that is under way.
@@ -292,10 +330,26 @@ mod tests {
         };
         check("http://otel.example", "otel.example 4318 /v1/traces");
         check("http://[::1]:99/x/v1/traces", "::1 99 /x/v1/traces");
-        check("https://otel.example", "is not http");
-        check("grpc://otel.example", "is not http");
+        check("https://otel.example/x", "otel.example 4318 /x");
+        check("https://[::1]:99", "::1 99 /v1/traces");
+        check("grpc://otel.example", "neither http nor https");
         check("otel.example:4317", "not of the form");
         check("http://user@otel.example", "not of the form");
         check("", "not of the form");
+    }
+
+    #[test]
+    fn authorities_are_for_https_and_can_be_read() {
+        let trusting = |to: &str, pem: &str| {
+            to.parse::<Collector>().unwrap().trusting(pem.as_bytes()).map(|_| ())
+        };
+        let made = rcgen::generate_simple_self_signed(["otel.example".to_owned()]).unwrap();
+        let pem = made.cert.pem();
+        assert_eq!(trusting("https://otel.example", &pem), Ok(()));
+        assert_eq!(trusting("http://otel.example", &pem), Err(CollectorError::Plain));
+        let broken = pem.replace("MII", "AAA");
+        for bad in ["", "no pem", &broken, &format!("{pem}{broken}")] {
+            assert_eq!(trusting("https://otel.example", bad), Err(CollectorError::Authorities));
+        }
     }
 }

@@ -268,8 +268,7 @@ impl Kubeng {
     /// # Errors
     /// When it has ended already.
     pub fn ask_for_upgrade(&self) -> Result<()> {
-        // What it starts becomes a child of this process when it ends, so its end is seen.
-        rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+        reap_orphans()?;
         Ok(kill_process(self.pid, Signal::USR2)?)
     }
 
@@ -380,6 +379,15 @@ impl Drop for Kubeng {
             let _ = waitpid(Some(*pid), WaitOptions::empty());
         }
     }
+}
+
+/// From here on what a process has started becomes a child of this one when that process ends, so
+/// that its end is seen.
+///
+/// # Errors
+/// When the system refuses.
+pub fn reap_orphans() -> Result<()> {
+    Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
 }
 
 /// Waits for a process that took over. None when its status went to the process that started it.

@@ -1,5 +1,7 @@
 //! One question to one Endpoint, over the protocol and the TLS of its Backend.
 
+mod get;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -16,6 +18,7 @@ use super::super::CompiledBackend;
 use super::super::tls::connector::Connector;
 use super::grpc;
 use crate::{forward, proxy_protocol};
+pub(crate) use get::Get;
 
 /// Asks the Endpoints of one Backend.
 #[derive(Debug)]

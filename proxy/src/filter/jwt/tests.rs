@@ -34,7 +34,8 @@ fn check(jwt: &str, token: &str, expected: Result<&[(&str, &str)], u16>) {
     let asked = AskedFor::new(&[("authorization", &bearer), ("x-sub", "root")]);
     let mut extra = Extra::default();
     let at = UNIX_EPOCH + Duration::from_secs(NOW);
-    let step = asked.with(|target| on_request(&jwt, Some(&secret), at, target, &mut extra));
+    let keys = Keys::of(&jwt, Some(&secret));
+    let step = asked.with(|target| on_request(&jwt, keys.as_ref(), at, target, &mut extra));
     let got = match step {
         Step::Pass => Ok(extra.edits),
         Step::Reply(reply) => Err(reply.status.as_u16()),
@@ -188,7 +189,8 @@ fn a_cookie_can_bring_the_token_and_a_missing_secret_closes() {
     let check = |secret: Option<Secret>, status: Option<u16>| {
         let asked = AskedFor::new(&[("cookie", &cookie)]);
         let mut extra = Extra::default();
-        let step = asked.with(|target| on_request(&jwt, secret.as_ref(), at, target, &mut extra));
+        let keys = Keys::of(&jwt, secret.as_ref());
+        let step = asked.with(|target| on_request(&jwt, keys.as_ref(), at, target, &mut extra));
         let got = match step {
             Step::Pass => None,
             Step::Reply(reply) => Some(reply.status.as_u16()),

@@ -52,6 +52,7 @@ fn shared() -> Arc<Shared> {
         zone: None,
         sticky_key: crate::backend::sticky::StickyKey::new(None).unwrap(),
         passwords: crate::filter::basic_auth::Passwords::new(1),
+        key_sets: Arc::default(),
         started: std::time::Instant::now(),
     })
 }

@@ -1,0 +1,5 @@
+//! Headers of the PROXY protocol.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| kubeng_proxy::fuzzing::proxy_header(bytes));
