@@ -77,7 +77,7 @@ async fn over_http1(
     let answer = sender.send_request(request.map(|()| String::new())).await.map_err(fault)?;
     let (head, body) = answer.into_parts();
     let body = Limited::new(body, bytes_max).collect().await;
-    let body = body.map_err(|error| Box::from(error.to_string()))?.to_bytes();
+    let body = body.map_err(|error| -> Box<str> { error.to_string().into() })?.to_bytes();
     Ok(Response::from_parts(head, body))
 }
 
