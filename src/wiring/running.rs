@@ -94,8 +94,9 @@ impl Running {
                     Err(error) => refuse_upgrade(&mut desk, &error),
                 }
             }
+            let may_ask = upgrades.is_empty();
             tokio::select! {
-                told = next(&mut signals, &mut desk, &upgrades) => match told {
+                told = next(&mut signals, &mut desk, may_ask) => match told {
                     Told::Stop(signal) => {
                         info!(signal, "told to stop");
                         // A process that was to come next is ended.
@@ -216,15 +217,11 @@ async fn take_over(before: Option<Before>, control: Control) -> anyhow::Result<(
 }
 
 /// What is told next, by a signal or by `kubeng upgrade`.
-async fn next(
-    signals: &mut Signals,
-    desk: &mut Desk,
-    upgrades: &JoinSet<anyhow::Result<Next>>,
-) -> Told {
+async fn next(signals: &mut Signals, desk: &mut Desk, may_ask: bool) -> Told {
     tokio::select! {
         biased;
         told = signals.next() => told,
-        () = desk.asked(upgrades.is_empty()) => Told::Upgrade,
+        () = desk.asked(may_ask) => Told::Upgrade,
     }
 }
 

@@ -67,9 +67,9 @@ async fn curl_gets_ranges_and_is_told_to_go_on() {
     for version in ["--http1.1", "--http2-prior-knowledge"] {
         let common = ["-sS", "-m", "20", "-i", version];
         let all = [&common[..], &["-r", "2-5", &url]].concat();
-        check("curl", &all, "", &[" 206", "content-range: bytes 2-5/26", "\r\n\r\ncdef"]);
+        check("curl", &all, "", &[" 206", "ange: bytes 2-5/26", "\r\n\r\ncdef"]);
         let all = [&common[..], &["-I", &url]].concat();
-        check("curl", &all, "", &[" 200", "accept-ranges: bytes"]);
+        check("curl", &all, "", &[" 200", "anges: bytes"]);
     }
     let upload = ["-sS", "-m", "20", "-v", "-T", "-", "-H", "Expect: 100-continue", &url];
     check("curl", &upload, "some text", &["HTTP/1.1 100 Continue", "HTTP/1.1 200 OK"]);
@@ -181,7 +181,7 @@ async fn a_request_for_thousands_of_ranges_is_a_field_like_any_other() {
     let answer = Answer::read(&talk(replica.http, request(&field).as_bytes()).await);
     assert_eq!(answer.status, 200);
     assert!(answer.body.contains(&format!("range: {field}\n")), "it passes as it came");
-    let more = ranges.repeat(6).join(",");
+    let more = [field.as_str(); 6].join(",");
     let answer = Answer::read(&talk(replica.http, request(&more).as_bytes()).await);
     assert_eq!(answer.status, 431, "longer than a field may be: {} bytes", more.len());
 }
