@@ -1,13 +1,14 @@
 //! The filters of a route: `HTTPRouteFilter` of Gateway API, in the order in which they are written.
 
 use kubeng_config::bounded::{AtMost, Between};
+use kubeng_config::editable::EditableName;
 use kubeng_config::filter::Filter;
 use kubeng_config::filter::cors::{Cors, Names};
 use kubeng_config::filter::headers::{Field, HeaderEdits};
 use kubeng_config::filter::mirror::Mirror;
 use kubeng_config::filter::redirect::{Redirect, RedirectStatus};
 use kubeng_config::filter::rewrite::{PathRewrite, Rewrite};
-use kubeng_config::matching::{FieldName, Match, PathMatch, PathPrefix};
+use kubeng_config::matching::{Match, PathMatch, PathPrefix};
 use kubeng_config::name::{BackendId, Hostname, ObjectKind};
 use kubeng_config::path::CanonicalPath;
 use kubeng_config::problem::{BAD_VALUE, KIND_NOT_SERVED, NOT_PERMITTED};
@@ -148,15 +149,11 @@ fn headers(written: &RouteHeaders) -> Result<HeaderEdits, Fault> {
     Ok(HeaderEdits { remove: remove.collect::<Result<_, _>>()?, set, add })
 }
 
-fn field_name(place: &str, written: &str) -> Result<FieldName, Fault> {
-    let name: FieldName = written.parse().map_err(|_| {
-        fault(place, format!("{written:.80?} is no header name"), "write a header name")
-    })?;
-    if OURS.contains(&name.0.as_str()) {
-        let message = format!("header {name} belongs to the connection or tells where a body ends");
-        return Err(fault(place, message, "leave it to the proxy"));
-    }
-    Ok(name)
+fn field_name(place: &str, written: &str) -> Result<EditableName, Fault> {
+    written.parse().map_err(|error| {
+        let message = format!("header {written:.80?} cannot be edited: {error}");
+        fault(place, message, "name another header")
+    })
 }
 
 fn redirect(written: &RouteRedirect) -> Result<Redirect, Fault> {
@@ -243,6 +240,7 @@ fn replaces_prefix(filter: &Filter) -> bool {
         | Filter::RequestId(_)
         | Filter::Mirror(_)
         | Filter::Compression(_)
+        | Filter::Buffering(_)
         | Filter::ErrorPages(_) => None,
     };
     matches!(path, Some(PathRewrite::Prefix(_)))
@@ -375,17 +373,3 @@ fn all<T: std::str::FromStr, const MAX: usize>(
 }
 
 const CORS_REMEDY: &str = "write origins such as https://a.example, methods and header names";
-
-/// Header fields that the proxy itself writes: what a rule put in would cut requests differently for
-/// those who read them (RFC 9110 section 7.6.1, RFC 9112 section 6).
-const OURS: [&str; 9] = [
-    "connection",
-    "content-length",
-    "host",
-    "keep-alive",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
