@@ -203,3 +203,28 @@ fn whole(head: Parts, body: Bytes, ctx: &RequestContext) -> Whole {
 /// A body up to so many bytes is kept, so that it can be sent again. As many streams as a connection
 /// may have then keep less than its window.
 const KEPT_BYTES_MAX: usize = 8 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<F>(
+        _: impl FnOnce(&'static Direct, Request<RecvStream>, SendResponse<Bytes>, Arc<ConnFacts>) -> F,
+    ) -> usize {
+        size_of::<F>()
+    }
+
+    fn connection_size<F>(
+        _: impl FnOnce(&'static Direct, Box<crate::listener::connection::Conn>) -> F,
+    ) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_stream_and_an_idle_connection_stay_small() {
+        // As many streams as a connection may have are within a megabyte.
+        let (stream, connection) = (size(Direct::stream), connection_size(Direct::serve_streams));
+        assert!(stream <= 10 * 1024, "{stream}");
+        assert!(connection <= 4 * 1024, "{connection}");
+    }
+}
