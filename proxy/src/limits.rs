@@ -41,8 +41,8 @@ pub struct Limits {
     /// How long a connection may serve, a tenth more or less; then it is closed behind the answer,
     /// by GOAWAY on HTTP/2. Default: 1 h.
     pub age: Duration,
-    /// The longest silence within a request body, and the time in which 1 KiB of it has to arrive on
-    /// HTTP/1; then 408. Default: 30 s.
+    /// The longest silence within a request body, and the time in which 1 KiB of it has to arrive;
+    /// then 408. On HTTP/2 only until the answer begins, and not of gRPC. Default: 30 s.
     pub body_read: Duration,
     /// The longest time without progress while writing to a client; then it is cut. Default: 30 s.
     pub write_stall: Duration,

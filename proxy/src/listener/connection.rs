@@ -300,6 +300,10 @@ impl Conn {
                 Poll::Pending => return self.poll_stall(cx),
             }
         }
+        if self.is_h2() {
+            // It is never parked, so this is when its memory goes to whoever writes next.
+            self.out = BytesMut::new();
+        }
         Poll::Ready(Ok(()))
     }
 
@@ -522,6 +526,10 @@ impl AsyncWrite for Conn {
         }
         loop {
             if this.out.len() + bytes.len() <= OUT_BYTES_MAX {
+                if this.out.is_empty() && this.is_h2() {
+                    // Frames of many streams follow within the same turn.
+                    this.out.reserve(OUT_BYTES_MAX);
+                }
                 this.out.extend_from_slice(bytes);
                 this.wrote(bytes);
                 return Poll::Ready(Ok(bytes.len()));

@@ -169,3 +169,28 @@ fn whole(head: Parts, ctx: &RequestContext) -> Whole {
     let body = Bytes::new();
     Whole { method, uri, version, headers, body, is_chunked: false, is_last: false }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size<F>(
+        _: impl FnOnce(&'static Direct, Request<RecvStream>, SendResponse<Bytes>, Arc<ConnFacts>) -> F,
+    ) -> usize {
+        size_of::<F>()
+    }
+
+    fn connection_size<F>(
+        _: impl FnOnce(&'static Direct, Box<crate::listener::connection::Conn>) -> F,
+    ) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_stream_and_an_idle_connection_stay_small() {
+        // As many streams as a connection may have are within a megabyte.
+        let (stream, connection) = (size(Direct::stream), connection_size(Direct::serve_streams));
+        assert!(stream <= 10 * 1024, "{stream}");
+        assert!(connection <= 4 * 1024, "{connection}");
+    }
+}

@@ -130,7 +130,10 @@ impl StreamSession {
     async fn write_task(&mut self, task: HttpTask) -> Result<bool> {
         match task {
             HttpTask::Header(head, is_end) => {
-                self.write_head(head, is_end)?;
+                // Whether the body is wanted was answered by this side.
+                if head.status != StatusCode::CONTINUE {
+                    self.write_head(head, is_end)?;
+                }
                 Ok(is_end)
             }
             HttpTask::Body(part, is_end) => {
