@@ -300,8 +300,6 @@ async fn bad_answers_are_502_or_visibly_cut_and_posts_are_sent_once() {
     judge(all, &["GET", "POST"]).await;
 }
 
-/// What Pingora's parser takes although section 3.5 refuses it: nothing of it is passed on as it
-/// came, and nothing in a hook tells (docs/decisions/0012).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_answers_to_chunked_requests_are_502_or_visibly_cut() {
     let all = cases().into_iter().chain(lenient());
