@@ -70,6 +70,10 @@ async fn both(given: &[&str], endpoints: &[SocketAddr]) -> Map<String, Value> {
             let id = record.insert("requestId".to_owned(), "given".into());
             assert!(id.as_ref().is_some_and(|id| id != "id-7"), "{id:?}");
         }
+        if record.contains_key("reason") {
+            // What is read of a body that nobody wants is up to the engine.
+            record.remove("requestBytes");
+        }
         found.push(record);
     }
     let [direct, pingora] = <[_; 2]>::try_from(found).unwrap().map(comparable);

@@ -218,11 +218,12 @@ async fn a_whole_early_answer_is_read_although_the_client_goes_on_sending() {
     });
     let (mut backend, _) = listener.accept().await.unwrap();
     read_until(&mut backend, "xxxx").await;
-    // It reads no more, answers, and closes.
+    // It reads no more, answers, and ends its half.
     let answer =
         format!("HTTP/1.1 403 Forbidden\r\nContent-Length: 200000\r\n\r\n{}", "y".repeat(200_000));
-    backend.write_all(answer.as_bytes()).await.unwrap();
-    drop(backend);
+    let (_held, mut into) = backend.into_split();
+    into.write_all(answer.as_bytes()).await.unwrap();
+    into.shutdown().await.unwrap();
     let mut text = Vec::new();
     while !text.ends_with(&[b'y'; 8]) || text.len() < 200_000 {
         let mut space = [0; 16 * 1024];

@@ -300,18 +300,9 @@ async fn bad_answers_are_502_or_visibly_cut_and_posts_are_sent_once() {
     judge(all, &["GET", "POST"]).await;
 }
 
-/// What Pingora's parser takes although section 3.5 refuses it: nothing of it is passed on as it
-/// came, and nothing in a hook tells (docs/decisions/0012).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_answers_to_chunked_requests_are_502_or_visibly_cut() {
-    let taken =
-        ["Content-Length: 2\r\nTransfer-Encoding: chunked", "N : v", "N: v\r\n w", "N: v\n"];
-    let all = cases().into_iter().chain(lenient()).map(|(answer, then, gets)| {
-        let head = answer.strip_prefix(OK).unwrap_or_default();
-        let gets =
-            if taken.iter().any(|taken| head.starts_with(taken)) { Whole(200, "ok") } else { gets };
-        (answer, then, gets)
-    });
+    let all = cases().into_iter().chain(lenient());
     judge(all.collect(), &["PUT"]).await;
 }
 

@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
-use crate::pipeline::answer::is_well_formed;
+use crate::pipeline::answer::{is_to_websocket, is_well_formed};
 
 /// What is wrong with an answer. The client gets 502, or an answer that is visibly cut.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -103,6 +103,10 @@ pub(super) fn read(head: BytesMut, method: &Method) -> Result<Answer, Fault> {
         headers.append(name, value_of(&head, field.value)?);
     }
     if !is_well_formed(status, &headers) {
+        return Err(Fault::Head);
+    }
+    // Before what concerns the connection is taken out; nothing else is ever asked for.
+    if status == StatusCode::SWITCHING_PROTOCOLS && !is_to_websocket(&headers) {
         return Err(Fault::Head);
     }
     // Such an answer has no body (RFC 9110 section 15.3.5), but one that is announced may come.

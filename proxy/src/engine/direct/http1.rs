@@ -269,13 +269,14 @@ impl Client for Http1<'_> {
     }
 
     async fn cut(&mut self) {
+        if self.ending == Ending::Close {
+            // There is no framing, so the end of the connection must not look like that of the answer.
+            self.conn.facts.is_cut.store(true, Ordering::Relaxed);
+            return;
+        }
         // What was written leaves before the end: a connection that ends without a byte looks
         // as if the request could be sent again. The framing tells that the answer is cut off.
-        let _ = match self.ending {
-            Ending::Length | Ending::Chunks => self.conn.shutdown().await,
-            // There is no framing, so at least TLS must not say that this is the end.
-            Ending::Close => self.conn.flush().await,
-        };
+        let _ = self.conn.shutdown().await;
     }
 
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Gone> {

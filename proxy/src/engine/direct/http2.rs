@@ -17,6 +17,10 @@ pub(super) struct Http2 {
     coming: Coming,
     /// Whether the client waits for a word before it sends a body (RFC 9110 section 10.1.1).
     waits: bool,
+    /// Bytes of the body of the request that are still to come, where that is known.
+    rest: Option<u64>,
+    /// The last of them, until the stream has ended well: they make a request whole for a Backend.
+    last: Option<Bytes>,
     /// Bytes that are still to come, where that is known: the last ones end the stream.
     left: Option<u64>,
 }
@@ -33,7 +37,9 @@ impl Http2 {
             Coming::Unknown
         };
         let waits = coming != Coming::Nothing && headers.contains_key(header::EXPECT);
-        Self { stream, coming, waits, left: None }
+        let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+        let rest = length.and_then(|length| length.parse().ok());
+        Self { stream, coming, waits, rest, last: None, left: None }
     }
 }
 
@@ -50,7 +56,15 @@ impl Client for Http2 {
         loop {
             match ready!(self.stream.body.poll_part(cx)) {
                 Ok(Some(part)) if part.is_empty() => {}
-                Ok(part) => return Poll::Ready(Ok(part)),
+                Ok(Some(part)) => {
+                    self.rest = self.rest.map(|rest| rest.saturating_sub(part.len() as u64));
+                    if self.rest != Some(0) {
+                        return Poll::Ready(Ok(Some(part)));
+                    }
+                    self.last = Some(part);
+                }
+                // Asked again behind its end, the stream says so again.
+                Ok(None) => return Poll::Ready(Ok(self.last.take())),
                 Err(BodyEnd::Gone) => return Poll::Ready(Err(Unread::Gone)),
                 Err(BodyEnd::Slow) => return Poll::Ready(Err(Unread::Broke(Rule::SlowBody))),
             }
