@@ -39,7 +39,7 @@ pub(super) fn of(written: &[RouteMatch]) -> Matches {
             Ok(wanted) if matches.usable.contains(&wanted) => {}
             Ok(wanted) => matches.usable.push(wanted),
             Err(Fault { field, refused, blocks }) => {
-                matches.unreadable.push(Unreadable { at, field, refused, blocks });
+                matches.unreadable.push(Unreadable { at, field, refused: *refused, blocks });
             }
         }
     }
@@ -48,7 +48,7 @@ pub(super) fn of(written: &[RouteMatch]) -> Matches {
 
 struct Fault {
     field: String,
-    refused: Refused,
+    refused: Box<Refused>,
     blocks: PathMatch,
 }
 
@@ -57,7 +57,7 @@ fn one(written: &RouteMatch) -> Result<Match, Fault> {
     let path = path.as_ref().map_or_else(|| Ok(every_path()), self::path)?;
     let fault = |field: String, message: String, remedy: &str| Fault {
         field,
-        refused: Refused::new(BAD_VALUE, message, remedy),
+        refused: Box::new(Refused::new(BAD_VALUE, message, remedy)),
         blocks: path.clone(),
     };
     let mut wanted = Match::of_path(path.clone());
@@ -102,7 +102,7 @@ fn path(written: &RoutePath) -> Result<PathMatch, Fault> {
     let kind = written.kind.as_deref().unwrap_or("PathPrefix");
     let fault = |why: String, blocks: PathMatch| {
         let remedy = "write an absolute path and one of Exact, PathPrefix, RegularExpression";
-        let refused = Refused::new(BAD_PATH, why, remedy);
+        let refused = Box::new(Refused::new(BAD_PATH, why, remedy));
         Fault { field: "/path".to_owned(), refused, blocks }
     };
     if kind == "RegularExpression" {
