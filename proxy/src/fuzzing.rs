@@ -16,8 +16,11 @@ use crate::listener::head::gate;
 pub use client_hello::client_hello;
 pub use proxy_header::proxy_header;
 
-/// Every entry point, by the name of its target and of its folder of seeds.
-pub const ENTRY_POINTS: &[(&str, fn(&[u8]))] = &[
+/// The name of a target and of its folder of seeds, and what is called with each input.
+pub type EntryPoint = (&'static str, fn(&[u8]));
+
+/// Every entry point.
+pub const ENTRY_POINTS: &[EntryPoint] = &[
     ("authority", authority),
     ("chunks", chunks),
     ("client_hello", client_hello),
