@@ -10,6 +10,7 @@ pub mod error_pages;
 pub mod external_auth;
 pub mod headers;
 pub mod jwt;
+pub mod maintenance;
 pub mod mirror;
 pub mod rate_limit;
 pub mod redirect;
@@ -29,6 +30,7 @@ use error_pages::{ErrorPages, PageSource};
 use external_auth::ExternalAuth;
 use headers::HeaderEdits;
 use jwt::{Jwt, JwtKeys};
+use maintenance::Maintenance;
 use mirror::Mirror;
 use rate_limit::RateLimit;
 use redirect::Redirect;
@@ -71,6 +73,8 @@ pub enum Filter {
     Compression(Compression),
     /// Answers errors with own pages.
     ErrorPages(ErrorPages),
+    /// Answers everybody; nothing behind it runs.
+    Maintenance(Maintenance),
 }
 
 impl Filter {
@@ -96,7 +100,8 @@ impl Filter {
             | Self::RequestId(_)
             | Self::Mirror(_)
             | Self::Compression(_)
-            | Self::ErrorPages(_) => None,
+            | Self::ErrorPages(_)
+            | Self::Maintenance(_) => None,
         }
     }
 
@@ -126,7 +131,8 @@ impl Filter {
             | Self::Jwt(_)
             | Self::BodyLimit(_)
             | Self::RequestId(_)
-            | Self::Compression(_) => Vec::new(),
+            | Self::Compression(_)
+            | Self::Maintenance(_) => Vec::new(),
         }
     }
 }

@@ -133,17 +133,20 @@ pub enum ObjectKind {
     Secret,
     /// `kubeng.io/v1alpha1` Upstream.
     Upstream,
+    /// `kubeng.io/v1alpha1` RouteOverride.
+    RouteOverride,
 }
 
 impl ObjectKind {
     /// All kinds, in the order in which they are declared.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Ingress,
         Self::IngressClass,
         Self::Service,
         Self::EndpointSlice,
         Self::Secret,
         Self::Upstream,
+        Self::RouteOverride,
     ];
 
     /// The name as it stands in `kind:`.
@@ -156,6 +159,7 @@ impl ObjectKind {
             Self::EndpointSlice => "EndpointSlice",
             Self::Secret => "Secret",
             Self::Upstream => "Upstream",
+            Self::RouteOverride => "RouteOverride",
         }
     }
 
@@ -164,9 +168,12 @@ impl ObjectKind {
     pub fn is_namespaced(self) -> bool {
         match self {
             Self::IngressClass => false,
-            Self::Ingress | Self::Service | Self::EndpointSlice | Self::Secret | Self::Upstream => {
-                true
-            }
+            Self::Ingress
+            | Self::Service
+            | Self::EndpointSlice
+            | Self::Secret
+            | Self::Upstream
+            | Self::RouteOverride => true,
         }
     }
 }
@@ -183,7 +190,7 @@ impl FromStr for ObjectKind {
     fn from_str(text: &str) -> Result<Self, NameError> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or(NameError::Form {
             text: text.into(),
-            form: "Ingress, IngressClass, Service, EndpointSlice, Secret or Upstream",
+            form: "a kind that is read, such as Ingress or Upstream",
         })
     }
 }

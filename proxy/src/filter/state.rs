@@ -57,7 +57,8 @@ impl State {
             | Filter::BodyLimit(_)
             | Filter::RequestId(_)
             | Filter::Compression(_)
-            | Filter::ErrorPages(_) => Self::None,
+            | Filter::ErrorPages(_)
+            | Filter::Maintenance(_) => Self::None,
         }
     }
 
