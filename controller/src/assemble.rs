@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kubeng_config::delta::{AnyPart, PartKey};
+use kubeng_config::filter::Filter;
 use kubeng_config::route::{Action, TargetAction};
 use kubeng_config::snapshot::{Snapshot, SnapshotError};
 
@@ -156,6 +157,8 @@ fn points_at(part: &AnyPart) -> Vec<PartKey> {
             let route = part.value();
             let mut keys = vec![PartKey::Policy(route.policy.clone())];
             keys.extend(route.attached.iter().map(|at| PartKey::Listener(at.listener.clone())));
+            let asked = route.filters.iter().flat_map(Filter::backends);
+            keys.extend(asked.cloned().map(PartKey::Backend));
             match &route.action {
                 Action::Forward(targets) => {
                     keys.extend(targets.iter().filter_map(|target| match &target.to {

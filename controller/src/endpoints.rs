@@ -87,7 +87,8 @@ impl EndpointBook {
             ObjectKind::Ingress
             | ObjectKind::IngressClass
             | ObjectKind::Secret
-            | ObjectKind::Upstream => Vec::new(),
+            | ObjectKind::Upstream
+            | ObjectKind::RouteOverride => Vec::new(),
         }
     }
 
@@ -234,7 +235,8 @@ fn slice_of(object: &Object) -> Option<(&EndpointSlice, ObjectKey)> {
         | Body::IngressClass(_)
         | Body::Service(_)
         | Body::Secret(_)
-        | Body::Upstream(_) => None,
+        | Body::Upstream(_)
+        | Body::RouteOverride(_) => None,
     }
 }
 
@@ -245,7 +247,8 @@ fn service_in(object: &Object) -> Option<&Service> {
         | Body::IngressClass(_)
         | Body::EndpointSlice(_)
         | Body::Secret(_)
-        | Body::Upstream(_) => None,
+        | Body::Upstream(_)
+        | Body::RouteOverride(_) => None,
     }
 }
 

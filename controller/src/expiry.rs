@@ -1,4 +1,6 @@
-//! Certificates that end: told in time, and served all the same.
+//! Certificates that end: told in time, and served all the same. Overrides end in [`overrides`].
+
+pub mod overrides;
 
 use std::time::Duration;
 

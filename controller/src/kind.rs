@@ -3,6 +3,7 @@
 pub mod endpoint_slice;
 pub mod ingress;
 pub mod ingress_class;
+pub mod route_override;
 pub mod secret;
 pub mod service;
 pub mod upstream;
@@ -10,6 +11,7 @@ pub mod upstream;
 use endpoint_slice::EndpointSlice;
 use ingress::Ingress;
 use ingress_class::IngressClass;
+use route_override::RouteOverride;
 use secret::TlsSecret;
 use service::Service;
 use upstream::Upstream;
@@ -28,8 +30,10 @@ pub enum Body {
     Service(Service),
     /// `discovery.k8s.io/v1` EndpointSlice.
     EndpointSlice(EndpointSlice),
-    /// `v1` Secret of type `kubernetes.io/tls`.
+    /// `v1` Secret with something that is used.
     Secret(TlsSecret),
     /// `kubeng.io/v1alpha1` Upstream.
     Upstream(Upstream),
+    /// `kubeng.io/v1alpha1` RouteOverride.
+    RouteOverride(RouteOverride),
 }

@@ -48,7 +48,8 @@ impl Publish {
                 | Body::IngressClass(_)
                 | Body::EndpointSlice(_)
                 | Body::Secret(_)
-                | Body::Upstream(_) => return None,
+                | Body::Upstream(_)
+                | Body::RouteOverride(_) => return None,
             },
         };
         addresses.sort_unstable();

@@ -3,6 +3,7 @@
 pub(crate) mod backend;
 pub(crate) mod certificate;
 pub(crate) mod claims;
+pub(crate) mod credential;
 pub(crate) mod fleet;
 pub(crate) mod forward;
 pub(crate) mod fragment;
@@ -10,6 +11,7 @@ pub(crate) mod host;
 pub(crate) mod ingress;
 pub(crate) mod ingress_class;
 pub(crate) mod ingress_tls;
+pub(crate) mod overrides;
 pub(crate) mod refusal;
 pub(crate) mod service;
 pub(crate) mod upstream;
@@ -32,6 +34,9 @@ pub(crate) fn answer(query: &Query, view: &mut View<'_>) -> Answer {
         Query::Certificate(secret) => {
             Answer::Certificate(Arc::new(certificate::chain(view, secret)))
         }
+        Query::Credentials(secret) => {
+            Answer::Credentials(Arc::new(credential::credentials(view, secret)))
+        }
         Query::PortNumber(service, name) => {
             Answer::PortNumber(service::port_number(view, service, name).map_err(Arc::new))
         }
@@ -40,6 +45,7 @@ pub(crate) fn answer(query: &Query, view: &mut View<'_>) -> Answer {
         Query::Oldest(host) => Answer::Oldest(host::oldest(view, host).map(Arc::new)),
         Query::Host(host) => Answer::Host(Arc::new(host::settings(view, host))),
         Query::Fleet => Answer::Fleet(Arc::new(fleet::parts(view))),
+        Query::Override(key) => Answer::Override(overrides::review::review(view, key).into()),
         Query::Fragment(key) => Answer::Fragment(Arc::new(fragment(view, key))),
     }
 }
@@ -62,7 +68,8 @@ fn fragment(view: &mut View<'_>, key: &ObjectKey) -> Fragment {
         | Body::Service(_)
         | Body::EndpointSlice(_)
         | Body::Secret(_)
-        | Body::Upstream(_) => Fragment::foreign(None),
+        | Body::Upstream(_)
+        | Body::RouteOverride(_) => Fragment::foreign(None),
     }
 }
 

@@ -218,4 +218,10 @@ const SERVED: &[Served] = &[
         version: "v1alpha1",
         groups_before: &[],
     },
+    Served {
+        kind: ObjectKind::RouteOverride,
+        group: "kubeng.io",
+        version: "v1alpha1",
+        groups_before: &[],
+    },
 ];

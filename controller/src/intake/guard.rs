@@ -59,7 +59,8 @@ pub(super) fn is_mass(kind: ObjectKind, gone: usize, known: usize) -> bool {
         | ObjectKind::IngressClass
         | ObjectKind::Service
         | ObjectKind::Secret
-        | ObjectKind::Upstream => true,
+        | ObjectKind::Upstream
+        | ObjectKind::RouteOverride => true,
     };
     is_guarded && gone > OBJECTS_MAX && gone * 100 > known * PERCENT_MAX
 }

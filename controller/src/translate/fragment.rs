@@ -16,6 +16,8 @@ pub(crate) struct Fragment {
     pub(crate) claim: Claim,
     /// Routes only.
     pub(crate) routes: Box<[AnyPart]>,
+    /// Policies of its own that they name.
+    pub(crate) policies: Box<[AnyPart]>,
     pub(crate) problems: Box<[Problem]>,
 }
 
@@ -23,7 +25,8 @@ impl Fragment {
     /// Of an Object that is not ours.
     pub(crate) fn foreign(problem: Option<Problem>) -> Self {
         let problems = problem.into_iter().collect();
-        Self { claim: Claim::Foreign, routes: Box::default(), problems }
+        let (routes, policies) = (Box::default(), Box::default());
+        Self { claim: Claim::Foreign, routes, policies, problems }
     }
 }
 

@@ -95,7 +95,8 @@ fn class_of(object: &Object) -> Option<&IngressClass> {
         | Body::Service(_)
         | Body::EndpointSlice(_)
         | Body::Secret(_)
-        | Body::Upstream(_) => None,
+        | Body::Upstream(_)
+        | Body::RouteOverride(_) => None,
     }
 }
 

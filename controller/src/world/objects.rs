@@ -8,6 +8,7 @@ use kubeng_config::name::{ObjectKey, ObjectKind};
 
 use super::query::Read;
 use crate::kind::Body;
+use crate::kind::route_override::Target;
 use crate::object::{Change, Object};
 use crate::translate::claims;
 
@@ -29,6 +30,8 @@ pub(crate) enum Group {
     Tls(HostMatch),
     /// Ingresses that claim a host and path: see [`claims`].
     Claim(Arc<str>),
+    /// RouteOverrides that are for it.
+    Overrides(Target),
 }
 
 /// One Object in one group. Ordered by group, then as conflicts are: by age, then by key.
@@ -133,5 +136,8 @@ fn members_of(object: &Object) -> BTreeSet<Member> {
         | Body::EndpointSlice(_)
         | Body::Secret(_)
         | Body::Upstream(_) => BTreeSet::new(),
+        Body::RouteOverride(wanted) => {
+            wanted.target.iter().cloned().map(Group::Overrides).map(place).collect()
+        }
     }
 }

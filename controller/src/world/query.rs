@@ -12,6 +12,7 @@ use kubeng_config::problem::Problem;
 use super::objects::Group;
 use crate::translate::backend::Target;
 use crate::translate::certificate::Chain;
+use crate::translate::credential::Credentials;
 use crate::translate::fleet::FleetParts;
 use crate::translate::fragment::Fragment;
 use crate::translate::host::HostSettings;
@@ -27,6 +28,8 @@ pub(crate) enum Query {
     Classless,
     /// Chain and key of a Secret.
     Certificate(ObjectKey),
+    /// What a Secret holds for filters.
+    Credentials(ObjectKey),
     /// The number of a Service port that is named.
     PortNumber(ObjectKey, Arc<str>),
     /// What a Service port or an Upstream became.
@@ -39,6 +42,8 @@ pub(crate) enum Query {
     Host(HostMatch),
     /// Listeners, the default Policy, the default backend.
     Fleet,
+    /// What is wrong with a RouteOverride beside others.
+    Override(ObjectKey),
     /// What one Ingress became.
     Fragment(ObjectKey),
 }
@@ -47,13 +52,34 @@ impl Query {
     /// Whether the query is about the Object of `key`, and so reads it by nature.
     pub(crate) fn is_about(&self, key: &ObjectKey) -> bool {
         match self {
-            Self::Certificate(about) | Self::PortNumber(about, _) | Self::Fragment(about) => {
-                about == key
-            }
+            Self::Certificate(about)
+            | Self::Credentials(about)
+            | Self::PortNumber(about, _)
+            | Self::Override(about)
+            | Self::Fragment(about) => about == key,
             Self::Backend(id) => id.object == *key,
             Self::Classless | Self::Winner(_) | Self::Oldest(_) | Self::Host(_) | Self::Fleet => {
                 false
             }
+        }
+    }
+}
+
+impl Query {
+    /// The Object whose overrides, and those of its namespace, the query asks for by nature.
+    pub(crate) fn asks_for_overrides_of(&self) -> Option<&ObjectKey> {
+        match self {
+            Self::Backend(id) => Some(&id.object),
+            Self::Fragment(key) => Some(key),
+            Self::Classless
+            | Self::Certificate(_)
+            | Self::Credentials(_)
+            | Self::PortNumber(..)
+            | Self::Winner(_)
+            | Self::Oldest(_)
+            | Self::Host(_)
+            | Self::Fleet
+            | Self::Override(_) => None,
         }
     }
 }
@@ -65,6 +91,8 @@ pub(crate) enum Answer {
     Classless(Claim),
     /// Of [`Query::Certificate`].
     Certificate(Arc<Chain>),
+    /// Of [`Query::Credentials`].
+    Credentials(Arc<Credentials>),
     /// Of [`Query::PortNumber`].
     PortNumber(Result<u16, Arc<Refused>>),
     /// Of [`Query::Backend`].
@@ -77,6 +105,8 @@ pub(crate) enum Answer {
     Host(Arc<HostSettings>),
     /// Of [`Query::Fleet`].
     Fleet(Arc<FleetParts>),
+    /// Of [`Query::Override`].
+    Override(Arc<[Problem]>),
     /// Of [`Query::Fragment`].
     Fragment(Arc<Fragment>),
 }
@@ -129,25 +159,29 @@ impl Answer {
             Self::Fragment(fragment) => &fragment.routes,
             Self::Classless(_)
             | Self::Certificate(_)
+            | Self::Credentials(_)
             | Self::PortNumber(_)
             | Self::Backend(_)
             | Self::Winner(_)
-            | Self::Oldest(_) => &[],
+            | Self::Oldest(_)
+            | Self::Override(_) => &[],
         }
     }
 
-    /// The Part that stands in the Snapshot as long as a root points at it.
-    pub(crate) fn supply(&self) -> Option<&AnyPart> {
+    /// The Parts that stand in the Snapshot as long as a root points at them.
+    pub(crate) fn supplies(&self) -> &[AnyPart] {
         match self {
-            Self::Certificate(chain) => chain.part(),
-            Self::Backend(target) => target.part(),
-            Self::Fleet(fleet) => Some(&fleet.policy),
+            Self::Certificate(chain) => chain.part().map_or(&[], std::slice::from_ref),
+            Self::Backend(target) => target.part().map_or(&[], std::slice::from_ref),
+            Self::Fleet(fleet) => std::slice::from_ref(&fleet.policy),
+            Self::Fragment(fragment) => &fragment.policies,
             Self::Classless(_)
+            | Self::Credentials(_)
             | Self::PortNumber(_)
             | Self::Winner(_)
             | Self::Oldest(_)
             | Self::Host(_)
-            | Self::Fragment(_) => None,
+            | Self::Override(_) => &[],
         }
     }
 
@@ -156,9 +190,11 @@ impl Answer {
         match self {
             Self::Backend(target) => target.problems(),
             Self::Fleet(fleet) => &fleet.problems,
+            Self::Override(problems) => problems,
             Self::Fragment(fragment) => &fragment.problems,
             Self::Classless(_)
             | Self::Certificate(_)
+            | Self::Credentials(_)
             | Self::PortNumber(_)
             | Self::Winner(_)
             | Self::Oldest(_)

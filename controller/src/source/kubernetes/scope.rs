@@ -53,6 +53,7 @@ impl Scope {
             ObjectKind::EndpointSlice => ("/apis/discovery.k8s.io/v1", "endpointslices"),
             ObjectKind::Secret => ("/api/v1", "secrets"),
             ObjectKind::Upstream => ("/apis/kubeng.io/v1alpha1", "upstreams"),
+            ObjectKind::RouteOverride => ("/apis/kubeng.io/v1alpha1", "routeoverrides"),
         };
         match &self.namespace {
             Some(namespace) => format!("{prefix}/namespaces/{namespace}/{resource}"),
@@ -66,7 +67,7 @@ impl Scope {
             ObjectKind::Ingress | ObjectKind::IngressClass => "networking.k8s.io/v1",
             ObjectKind::Service | ObjectKind::Secret => "v1",
             ObjectKind::EndpointSlice => "discovery.k8s.io/v1",
-            ObjectKind::Upstream => "kubeng.io/v1alpha1",
+            ObjectKind::Upstream | ObjectKind::RouteOverride => "kubeng.io/v1alpha1",
         };
         (version, self.kind.as_str())
     }
@@ -82,7 +83,14 @@ impl Scope {
 
     /// Whether the server may lack the kind: its definition is ours to install.
     pub(crate) fn may_be_absent(&self) -> bool {
-        self.kind == ObjectKind::Upstream
+        match self.kind {
+            ObjectKind::Upstream | ObjectKind::RouteOverride => true,
+            ObjectKind::Ingress
+            | ObjectKind::IngressClass
+            | ObjectKind::Service
+            | ObjectKind::EndpointSlice
+            | ObjectKind::Secret => false,
+        }
     }
 
     /// The resource as a role names it.
@@ -94,6 +102,7 @@ impl Scope {
             ObjectKind::EndpointSlice => "endpointslices.discovery.k8s.io",
             ObjectKind::Secret => "secrets",
             ObjectKind::Upstream => "upstreams.kubeng.io",
+            ObjectKind::RouteOverride => "routeoverrides.kubeng.io",
         }
     }
 
