@@ -21,13 +21,14 @@ use kubeng_config::snapshot::Snapshot;
 
 use crate::assemble::{self, Assembled, Changes};
 use crate::kind::Body;
+use crate::kind::route_override::Target;
 use crate::object::{Change, Object};
 use crate::settings::TranslateSettings;
 use crate::translate::certificate::Chain;
-use crate::translate::{credential, overrides};
 use crate::translate::verdict::Verdict;
+use crate::translate::{credential, overrides};
 use memo::Memo;
-use objects::Objects;
+use objects::{Group, Objects};
 use query::{Answer, Claim, Query};
 
 /// What is known, what was computed from it, and the Snapshot. A clone is a few pointers.
@@ -208,6 +209,12 @@ impl World {
     #[must_use]
     pub fn object(&self, key: &ObjectKey) -> Option<&Arc<Object>> {
         self.objects.get(key)
+    }
+
+    /// The RouteOverrides that are for `target`, the oldest first.
+    pub(crate) fn overrides(&self, target: &Target) -> Vec<Arc<Object>> {
+        let members = self.objects.members(&Group::Overrides(target.clone()));
+        members.filter_map(|key| self.objects.get(key)).cloned().collect()
     }
 
     /// All Objects by key, without EndpointSlices.

@@ -52,7 +52,11 @@ fn check(patches: &[Value], expected: Value, resets: &[&str]) {
 
 #[test]
 fn narrower_scopes_and_later_layers_win_member_by_member() {
-    check(&[json!({"a": {"x": 1, "y": 1}}), json!({"a": {"y": 2}})], json!({"a": {"x": 1, "y": 2}}), &[]);
+    check(
+        &[json!({"a": {"x": 1, "y": 1}}), json!({"a": {"y": 2}})],
+        json!({"a": {"x": 1, "y": 2}}),
+        &[],
+    );
     check(&[json!({"a": {"x": 1}}), json!({"a": null})], json!({}), &["/a"]);
     check(&[json!({"a": null}), json!({"a": {"x": 2}})], json!({"a": {"x": 2}}), &["/a"]);
     check(&[json!({"a": [1, 2]}), json!({"a": [3]})], json!({"a": [3]}), &[]);
@@ -62,7 +66,10 @@ fn narrower_scopes_and_later_layers_win_member_by_member() {
 #[test]
 fn a_choice_between_forms_is_replaced_as_a_whole() {
     check(
-        &[json!({"rewrite": {"path": {"full": "/a"}}}), json!({"rewrite": {"path": {"prefix": "/b"}}})],
+        &[
+            json!({"rewrite": {"path": {"full": "/a"}}}),
+            json!({"rewrite": {"path": {"prefix": "/b"}}}),
+        ],
         json!({"rewrite": {"path": {"prefix": "/b"}}}),
         &[],
     );
@@ -82,7 +89,8 @@ fn names_of_headers_are_the_same_in_any_case() {
 
 #[test]
 fn elements_of_keyed_lists_merge_by_key() {
-    let low = json!({"backends": [{"name": "a", "port": 80, "weight": 1}, {"name": "b", "port": 80}]});
+    let low =
+        json!({"backends": [{"name": "a", "port": 80, "weight": 1}, {"name": "b", "port": 80}]});
     let high = json!({"backends": [
         {"kind": "Service", "name": "a", "port": 80, "disabled": true},
         {"name": "b", "port": 80, "$remove": true},
@@ -111,7 +119,10 @@ fn of_two_in_one_scope_the_older_keeps_what_it_has_set() {
         loser: key(loser),
         owner: key(if loser == "o2" { "o1" } else { "o0" }),
     };
-    assert_eq!(merged.conflicts, [conflict("/timeouts/request", "o1"), conflict("/timeouts", "o2")]);
+    assert_eq!(
+        merged.conflicts,
+        [conflict("/timeouts/request", "o1"), conflict("/timeouts", "o2")]
+    );
     let setters = &merged.setters["/timeouts/connect"];
     assert_eq!(setters.iter().map(|s| &s.object).collect::<Vec<_>>(), [&key("o1")]);
 }
@@ -125,8 +136,10 @@ fn or_null(value: impl Strategy<Value = Value> + 'static) -> BoxedStrategy<Value
 }
 
 fn object(members: Vec<(&'static str, BoxedStrategy<Value>)>) -> BoxedStrategy<Value> {
-    let parts: Vec<_> =
-        members.into_iter().map(|(name, value)| (Just(name), proptest::option::of(value))).collect();
+    let parts: Vec<_> = members
+        .into_iter()
+        .map(|(name, value)| (Just(name), proptest::option::of(value)))
+        .collect();
     parts
         .prop_map(|parts| {
             let set = parts.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
@@ -149,13 +162,14 @@ fn patch() -> BoxedStrategy<Value> {
         Just(json!({"prefix": "/b"})),
         Just(json!({"regex": "/(.*)", "substitution": "/$1"})),
     ];
-    let backend = (select(&["a", "b"][..]), 0..3_u32, any::<bool>()).prop_map(|(name, weight, gone)| {
-        if gone {
-            json!({"name": name, "port": 80, "$remove": true})
-        } else {
-            json!({"name": name, "port": 80, "weight": weight})
-        }
-    });
+    let backend =
+        (select(&["a", "b"][..]), 0..3_u32, any::<bool>()).prop_map(|(name, weight, gone)| {
+            if gone {
+                json!({"name": name, "port": 80, "$remove": true})
+            } else {
+                json!({"name": name, "port": 80, "weight": weight})
+            }
+        });
     object(vec![
         ("timeouts", or_null(object(vec![("request", span()), ("connect", span())]))),
         ("headers", or_null(object(vec![("request", or_null(edits))]))),

@@ -7,7 +7,7 @@ use super::scalar::Span;
 use crate::bounded::{AtMost, Between, TextAtMost};
 use crate::filter::basic_auth::Realm;
 use crate::filter::external_auth::{AskMethod, IfUnanswered};
-use crate::filter::jwt::{ClaimToHeader, JwtAlgorithm, Jwk, PublicKey, RequiredClaim};
+use crate::filter::jwt::{ClaimToHeader, Jwk, JwtAlgorithm, PublicKey, RequiredClaim};
 use crate::matching::FieldName;
 use crate::name::Hostname;
 use crate::path::CanonicalPath;

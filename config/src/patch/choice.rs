@@ -122,7 +122,8 @@ impl TryFrom<String> for HashOn {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let wrong = || format!("{text:?} is none of client-address, path, header:NAME, cookie:NAME");
+        let wrong =
+            || format!("{text:?} is none of client-address, path, header:NAME, cookie:NAME");
         let key = match text.split_once(':') {
             None if text == "client-address" => HashKey::ClientAddress,
             None if text == "path" => HashKey::Path,

@@ -135,16 +135,16 @@ impl<'de> Deserialize<'de> for Bytes {
 
             fn visit_u64<E: de::Error>(self, number: u64) -> Result<Bytes, E> {
                 let taken = Some(number).filter(|number| *number <= BYTES_MAX);
-                taken.map(Bytes).ok_or_else(|| {
-                    E::invalid_value(de::Unexpected::Unsigned(number), &self)
-                })
+                taken
+                    .map(Bytes)
+                    .ok_or_else(|| E::invalid_value(de::Unexpected::Unsigned(number), &self))
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Bytes, E> {
                 let units = [("Ki", 1 << 10), ("Mi", 1 << 20), ("Gi", 1 << 30)];
-                let with_unit = units.iter().find_map(|(unit, factor)| {
-                    Some((text.strip_suffix(unit)?, *factor))
-                });
+                let with_unit = units
+                    .iter()
+                    .find_map(|(unit, factor)| Some((text.strip_suffix(unit)?, *factor)));
                 let (digits, factor) = with_unit.unwrap_or((text, 1_u64));
                 let number = digits.parse::<u64>().ok().filter(|_| !digits.starts_with('+'));
                 let found = number.and_then(|number| number.checked_mul(factor));

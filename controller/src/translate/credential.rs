@@ -23,8 +23,9 @@ impl Credentials {
     pub(crate) fn entry(&self, name: &str) -> Result<&(SecretId, Secret), Refused> {
         self.entries.get(name).ok_or_else(|| {
             let secret = &self.key.name;
-            let message =
-                format!("Secret {secret:?} does not exist in this namespace, or has no entry {name:?}");
+            let message = format!(
+                "Secret {secret:?} does not exist in this namespace, or has no entry {name:?}"
+            );
             let remedy = format!("create it with the entry {name:?}, or name another one");
             Refused::new(SECRET_NOT_FOUND, message, remedy)
         })

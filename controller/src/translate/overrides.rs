@@ -52,7 +52,10 @@ impl Overrides {
         let all = targets.iter().flat_map(|(scope, target)| {
             members(target).into_iter().map(|object| (*scope, object)).collect::<Vec<_>>()
         });
-        Self(all.filter(|(_, object)| written(object).is_some_and(RouteOverride::is_in_force)).collect())
+        Self(
+            all.filter(|(_, object)| written(object).is_some_and(RouteOverride::is_in_force))
+                .collect(),
+        )
     }
 
     /// Whether there is none.

@@ -168,11 +168,34 @@ fn dump_routes(out: &mut String, snapshot: &Snapshot) {
         for attachment in &route.attached {
             assert_eq!(attachment.hosts, route.attached[0].hosts, "every Listener has all hosts");
         }
-        assert_eq!(route.attached.len(), snapshot.listeners().len());
-        assert_eq!(route.matches.len(), 1);
         writeln!(out, "- id: {id}").unwrap();
         writeln!(out, "  hosts: {hosts:?}").unwrap();
+        if route.attached.len() != snapshot.listeners().len() {
+            let listeners = route.attached.iter().map(|at| at.listener.to_string());
+            writeln!(out, "  listeners: {:?}", listeners.collect::<Vec<_>>()).unwrap();
+        }
         writeln!(out, "  path: {}", route.matches[0].path).unwrap();
+        for wanted in &route.matches {
+            let text = |names: Vec<String>| names.join(", ");
+            let headers = wanted.headers.iter().map(|one| format!("{} {}", one.name, one.value));
+            let cookies = wanted.cookies.iter().map(|one| format!("{} {}", one.name, one.value));
+            if wanted.demands() != (false, 0, 0, 0) {
+                writeln!(
+                    out,
+                    "  only: [{}] [{}]",
+                    text(headers.collect()),
+                    text(cookies.collect())
+                )
+                .unwrap();
+            }
+        }
+        for filter in &route.filters {
+            writeln!(out, "  filter: {}", serde_json::to_string(filter).unwrap()).unwrap();
+        }
+        if route.policy.as_str() != "fleet/main" {
+            let policy = snapshot.policies().get(&route.policy).unwrap();
+            writeln!(out, "  policy: {}", String::from_utf8_lossy(&policy.bytes())).unwrap();
+        }
         writeln!(out, "  rank: [{}, {}]", route.rank.created, route.rank.rule).unwrap();
         writeln!(out, "  action: {}", describe(&route.action)).unwrap();
     }

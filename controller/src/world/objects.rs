@@ -54,7 +54,7 @@ impl Objects {
     }
 
     /// The members of `group`, the oldest first.
-    pub(crate) fn members(&self, group: &Group) -> impl Iterator<Item = &ObjectKey> {
+    pub(crate) fn members(&self, group: &Group) -> impl Iterator<Item = &ObjectKey> + use<'_> {
         let first = Member {
             group: group.clone(),
             created: i64::MIN,

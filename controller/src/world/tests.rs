@@ -165,13 +165,18 @@ fn pairs() -> &'static [(String, String); 2] {
 }
 
 fn secret() -> impl Strategy<Value = Body> {
-    (0..2_usize, 0..2_usize, option::weighted(0.9, Just(()))).prop_map(|(chain_at, key_at, whole)| {
-        let chain = whole.map(|()| Arc::from(pairs()[chain_at].0.as_bytes()));
-        let key = Some(kubeng_config::certificate::Secret::new(pairs()[key_at].1.clone().into()));
-        let credentials = kubeng_config::certificate::Secret::new(vec![b'0' + u8::try_from(key_at).unwrap()]);
-        let credentials = [("auth", credentials)].into_iter().filter(|_| chain_at == 0).collect();
-        Body::Secret(TlsSecret { chain, key, credentials })
-    })
+    (0..2_usize, 0..2_usize, option::weighted(0.9, Just(()))).prop_map(
+        |(chain_at, key_at, whole)| {
+            let chain = whole.map(|()| Arc::from(pairs()[chain_at].0.as_bytes()));
+            let key =
+                Some(kubeng_config::certificate::Secret::new(pairs()[key_at].1.clone().into()));
+            let credentials =
+                kubeng_config::certificate::Secret::new(vec![b'0' + u8::try_from(key_at).unwrap()]);
+            let credentials =
+                [("auth", credentials)].into_iter().filter(|_| chain_at == 0).collect();
+            Body::Secret(TlsSecret { chain, key, credentials })
+        },
+    )
 }
 
 fn upstream() -> impl Strategy<Value = Body> {

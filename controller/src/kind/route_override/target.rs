@@ -50,7 +50,8 @@ pub(super) fn read(
         _ => ("", None),
     };
     if let Some(other) = other {
-        let message = format!("an override of namespace {:?} may not be for {other:?}", key.namespace);
+        let message =
+            format!("an override of namespace {:?} may not be for {other:?}", key.namespace);
         notes.note(field, OVERRIDE_NOT_PERMITTED, message, "write it in that namespace");
         return Ok(None);
     }

@@ -4,10 +4,10 @@
 use kubeng_config::backend::Backend;
 use kubeng_config::backend::balance::{Affinity, Sticky};
 use kubeng_config::delta::AnyPart;
-use kubeng_config::merge::Merged;
-use kubeng_config::part::Part;
 use kubeng_config::matching::PathMatch;
+use kubeng_config::merge::Merged;
 use kubeng_config::name::BackendId;
+use kubeng_config::part::Part;
 use kubeng_config::patch::Patch;
 use kubeng_config::patch::choice::AffinityPatch;
 

@@ -27,8 +27,7 @@ pub(super) fn backends(
     }
     if targets.iter().all(|target| target.weight == 0) {
         // Somebody has switched all of them off.
-        *action =
-            Action::Refuse { status: Refusal::ServiceUnavailable, because: NO_ENDPOINTS };
+        *action = Action::Refuse { status: Refusal::ServiceUnavailable, because: NO_ENDPOINTS };
         return;
     }
     if let Some(canary) = &patch.canary

@@ -56,11 +56,7 @@ pub(super) fn faults(
     made.into_iter().filter_map(|(pointer, made)| Some((pointer, made.err()?))).collect()
 }
 
-fn protecting(
-    view: &mut View<'_>,
-    object: &ObjectKey,
-    patch: &Patch,
-) -> Vec<(&'static str, Made)> {
+fn protecting(view: &mut View<'_>, object: &ObjectKey, patch: &Patch) -> Vec<(&'static str, Made)> {
     let Patch { access, auth, limits, cors, .. } = patch;
     let mut made = Vec::new();
     made.extend(access.as_ref().map(|access| ("/access", plain::access(access))));
@@ -74,7 +70,8 @@ fn protecting(
         let (basic, jwt, external) = (&auth.basic, &auth.jwt, &auth.external);
         made.extend(basic.iter().map(|basic| ("/auth/basic", auth::basic(view, object, basic))));
         made.extend(jwt.iter().map(|jwt| ("/auth/jwt", auth::jwt(view, object, jwt))));
-        let asked = external.iter().map(|asked| ("/auth/external", auth::external(view, object, asked)));
+        let asked =
+            external.iter().map(|asked| ("/auth/external", auth::external(view, object, asked)));
         made.extend(asked);
     }
     made.extend(cors.as_ref().map(|cors| ("/cors", plain::cors(cors))));
@@ -87,8 +84,9 @@ fn tuning(view: &mut View<'_>, object: &ObjectKey, patch: &Patch) -> Vec<(&'stat
         made.push(("/headers/request", Ok(plain::request_headers(headers))));
         made.push(("/headers/response", Ok(plain::response_headers(headers))));
     }
-    let Patch { rewrite, redirect, mirror, compression, error_pages, request_id, maintenance, .. } =
-        patch;
+    let Patch {
+        rewrite, redirect, mirror, compression, error_pages, request_id, maintenance, ..
+    } = patch;
     made.extend(rewrite.as_ref().map(|rewrite| ("/rewrite", Ok(plain::rewrite(rewrite)))));
     made.extend(redirect.as_ref().map(|redirect| ("/redirect", Ok(plain::redirect(redirect)))));
     made.extend(request_id.as_ref().map(|ids| ("/requestId", Ok(plain::request_id(ids)))));

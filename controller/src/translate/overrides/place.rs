@@ -46,8 +46,10 @@ pub(crate) fn has_rule(ingress: &Ingress, rule: &RuleRef) -> bool {
     ingress.rules.iter().any(|written| {
         let Ok(host) = host_match(written.host.as_deref()) else { return false };
         let hosts = [host];
-        written.paths.iter().filter_map(|path| path_match(path).ok()).any(|path| {
-            Place { name: None, hosts: &hosts, path: &path }.is(rule)
-        })
+        written
+            .paths
+            .iter()
+            .filter_map(|path| path_match(path).ok())
+            .any(|path| Place { name: None, hosts: &hosts, path: &path }.is(rule))
     })
 }

@@ -24,14 +24,16 @@ pub(crate) fn review(view: &mut View<'_>, key: &ObjectKey) -> Vec<Problem> {
     };
     let Some(target) = &wanted.target else { return Vec::new() };
     let mut problems = Vec::new();
-    let mut tell = |field: String, refused: &Refused| problems.push(refused.problem(&object, field));
+    let mut tell =
+        |field: String, refused: &Refused| problems.push(refused.problem(&object, field));
     if let Some((field, refused)) = missing(view, target, wanted.rule.as_ref()) {
         tell(field.to_owned(), &refused);
     }
     for (pointer, refused) in conflicts(view, &object, wanted, target) {
         tell(format!("/spec/patch{pointer}"), &refused);
     }
-    if let Ok(patch) = serde_json::from_value::<Patch>(Arc::unwrap_or_clone(Arc::clone(&wanted.patch)))
+    if let Ok(patch) =
+        serde_json::from_value::<Patch>(Arc::unwrap_or_clone(Arc::clone(&wanted.patch)))
     {
         let mut faults = misfits(target, &patch);
         faults.extend(fitting::faults(view, key, &patch));
@@ -99,7 +101,8 @@ fn conflicts(
     let conflicts = merge(&written).conflicts;
     let mine = conflicts.into_iter().filter(|conflict| conflict.loser == object.key);
     mine.map(|conflict| {
-        let message = format!("{} has it already, and is older or comes first by name", conflict.owner);
+        let message =
+            format!("{} has it already, and is older or comes first by name", conflict.owner);
         let remedy = "remove it from one of the two";
         (conflict.pointer, Refused::new(OVERRIDE_CONFLICT, message, remedy))
     })

@@ -11,7 +11,7 @@ use kubeng_config::part::Part;
 use kubeng_config::patch::Patch;
 use kubeng_config::patch::choice::Canary;
 use kubeng_config::request::Scheme;
-use kubeng_config::route::{Attachment, Route};
+use kubeng_config::route::{Action, Attachment, Route};
 
 use super::Taken;
 use super::canary::{canary_backend, signed};
@@ -34,7 +34,17 @@ pub(super) fn routes(
         all.extend(by_scheme(view, beside, of_canary(&route, canary, backend)));
     }
     all.extend(by_scheme(view, id, route));
-    all.into_iter().map(|(id, route)| AnyPart::Route(id, Part::new(route))).collect()
+    let parts = all.into_iter().map(|(id, route)| (id, with_its_end(route)));
+    parts.map(|(id, route)| AnyPart::Route(id, Part::new(route))).collect()
+}
+
+/// Where a Filter answers, nothing is forwarded: whoever explains the Route says so.
+fn with_its_end(mut route: Route) -> Route {
+    let answers = |filter: &Filter| matches!(filter, Filter::Redirect(_) | Filter::Maintenance(_));
+    if route.filters.iter().any(answers) {
+        route.action = Action::Answer;
+    }
+    route
 }
 
 /// The Route of those requests that carry a sign of the canary. It asks for more, so it comes first.

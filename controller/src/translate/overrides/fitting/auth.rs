@@ -109,7 +109,8 @@ pub(super) fn external(view: &mut View<'_>, object: &ObjectKey, written: &Extern
         || misfit("nobody is named to be asked", "write auth.external.backend with name and port");
     let path = match path {
         Some(path) => path.clone(),
-        None => CanonicalPath::of_rule("/").map_err(|error| misfit(error.to_string(), "write auth.external.path"))?,
+        None => CanonicalPath::of_rule("/")
+            .map_err(|error| misfit(error.to_string(), "write auth.external.path"))?,
     };
     let filter = ExternalAuth {
         backend: backend(view, object, asked.as_ref().ok_or_else(needed)?)?,

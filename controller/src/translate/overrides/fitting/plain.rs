@@ -151,9 +151,8 @@ pub(super) fn compression(wanted: &CompressionPatch) -> Made {
     let default = Compression::default();
     let bytes_min = match min_size {
         None => default.bytes_min,
-        Some(size) => Between::new(size.get()).map_err(|_| {
-            misfit("compression.minSize is more than 1Mi", "write at most 1Mi")
-        })?,
+        Some(size) => Between::new(size.get())
+            .map_err(|_| misfit("compression.minSize is more than 1Mi", "write at most 1Mi"))?,
     };
     Ok(Some(Filter::Compression(Compression {
         codings: codings.clone().unwrap_or(default.codings),
