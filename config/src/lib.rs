@@ -43,6 +43,7 @@ pub mod canonical;
 pub mod certificate;
 pub mod delta;
 pub mod difference;
+pub mod editable;
 pub mod endpoint;
 pub mod explain;
 pub mod export;

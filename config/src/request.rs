@@ -1,6 +1,6 @@
 //! What of a request decides where it goes.
 
-use http::{HeaderMap, Method, Uri, header};
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
 use percent_encoding::percent_decode_str;
 
 use crate::authority::{Authority, AuthorityError};
@@ -65,11 +65,24 @@ impl RequestHead<'_> {
 }
 
 /// The value of a cookie; of several of one name the first (RFC 6265 section 4.2).
+///
+/// Any bytes may stand beside it; None where the value itself is no UTF-8.
 #[must_use]
 pub fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
-    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
-    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.split_once('='));
-    pairs.find(|(one, _)| one.trim() == name).map(|(_, value)| value.trim())
+    cookie_bytes(headers, name).and_then(|value| str::from_utf8(value).ok())
+}
+
+/// The same as bytes, whatever they are.
+#[must_use]
+pub fn cookie_bytes<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+    let lines = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+    let mut pairs = lines.flat_map(|line| line.split(|&byte| byte == b';'));
+    pairs.find_map(|pair| {
+        let at = pair.iter().position(|&byte| byte == b'=')?;
+        let (one, value) = pair.split_at(at);
+        let is_it = one.trim_ascii() == name.as_bytes();
+        is_it.then(|| value.get(1..).unwrap_or_default().trim_ascii())
+    })
 }
 
 fn query_text(encoded: &str) -> String {
@@ -206,5 +219,12 @@ mod tests {
         assert_eq!(cookie(&headers, "b"), Some("3=4"));
         assert_eq!(cookie(&headers, "c"), None);
         assert_eq!(cookie(&headers, "A"), None);
+        // What stands beside it is somebody else's business.
+        headers.append(header::COOKIE, HeaderValue::from_bytes(b"d=\xE4; e = 6 ;f=\xFF").unwrap());
+        assert_eq!(cookie(&headers, "e"), Some("6"));
+        assert_eq!(
+            (cookie(&headers, "d"), cookie_bytes(&headers, "d")),
+            (None, Some(&b"\xE4"[..]))
+        );
     }
 }

@@ -17,6 +17,7 @@ pub(crate) mod head;
 pub(crate) mod opening;
 pub(crate) mod refusal;
 pub(crate) mod serve;
+mod stall;
 pub(crate) mod stream;
 pub(crate) mod transport;
 pub(crate) mod tunnel;

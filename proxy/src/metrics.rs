@@ -20,6 +20,7 @@ use crate::backend::probe::Health;
 use crate::listener::refusal::Rule;
 use crate::listener::turned_away::TurnedAway;
 use crate::reason::Reason;
+use crate::record::query::namespace_bit;
 use known::Known;
 use lag::Lag;
 use list::{Metric, MetricKind};
@@ -198,11 +199,24 @@ pub(crate) struct ListenerMetrics {
 /// What is known of the use of one Route. It outlives Tables, as long as the Route is served.
 #[derive(Debug)]
 pub(crate) struct RouteUse {
+    pub(crate) id: RouteId,
+    /// Of its tenant, for the summaries of recent requests.
+    pub(crate) namespace_bit: u64,
     /// In seconds since the epoch; 0 for never.
     last_hit: AtomicU64,
     pub(crate) tenant: Arc<Traffic>,
     /// Present when Routes are counted one by one.
     pub(crate) own: Option<Arc<Traffic>>,
+}
+
+#[cfg(test)]
+impl RouteUse {
+    /// Of a Route that was never asked for.
+    pub(crate) fn for_tests(id: &str) -> Self {
+        let id: RouteId = id.parse().expect("an id of a test is one");
+        let namespace_bit = namespace_bit(&id.object.namespace);
+        Self { id, namespace_bit, last_hit: AtomicU64::new(0), tenant: Arc::default(), own: None }
+    }
 }
 
 impl RouteUse {
@@ -316,6 +330,8 @@ impl Metrics {
                 own.unwrap_or_else(|| self.other_routes.clone())
             });
             RouteUse {
+                id: id.clone(),
+                namespace_bit: namespace_bit(&id.object.namespace),
                 last_hit: AtomicU64::new(0),
                 tenant: tenant.unwrap_or_else(|| self.other_tenants.clone()),
                 own,

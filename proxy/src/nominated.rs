@@ -29,7 +29,7 @@ pub(crate) fn nominated(headers: &HeaderMap) -> Option<Nominated> {
                 left.push(option);
             }
         } else if let Ok(name) = HeaderName::from_bytes(token)
-            && !is_protected(&name)
+            && !is_protected(token)
             && headers.contains_key(&name)
             && !found.removed.contains(&name)
         {
@@ -41,20 +41,28 @@ pub(crate) fn nominated(headers: &HeaderMap) -> Option<Nominated> {
 }
 
 fn tokens(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    let tokens = line.as_bytes().split(|&byte| byte == b',');
-    tokens.map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
+    members(line.as_bytes())
+}
+
+/// The members of one value of `Connection`.
+pub(crate) fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
 }
 
 /// An option that the engine understands.
-fn option(token: &[u8]) -> Option<&'static str> {
+pub(crate) fn option(token: &[u8]) -> Option<&'static str> {
     OPTIONS.into_iter().find(|option| token.eq_ignore_ascii_case(option.as_bytes()))
 }
 
-fn is_protected(name: &HeaderName) -> bool {
-    name.as_str().starts_with("x-forwarded-") || PROTECTED.contains(name)
+/// Whether nobody may make the field `name` vanish: it frames, routes, or tells who the client is.
+pub(crate) fn is_protected(name: &[u8]) -> bool {
+    let forwarded = name.get(..FORWARDED.len());
+    PROTECTED.iter().any(|other| name.eq_ignore_ascii_case(other.as_str().as_bytes()))
+        || forwarded.is_some_and(|begin| begin.eq_ignore_ascii_case(FORWARDED))
 }
 
 const OPTIONS: [&str; 3] = ["close", "keep-alive", "upgrade"];
+const FORWARDED: &[u8] = b"x-forwarded-";
 const PROTECTED: [HeaderName; 12] = [
     header::AUTHORIZATION,
     header::CONNECTION,

@@ -16,6 +16,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use kubeng_config::name::{BackendId, Hostname, ListenerId, RouteId};
 
 use crate::listener::connection::TlsSession;
+use crate::metrics::RouteUse;
 use crate::reason::Reason;
 use crate::sketch::Selected;
 use crate::trace::Trace;
@@ -44,7 +45,8 @@ pub(crate) struct Record {
     /// Bytes of the body of the request, and of the answer.
     pub(crate) body_bytes: (u64, u64),
     pub(crate) listener: Option<ListenerId>,
-    pub(crate) route: Option<RouteId>,
+    /// Shared with the Table: the line in the cache that a request touches anyhow.
+    pub(crate) route_use: Option<Arc<RouteUse>>,
     pub(crate) backend: Option<BackendId>,
     /// The last Endpoint that was tried.
     pub(crate) endpoint: Option<SocketAddr>,
@@ -58,7 +60,12 @@ pub(crate) struct Record {
 impl Record {
     /// The tenant: the namespace of the Object that holds the Route.
     pub(crate) fn namespace(&self) -> Option<&Arc<str>> {
-        self.route.as_ref().map(|route| &route.object.namespace)
+        self.route().map(|route| &route.object.namespace)
+    }
+
+    /// The Route that took it.
+    pub(crate) fn route(&self) -> Option<&RouteId> {
+        self.route_use.as_ref().map(|route| &route.id)
     }
 
     /// Whether something went wrong on our side: such records are always logged.
@@ -217,7 +224,7 @@ pub(crate) mod tests {
             reason: None,
             body_bytes: (0, 5),
             listener: Some("http".parse().unwrap()),
-            route: Some("Ingress/shop/web#a/".parse().unwrap()),
+            route_use: Some(Arc::new(RouteUse::for_tests("Ingress/shop/web#a/"))),
             backend: Some("Service/shop/web:80".parse().unwrap()),
             endpoint: Some(SocketAddr::from(([10, 0, 0, 1], 80))),
             tries: 1,

@@ -14,9 +14,11 @@
 //! often as the floor of its host says. A host that never had fewer than `k` places and had `n`
 //! requests in a bucket has a floor of at most `n / k`.
 
+mod bucket;
 mod group;
 pub(crate) mod selected;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -26,7 +28,7 @@ use kubeng_config::name::{Hostname, ListenerId};
 use kubeng_config::path::{PathRules, canonical};
 
 use crate::record::{PATH_BYTES_MAX, Record};
-use group::Group;
+use bucket::{Bucket, Owner};
 pub(crate) use selected::Selected;
 
 /// What of a request decides where it goes.
@@ -62,20 +64,6 @@ pub(crate) struct Sketch {
     pub(crate) missed: u64,
 }
 
-#[derive(Debug, Default)]
-struct Bucket {
-    groups: HashMap<Owner, Group>,
-    keys: usize,
-}
-
-/// Whom the places of a bucket are shared among.
-#[derive(Clone, Debug, Eq, Hash, PartialEq)]
-enum Owner {
-    Host(Option<Hostname>),
-    /// All hosts that came when there were too many.
-    Others,
-}
-
 /// What is known of the last minutes.
 #[derive(Debug, Default)]
 pub(crate) struct Reading {
@@ -89,9 +77,20 @@ pub(crate) struct Reading {
     pub(crate) floor_of_others: u64,
 }
 
-impl Key {
+/// A [`Key`] that refers to a record.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+struct KeyRef<'a> {
+    listener: &'a ListenerId,
+    host: Option<&'a Hostname>,
+    method: &'a Method,
+    path: Cow<'a, str>,
+    sni: Option<&'a str>,
+    selected: &'a [Selected],
+}
+
+impl<'a> KeyRef<'a> {
     /// The key of a request; None when it never came to routing, or its path is too long.
-    fn of(record: &Record) -> Option<Self> {
+    fn of(record: &'a Record) -> Option<Self> {
         let path = record.texts.path();
         if path.len() >= PATH_BYTES_MAX {
             return None;
@@ -99,13 +98,37 @@ impl Key {
         let path = canonical(path, PathRules::INGRESS).ok()?;
         (path.len() <= KEY_PATH_BYTES_MAX).then_some(())?;
         Some(Self {
-            listener: record.listener.clone()?,
-            host: record.host.clone(),
-            method: record.method.clone()?,
-            path: path.into(),
-            sni: record.tls.as_ref().and_then(|tls| tls.server_name.clone()),
-            selected: record.selected.clone(),
+            listener: record.listener.as_ref()?,
+            host: record.host.as_ref(),
+            method: record.method.as_ref()?,
+            path,
+            sni: record.tls.as_ref().and_then(|tls| tls.server_name.as_deref()),
+            selected: &record.selected,
         })
+    }
+
+    fn to_key(&self) -> Key {
+        Key {
+            listener: self.listener.clone(),
+            host: self.host.cloned(),
+            method: self.method.clone(),
+            path: (*self.path).into(),
+            sni: self.sni.map(Into::into),
+            selected: self.selected.into(),
+        }
+    }
+}
+
+impl Key {
+    fn borrowed(&self) -> KeyRef<'_> {
+        KeyRef {
+            listener: &self.listener,
+            host: self.host.as_ref(),
+            method: &self.method,
+            path: Cow::Borrowed(&self.path),
+            sni: self.sni.as_deref(),
+            selected: &self.selected,
+        }
     }
 }
 
@@ -118,20 +141,22 @@ impl Sketch {
 
     /// Counts a request.
     pub(crate) fn add(&mut self, record: &Record) {
-        match Key::of(record) {
-            Some(key) => self.count(key, record.ended()),
+        match KeyRef::of(record) {
+            Some(key) => self.count(&key, record.ended()),
             None => self.unkeyed += 1,
         }
     }
 
-    fn count(&mut self, key: Key, at: SystemTime) {
+    fn count(&mut self, key: &KeyRef<'_>, at: SystemTime) {
         let number = number_of(at);
         let newest = self.buckets.last_key_value().map_or(number, |(&newest, _)| newest);
         if number + BUCKETS as u64 <= newest {
             // It comes too late to matter.
             return;
         }
-        self.buckets.entry(number).or_default().count(key, self.bucket_keys_max);
+        let keys_max = self.bucket_keys_max;
+        let hosts_max = keys_max / HOST_SHARE_MIN;
+        self.buckets.entry(number).or_default().count(key, keys_max, hosts_max);
         self.forget(number.max(newest));
     }
 
@@ -149,8 +174,7 @@ impl Sketch {
         self.forget(number_of(now));
         let mut sums = HashMap::<Arc<Key>, Count>::new();
         for bucket in self.buckets.values() {
-            let keys = bucket.groups.values().flat_map(Group::keys);
-            for (key, _) in keys.filter(|(key, _)| wanted(key)) {
+            for (key, _) in bucket.keys().filter(|(key, _)| wanted(key)) {
                 sums.entry(key.clone()).or_default();
             }
         }
@@ -161,13 +185,13 @@ impl Sketch {
                 let Count { count, error } = bucket.count_of(key);
                 *sum = Count { count: sum.count + count, error: sum.error + error };
             }
-            for (owner, group) in &bucket.groups {
+            for (owner, floor) in bucket.floors() {
                 match owner {
-                    Owner::Host(host) if group.floor > 0 => {
-                        *floors.entry(host.clone()).or_default() += group.floor;
+                    Owner::Host(host) if floor > 0 => {
+                        *floors.entry(host.clone()).or_default() += floor;
                     }
                     Owner::Host(_) => {}
-                    Owner::Others => floor_of_others += group.floor,
+                    Owner::Others => floor_of_others += floor,
                 }
             }
         }
@@ -182,50 +206,6 @@ impl Sketch {
         let mut floors: Vec<_> = floors.into_iter().collect();
         floors.sort();
         Reading { since, keys, floors, floor_of_others }
-    }
-}
-
-impl Bucket {
-    fn owner_of(&self, host: &Option<Hostname>, hosts_max: usize) -> Owner {
-        let owner = Owner::Host(host.clone());
-        if self.groups.contains_key(&owner) || self.groups.len() < hosts_max {
-            owner
-        } else {
-            Owner::Others
-        }
-    }
-
-    fn count(&mut self, key: Key, keys_max: usize) {
-        let owner = self.owner_of(&key.host, keys_max / HOST_SHARE_MIN);
-        let group = self.groups.entry(owner.clone()).or_default();
-        if group.hit(&key) {
-            return;
-        }
-        let held = group.len();
-        if self.keys < keys_max {
-            self.keys += 1;
-        } else {
-            let share = keys_max / self.groups.len();
-            let victim = if held >= share.max(1) { owner.clone() } else { self.largest(&owner) };
-            if let Some(victim) = self.groups.get_mut(&victim) {
-                victim.evict();
-            }
-        }
-        if let Some(group) = self.groups.get_mut(&owner) {
-            group.insert(Arc::new(key));
-        }
-    }
-
-    /// Who holds the most places; `owner` itself when nobody else holds any.
-    fn largest(&self, owner: &Owner) -> Owner {
-        let largest = self.groups.iter().max_by_key(|(_, group)| group.len());
-        largest.map_or_else(|| owner.clone(), |(owner, _)| owner.clone())
-    }
-
-    fn count_of(&self, key: &Key) -> Count {
-        let group = self.groups.get(&Owner::Host(key.host.clone()));
-        let group = group.or_else(|| self.groups.get(&Owner::Others));
-        group.map_or_else(Count::default, |group| group.count_of(key))
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::headers::FieldValue;
-use crate::matching::FieldName;
+use crate::editable::EditableName;
 use crate::name::SecretId;
 
 /// Lets in who knows a name and its password; all others get 401.
@@ -21,7 +21,7 @@ pub struct BasicAuth {
     pub realm: Realm,
     /// The header in which the Backend gets the name; what a client puts there is taken out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub user_header: Option<FieldName>,
+    pub user_header: Option<EditableName>,
 }
 
 /// The name of what a login is for.

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::bounded::{AtMost, Between};
+use crate::editable::EditableName;
 use crate::matching::FieldName;
 use crate::name::{BackendId, Hostname};
 use crate::path::CanonicalPath;
@@ -30,10 +31,10 @@ pub struct ExternalAuth {
     pub host: Option<Hostname>,
     /// Headers of the request that are passed on beside `Authorization` and `Cookie`; at most 64.
     #[serde(default)]
-    pub request_headers: AtMost<FieldName, 64>,
+    pub request_headers: AtMost<EditableName, 64>,
     /// Headers of a positive answer that the request gets; those a client sent are taken out.
     #[serde(default)]
-    pub copy_headers: AtMost<FieldName, 64>,
+    pub copy_headers: AtMost<EditableName, 64>,
     /// Headers of a negative answer that the client gets beside `Location`, `WWW-Authenticate`,
     /// `Set-Cookie` and `Content-Type`.
     #[serde(default)]

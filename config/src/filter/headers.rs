@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use std::fmt;
 use std::str::FromStr;
 
-use crate::matching::FieldName;
+use crate::editable::EditableName;
 use crate::name::serde_as_text;
 
 /// The value of a header field: visible ASCII and spaces.
@@ -44,7 +44,7 @@ serde_as_text! { FieldValue }
 #[serde(deny_unknown_fields)]
 pub struct Field {
     /// The name.
-    pub name: FieldName,
+    pub name: EditableName,
     /// The value.
     pub value: FieldValue,
 }
@@ -55,7 +55,7 @@ pub struct Field {
 pub struct HeaderEdits {
     /// Fields that are taken away.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub remove: Vec<FieldName>,
+    pub remove: Vec<EditableName>,
     /// Fields that replace all of their name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub set: Vec<Field>,

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::bounded::{AtMost, Between, TextAtMost};
-use crate::matching::FieldName;
+use crate::editable::EditableName;
 use crate::name::{NameError, SecretId, serde_as_text};
 
 /// Lets in who brings a valid token; all others get 401, or 403 where only a claim is missing.
@@ -200,7 +200,7 @@ pub struct ClaimToHeader {
     /// The claim; `.` leads into an object.
     pub claim: TextAtMost<128>,
     /// The header.
-    pub header: FieldName,
+    pub header: EditableName,
 }
 
 /// What must stand in a token.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::matching::FieldName;
+use crate::editable::EditableName;
 
 /// Gives each request an id, which the Backend, the client and the access log get.
 ///
@@ -13,7 +13,7 @@ use crate::matching::FieldName;
 pub struct RequestIds {
     /// The header. Default: `x-request-id`.
     #[serde(default = "default_header")]
-    pub header: FieldName,
+    pub header: EditableName,
 }
 
 impl Default for RequestIds {
@@ -22,6 +22,6 @@ impl Default for RequestIds {
     }
 }
 
-fn default_header() -> FieldName {
-    FieldName(http::HeaderName::from_static("x-request-id"))
+fn default_header() -> EditableName {
+    EditableName::request_id()
 }

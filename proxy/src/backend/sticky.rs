@@ -124,16 +124,6 @@ pub(crate) fn set_cookie(
     HeaderValue::try_from(text).ok()
 }
 
-/// The value of the first cookie of this name (RFC 6265 section 5.4).
-pub(crate) fn cookie<'a>(headers: &'a http::HeaderMap, name: &str) -> Option<&'a [u8]> {
-    let lines = headers.get_all(http::header::COOKIE).iter();
-    let mut pairs = lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b';'));
-    pairs.find_map(|pair| {
-        let rest = pair.trim_ascii().strip_prefix(name.as_bytes())?;
-        rest.strip_prefix(b"=")
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,14 +161,5 @@ mod tests {
         {
             assert_eq!(Token::read(bad.as_bytes()), None, "{bad}");
         }
-    }
-
-    #[test]
-    fn a_cookie_is_found_by_its_whole_name() {
-        let mut headers = http::HeaderMap::new();
-        headers.append("cookie", "xroute=1; route2=2".parse().unwrap());
-        headers.append("cookie", "a=b;route=3; route=4".parse().unwrap());
-        assert_eq!(cookie(&headers, "route"), Some(&b"3"[..]));
-        assert_eq!(cookie(&headers, "none"), None);
     }
 }

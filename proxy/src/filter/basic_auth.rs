@@ -221,8 +221,8 @@ pub(crate) fn resume(auth: &BasicAuth, told: Told, target: &Target<'_>, extra: &
 fn passed(auth: &BasicAuth, name: &str, extra: &mut Extra) -> Step {
     if let Some(header) = &auth.user_header {
         extra.edits.push(match HeaderValue::from_str(name) {
-            Ok(name) => RequestEdit::Set(header.0.clone(), name),
-            Err(_) => RequestEdit::Remove(header.0.clone()),
+            Ok(name) => RequestEdit::Set(header.name().clone(), name),
+            Err(_) => RequestEdit::Remove(header.name().clone()),
         });
     }
     Step::Pass

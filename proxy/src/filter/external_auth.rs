@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, StatusCode};
+use kubeng_config::editable::EditableName;
 use kubeng_config::filter::external_auth::{AskMethod, ExternalAuth, IfUnanswered};
 use tokio::sync::Semaphore;
 
@@ -58,7 +59,7 @@ pub(crate) fn on_request(
 /// What is told about the request: credentials, what is configured, and what it asks for.
 fn about(auth: &ExternalAuth, target: &Target<'_>) -> HeaderMap {
     let mut headers = HeaderMap::new();
-    let passed_on = auth.request_headers.iter().map(|name| &name.0);
+    let passed_on = auth.request_headers.iter().map(EditableName::name);
     for name in [header::AUTHORIZATION, header::COOKIE].iter().chain(passed_on) {
         if !headers.contains_key(name) && !forward::is_of_connection(name) {
             for value in target.headers.get_all(name) {
@@ -99,7 +100,7 @@ pub(crate) fn resume(auth: &ExternalAuth, told: Told, extra: &mut Extra) -> Step
         return Step::status(StatusCode::INTERNAL_SERVER_ERROR);
     };
     // Whatever the answer is, only it may set these.
-    let copied = auth.copy_headers.iter().map(|name| &name.0);
+    let copied = auth.copy_headers.iter().map(EditableName::name);
     extra.edits.extend(copied.clone().cloned().map(RequestEdit::Remove));
     let Some(fetched) = fetched else { return unanswered(auth) };
     if fetched.status.is_success() {

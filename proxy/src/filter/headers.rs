@@ -8,13 +8,13 @@ use crate::request::Fields;
 pub(crate) fn apply(edits: &HeaderEdits, to: &mut impl Fields) {
     let HeaderEdits { remove, set, add } = edits;
     for name in remove {
-        to.remove(&name.0);
+        to.remove(name.name());
     }
     for field in set {
-        to.set(&field.name.0, field.value.0.clone());
+        to.set(field.name.name(), field.value.0.clone());
     }
     for field in add {
-        to.add(&field.name.0, field.value.0.clone());
+        to.add(field.name.name(), field.value.0.clone());
     }
 }
 

@@ -265,8 +265,8 @@ fn tell(wanted: &[ClaimToHeader], claims: &Claims, extra: &mut Extra) {
         };
         let value = text.and_then(|text| HeaderValue::from_str(&text).ok());
         extra.edits.push(match value {
-            Some(value) => RequestEdit::Set(header.0.clone(), value),
-            None => RequestEdit::Remove(header.0.clone()),
+            Some(value) => RequestEdit::Set(header.name().clone(), value),
+            None => RequestEdit::Remove(header.name().clone()),
         });
     }
 }

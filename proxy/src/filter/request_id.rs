@@ -23,7 +23,7 @@ pub(crate) fn on_request(
     target: &Target<'_>,
     extra: &mut Extra,
 ) -> Step {
-    let header = ids.header.0.clone();
+    let header = ids.header.name().clone();
     let is_trusted = target.facts.trusted_proxies.is_some();
     let told = target.headers.get(&header).filter(|told| is_trusted && is_fine(told));
     let mut random = [0; 10];

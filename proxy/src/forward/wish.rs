@@ -6,6 +6,7 @@ use http::HeaderMap;
 use http::header;
 use kubeng_config::backend::Backend;
 use kubeng_config::backend::balance::{Balance, HashKey, Sticky};
+use kubeng_config::request::cookie_bytes;
 
 use super::real_client_of;
 use crate::backend::balance::consistent_hash::hash_of;
@@ -20,13 +21,13 @@ pub(crate) fn of(backend: &Backend, headers: &HeaderMap, path: &str, facts: &Con
         Balance::RoundRobin | Balance::LeastRequests | Balance::PeakEwma => None,
         Balance::ConsistentHash(key) => match key {
             HashKey::Header(name) => headers.get(&name.0).map(|value| hash_of(value.as_bytes())),
-            HashKey::Cookie(name) => sticky::cookie(headers, name.as_str()).map(hash_of),
+            HashKey::Cookie(name) => cookie_bytes(headers, name.as_str()).map(hash_of),
             HashKey::ClientAddress => Some(hash_of(&octets(client(headers, facts)))),
             HashKey::Path => Some(hash_of(path.as_bytes())),
         },
     };
     let token = sticky_of(backend)
-        .and_then(|sticky| sticky::cookie(headers, sticky.cookie.as_str()).and_then(Token::read));
+        .and_then(|sticky| cookie_bytes(headers, sticky.cookie.as_str()).and_then(Token::read));
     Wish { key, token }
 }
 

@@ -26,6 +26,7 @@ use super::body::{BodyFault, Chunks, Pace};
 use super::cut::Cut;
 use super::frames::{Course, ENHANCE_YOUR_CALM, Frames, NO_ERROR, PROTOCOL_ERROR, goaway};
 use super::refusal::Rule;
+use super::stall::Stall;
 use super::transport::Transport;
 use crate::limits::Limits;
 use crate::tls::client::ClientCertificate;
@@ -60,6 +61,8 @@ pub(crate) struct ConnFacts {
     pub(crate) is_last: AtomicBool,
     /// The rule that the body of the current request broke.
     pub(crate) body_fault: BodyFault,
+    /// Set by the engine when an answer was cut off whose framing does not tell.
+    pub(crate) is_cut: AtomicBool,
 }
 
 #[cfg(test)]
@@ -80,6 +83,7 @@ impl ConnFacts {
             alarm: Alarm::default(),
             is_last: AtomicBool::new(false),
             body_fault: BodyFault::default(),
+            is_cut: AtomicBool::new(false),
         }
     }
 }
@@ -162,8 +166,10 @@ pub(crate) struct Conn {
     cut: Option<Box<Cut>>,
     /// HTTP/2: `out` waits for the next turn of this connection.
     is_put_off: bool,
+    /// TLS may hold bytes that the socket did not take.
+    is_unflushed: bool,
     /// Runs while a write makes no progress.
-    stall: Option<Pin<Box<Sleep>>>,
+    stall: Stall,
     /// Runs while a Backend decides whether this becomes a tunnel.
     switch: Option<Pin<Box<Sleep>>>,
     /// Runs until the deadline of the request in progress, where it has one.
@@ -188,7 +194,8 @@ impl Conn {
             frames: None,
             cut: None,
             is_put_off: false,
-            stall: None,
+            is_unflushed: false,
+            stall: Stall::default(),
             switch: None,
             deadline: None,
             write_stall: limits.write_stall,
@@ -238,7 +245,7 @@ impl Conn {
     /// Gives all memory back that is not needed while waiting for a request.
     pub(crate) fn park(&mut self) {
         self.out = BytesMut::new();
-        self.stall = None;
+        self.stall.end();
         self.switch = None;
         self.deadline = None;
         self.pace = Pace::default();
@@ -254,6 +261,8 @@ impl Conn {
     pub(crate) fn begin(&mut self, left: Left, early: BytesMut) {
         self.left = left;
         self.held = early;
+        // That of the request before.
+        self.facts.alarm.set(None);
         self.requests = self.requests.saturating_add(1);
     }
 
@@ -276,7 +285,8 @@ impl Conn {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(written)) => {
                     self.out.advance(written);
-                    self.stall = None;
+                    self.is_unflushed = true;
+                    self.stall.end();
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => return self.poll_stall(cx),
@@ -287,11 +297,21 @@ impl Conn {
 
     /// Pending, until a write has made no progress for too long.
     fn poll_stall<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
-        let deadline = self.write_stall;
-        let stall =
-            self.stall.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + deadline)));
-        ready!(stall.as_mut().poll(cx));
+        ready!(self.stall.poll(self.transport.sent(), self.write_stall, cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+
+    /// Sends `out` and what TLS still holds of it.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(cx))?;
+        match self.transport.poll_flush(cx) {
+            Poll::Ready(flushed) => {
+                self.is_unflushed = false;
+                self.stall.end();
+                Poll::Ready(flushed)
+            }
+            Poll::Pending => self.poll_stall(cx),
+        }
     }
 
     /// Ready when the request in progress has reached its deadline.
@@ -448,11 +468,12 @@ impl AsyncRead for Conn {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         if this.is_put_off {
-            if let Poll::Ready(Err(error)) = this.poll_drain(cx) {
-                return Poll::Ready(Err(error));
+            match this.poll_send(cx) {
+                Poll::Ready(Ok(())) => this.is_put_off = false,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                // A full socket wakes this task when it has room.
+                Poll::Pending => {}
             }
-            // A full socket wakes this task when it has room.
-            this.is_put_off = !this.out.is_empty();
         }
         if this.facts.body_fault.rule().is_some() {
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
@@ -498,9 +519,10 @@ impl AsyncWrite for Conn {
                 return Poll::Ready(Ok(bytes.len()));
             }
             match this.transport.poll_write_both(cx, &mut this.out, bytes) {
-                Poll::Ready(Ok(0)) => this.stall = None,
+                Poll::Ready(Ok(0)) => this.stall.end(),
                 Poll::Ready(written) => {
-                    this.stall = None;
+                    this.stall.end();
+                    this.is_unflushed = true;
                     if let Ok(count) = written {
                         this.wrote(bytes.get(..count).unwrap_or_default());
                     }
@@ -519,27 +541,34 @@ impl AsyncWrite for Conn {
         if this.frames.is_some() && this.out.len() < OUT_BYTES_MAX {
             // h2 flushes after every DATA frame over 256 bytes. Say yes, and write once, at the start
             // of this connection's next turn: frames of other ready streams join the record.
-            if !this.is_put_off && !this.out.is_empty() {
+            if !this.is_put_off && (this.is_unflushed || !this.out.is_empty()) {
                 this.is_put_off = true;
                 cx.waker().wake_by_ref();
             }
             return Poll::Ready(Ok(()));
         }
         this.is_put_off = false;
-        ready!(this.poll_drain(cx))?;
-        this.transport.poll_flush(cx)
+        this.poll_send(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         ready!(this.poll_drain(cx))?;
-        this.transport.poll_shutdown(cx)
+        match this.transport.poll_shutdown(cx) {
+            Poll::Ready(shut) => Poll::Ready(shut),
+            // TLS has something to say at its end.
+            Poll::Pending => this.poll_stall(cx),
+        }
     }
 }
 
 impl Drop for Conn {
-    /// Tells a client of HTTP/2 that the engine leaves, also where it does not do so itself.
+    /// Tells a client of HTTP/2 that the engine leaves, also where it does not do so itself, and one
+    /// of HTTP/1.0 that its answer is not whole.
     fn drop(&mut self) {
+        if self.facts.is_cut.load(Ordering::Relaxed) {
+            self.transport.end_as_reset();
+        }
         let Some(frames) = &self.frames else { return };
         if self.cut.is_none() && frames.is_begun() && frames.is_between_frames() {
             self.out.extend_from_slice(&goaway(NO_ERROR));

@@ -48,19 +48,28 @@ pub(crate) enum Turn {
     Later,
 }
 
-/// Waits for a request and reads its head. `bytes` came early, behind the request before.
-pub(crate) async fn read_head(
+/// Waits for the first bytes of a request. `bytes` came early, behind the request before.
+pub(crate) async fn read_first(
     conn: &mut Conn,
     mut bytes: BytesMut,
-    turn: Turn,
     limits: &Limits,
-) -> Result<Head, NoHead> {
+) -> Result<BytesMut, NoHead> {
     if bytes.is_empty() {
         let read = timeout(limits.idle, conn.fill(&mut bytes)).await;
         if !matches!(read, Ok(Ok(1..))) {
             return Err(NoHead::Closed);
         }
     }
+    Ok(bytes)
+}
+
+/// Reads a head whose first bytes are there.
+pub(crate) async fn read_head(
+    conn: &mut Conn,
+    mut bytes: BytesMut,
+    turn: Turn,
+    limits: &Limits,
+) -> Result<Head, NoHead> {
     let mut search = Search::default();
     if let Some(end) = search.go_on(&mut bytes, limits).map_err(|rule| refuse(rule, &bytes))? {
         return finish(bytes, end, turn, limits);

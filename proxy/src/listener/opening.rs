@@ -274,6 +274,7 @@ fn conn<E: Engine>(
         alarm: super::alarm::Alarm::default(),
         is_last: AtomicBool::new(false),
         body_fault: super::body::BodyFault::default(),
+        is_cut: AtomicBool::new(false),
     });
     Box::new(Conn::new(transport, facts, &shared.limits))
 }

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 use super::accept::Worker;
 use super::admission::Admitted;
 use super::connection::Conn;
-use super::head::{NoHead, Turn, read_head};
+use super::head::{NoHead, Turn, read_first, read_head};
 use super::opening::{Opened, Unopened, open};
 use super::refusal::Rule;
 use super::{SocketSpec, tunnel};
@@ -53,12 +53,18 @@ pub(crate) async fn connection<E: Engine>(
         // Over TLS it is the handshake that chooses HTTP/2 (RFC 9113 section 3.2).
         let turn = if is_first && conn.facts.tls.is_none() { Turn::First } else { Turn::Later };
         let waiting = worker.metrics.idle.enter();
-        let head = tokio::select! {
+        let limits = &worker.shared.limits;
+        let first = tokio::select! {
             biased;
-            head = read_head(&mut conn, early, turn, &worker.shared.limits) => head,
+            first = read_first(&mut conn, early, limits) => first,
             () = has_to_end(&mut stopping, is_first) => Err(NoHead::Closed),
         };
         drop(waiting);
+        // What has begun is in progress, also while the replica stops; it has a deadline of its own.
+        let head = match first {
+            Ok(bytes) => read_head(&mut conn, bytes, turn, limits).await,
+            Err(none) => Err(none),
+        };
         let head = match head {
             Ok(head) => head,
             Err(NoHead::Http2(before)) => {

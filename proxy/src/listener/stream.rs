@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
@@ -14,17 +14,30 @@ use tokio::net::TcpStream;
 pub(crate) struct ClientStream {
     /// Read, and not yet given.
     early: BytesMut,
+    /// Bytes that the socket has taken.
+    sent: u64,
     tcp: TcpStream,
 }
 
 impl ClientStream {
     pub(crate) fn new(tcp: TcpStream) -> Self {
-        Self { early: BytesMut::new(), tcp }
+        Self { early: BytesMut::new(), sent: 0, tcp }
     }
 
     /// What was read and not yet given.
     pub(crate) fn early(&self) -> &[u8] {
         &self.early
+    }
+
+    /// How many bytes the socket has taken.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Has an end of this connection look like a failure, also where no framing tells.
+    pub(crate) fn end_as_reset(&self) {
+        // It fails only where the connection has failed already.
+        let _ = self.tcp.set_zero_linger();
     }
 
     /// Forgets the first `count` bytes of what was read.
@@ -81,7 +94,9 @@ impl AsyncWrite for ClientStream {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write(cx, bytes)
+        let written = ready!(Pin::new(&mut self.tcp).poll_write(cx, bytes))?;
+        self.sent += written as u64;
+        Poll::Ready(Ok(written))
     }
 
     fn poll_write_vectored(
@@ -89,7 +104,9 @@ impl AsyncWrite for ClientStream {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.tcp).poll_write_vectored(cx, slices)
+        let written = ready!(Pin::new(&mut self.tcp).poll_write_vectored(cx, slices))?;
+        self.sent += written as u64;
+        Poll::Ready(Ok(written))
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -39,9 +39,23 @@ macro_rules! each {
 impl Transport {
     /// The descriptor of the socket: unique among open connections.
     pub(crate) fn raw_fd(&self) -> RawFd {
+        self.stream().as_raw_fd()
+    }
+
+    /// How many bytes the socket has taken: behind encryption, so buffered ones do not count.
+    pub(crate) fn sent(&self) -> u64 {
+        self.stream().sent()
+    }
+
+    /// Has the end of this connection look like a failure, also where no framing tells.
+    pub(crate) fn end_as_reset(&self) {
+        self.stream().end_as_reset();
+    }
+
+    fn stream(&self) -> &ClientStream {
         match self {
-            Self::Plain(stream) => stream.as_raw_fd(),
-            Self::Tls(stream) => stream.get_ref().0.as_raw_fd(),
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
         }
     }
 

@@ -19,6 +19,15 @@ pub(crate) fn is_well_formed(status: StatusCode, headers: &HeaderMap) -> bool {
     bytes <= HEAD_BYTES_MAX && is_framed(headers)
 }
 
+/// Whether an answer with 101 leads to the one protocol that a client can ask for here.
+pub(crate) fn is_to_websocket(headers: &HeaderMap) -> bool {
+    let mut named = headers.get_all(header::UPGRADE).iter();
+    match (named.next(), named.next()) {
+        (Some(one), None) => one.as_bytes().eq_ignore_ascii_case(b"websocket"),
+        (Some(_), Some(_)) | (None, _) => false,
+    }
+}
+
 /// Whether the coding is `chunked` or none: the engine reads any other as an answer without an end.
 fn is_framed(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();

@@ -33,7 +33,7 @@ impl Serialize for Record {
             reason,
             body_bytes: (request_bytes, response_bytes),
             listener,
-            route,
+            route_use: _,
             backend,
             endpoint,
             tries,
@@ -65,7 +65,7 @@ impl Serialize for Record {
         map.put("responseBytes", Some(response_bytes))?;
         map.put("listener", listener.as_ref())?;
         map.put("namespace", self.namespace())?;
-        map.put("route", route.as_ref())?;
+        map.put("route", self.route())?;
         map.put("backend", backend.as_ref())?;
         map.put("endpoint", endpoint.as_ref())?;
         map.put("tries", Some(tries))?;

@@ -76,7 +76,7 @@ impl Summary {
         Self {
             span: (record.began, record.ended()),
             classes: bit_of(record.status.map(|status| status.as_u16())),
-            namespaces: record.namespace().map_or(0, |namespace| namespace_bit(namespace)),
+            namespaces: record.route_use.as_ref().map_or(0, |route| route.namespace_bit),
         }
     }
 
@@ -88,7 +88,8 @@ impl Summary {
     }
 }
 
-fn namespace_bit(namespace: &str) -> u64 {
+/// One of 64 bits, the same for everybody.
+pub(crate) fn namespace_bit(namespace: &str) -> u64 {
     // FNV-1a: the same for everybody, and short names are spread.
     let hash = namespace.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -120,9 +121,9 @@ impl RecordQuery {
             && host.as_deref().is_none_or(|wanted| {
                 record.host.as_ref().is_some_and(|host| host.as_str() == wanted)
             })
-            && route.as_deref().is_none_or(|wanted| {
-                record.route.as_ref().is_some_and(|route| is_written(route, wanted))
-            })
+            && route
+                .as_deref()
+                .is_none_or(|wanted| record.route().is_some_and(|route| is_written(route, wanted)))
     }
 }
 

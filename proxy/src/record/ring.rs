@@ -22,6 +22,8 @@ pub(crate) struct Ring {
 #[derive(Debug, Default)]
 struct Inner {
     open: Vec<Arc<Record>>,
+    /// What `open` has in common; kept up while each record is still in the cache.
+    open_summary: Option<Summary>,
     open_bytes: usize,
     closed: VecDeque<Arc<Run>>,
     closed_bytes: usize,
@@ -61,6 +63,8 @@ impl Ring {
         let now = record.ended();
         let mut inner = self.lock();
         inner.open_bytes += record.memory_bytes();
+        let summary = Summary::of(&record);
+        inner.open_summary.get_or_insert(summary).join(summary);
         inner.open.push(record);
         let is_full = inner.open.len() >= RUN_RECORDS || inner.open_bytes >= self.run_bytes_max();
         if !is_full {
@@ -78,11 +82,7 @@ impl Ring {
     fn close(&self, inner: &mut Inner, now: SystemTime) {
         let records = std::mem::take(&mut inner.open).into_boxed_slice();
         let bytes = std::mem::take(&mut inner.open_bytes);
-        let Some(first) = records.first() else { return };
-        let mut summary = Summary::of(first);
-        for record in &records {
-            summary.join(Summary::of(record));
-        }
+        let Some(summary) = inner.open_summary.take() else { return };
         let run = Arc::new(Run { summary, bytes, records });
         inner.untaken.push(run.clone());
         inner.missed += trim(&mut inner.untaken);

@@ -30,7 +30,7 @@ pub(super) fn body(records: &[Arc<Record>]) -> Vec<u8> {
 fn span(record: &Record) -> Option<Value> {
     let trace = record.trace?;
     let method = record.method.as_ref().map(http::Method::as_str);
-    let name = match (method, &record.route) {
+    let name = match (method, record.route()) {
         (Some(method), Some(route)) => format!("{method} {}", route.rule),
         (Some(method), None) => method.to_owned(),
         (None, _) => "HTTP".to_owned(),
@@ -77,7 +77,7 @@ fn of_record(record: &Record) -> Vec<Value> {
         ("error.type", record.reason.map(|reason| json!(reason.to_string()))),
         ("k8s.namespace.name", text(record.namespace().map(|namespace| &**namespace))),
         ("kubeng.listener", text(record.listener.as_ref().map(|id| id.as_str()))),
-        ("kubeng.route", record.route.as_ref().map(|id| json!(id.to_string()))),
+        ("kubeng.route", record.route().map(|id| json!(id.to_string()))),
         ("kubeng.backend", record.backend.as_ref().map(|id| json!(id.to_string()))),
         ("kubeng.tries", Some(json!(record.tries))),
         ("kubeng.request_id", text(record.texts.request_id())),

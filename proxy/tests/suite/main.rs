@@ -31,6 +31,7 @@ mod protection;
 mod proxy_protocol;
 mod recorder;
 mod reference;
+mod review;
 mod scripted;
 mod slow;
 mod sticky;

@@ -13,7 +13,7 @@ use kubeng_config::part::Part;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -68,6 +68,15 @@ pub(crate) async fn connect(
     name: &str,
     alpn: &[u8],
 ) -> (TlsStream<TcpStream>, Vec<u8>) {
+    connect_over(TcpStream::connect(replica.https).await.unwrap(), name, alpn).await
+}
+
+/// The same over what is connected already.
+pub(crate) async fn connect_over<S: AsyncRead + AsyncWrite + Unpin>(
+    io: S,
+    name: &str,
+    alpn: &[u8],
+) -> (TlsStream<S>, Vec<u8>) {
     let seen = Arc::new(Remember::default());
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
@@ -77,9 +86,8 @@ pub(crate) async fn connect(
         .with_custom_certificate_verifier(seen.clone())
         .with_no_client_auth();
     config.alpn_protocols = vec![alpn.to_vec()];
-    let tcp = TcpStream::connect(replica.https).await.unwrap();
     let name = ServerName::try_from(name.to_owned()).unwrap();
-    let stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.unwrap();
+    let stream = TlsConnector::from(Arc::new(config)).connect(name, io).await.unwrap();
     let presented = seen.0.lock().unwrap().clone();
     (stream, presented)
 }

@@ -125,7 +125,7 @@ impl Variable {
             Self::SpanId => shown(out, record.trace.map(|trace| trace.span_id())),
             Self::Listener => shown(out, record.listener.as_ref()),
             Self::Namespace => text(out, record.namespace().map(|namespace| &**namespace)),
-            Self::Route => text(out, record.route.as_ref().map(ToString::to_string).as_deref()),
+            Self::Route => text(out, record.route().map(ToString::to_string).as_deref()),
             Self::Backend => shown(out, record.backend.as_ref()),
             Self::Tries => show(out, record.tries),
             Self::Reason => shown(out, record.reason),

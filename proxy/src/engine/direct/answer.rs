@@ -105,9 +105,12 @@ pub(super) fn read(head: BytesMut, method: &Method) -> Result<Answer, Fault> {
     if !is_well_formed(status, &headers) {
         return Err(Fault::Head);
     }
+    // Such an answer has no body (RFC 9110 section 15.3.5), but one that is announced may come.
+    let is_doubtful = status == StatusCode::NO_CONTENT && announces_body(&headers);
     let framing = framing(&mut headers, status, method, minor)?;
     let says_close = has_token(&headers, b"close");
     let can_be_kept = framing != Framing::Close
+        && !is_doubtful
         && if minor == 1 { !says_close } else { has_token(&headers, b"keep-alive") };
     super::strip(&mut headers);
     Ok(Answer { status, headers, framing, can_be_kept })
@@ -171,6 +174,12 @@ fn length(headers: &mut HeaderMap) -> Result<Option<u64>, Fault> {
     Ok(known)
 }
 
+/// Whether a head says that something follows.
+fn announces_body(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::TRANSFER_ENCODING)
+        || headers.get_all(header::CONTENT_LENGTH).iter().any(|length| length != "0")
+}
+
 /// Whether the one coding is `chunked`; nothing else is.
 fn is_chunked(headers: &HeaderMap) -> Result<bool, Fault> {
     let mut lines = headers.get_all(header::TRANSFER_ENCODING).iter();
@@ -214,7 +223,10 @@ mod tests {
         check(kept, Ok((Framing::Length(5), true)));
         let closed = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: x, Close";
         check(closed, Ok((Framing::Length(5), false)));
-        check("HTTP/1.1 204 No\r\nContent-Length: 5", Ok((Framing::Nothing, true)));
+        check("HTTP/1.1 204 No", Ok((Framing::Nothing, true)));
+        check("HTTP/1.1 204 No\r\nContent-Length: 0", Ok((Framing::Nothing, true)));
+        check("HTTP/1.1 204 No\r\nContent-Length: 5", Ok((Framing::Nothing, false)));
+        check("HTTP/1.1 204 No\r\nTransfer-Encoding: chunked", Ok((Framing::Nothing, false)));
         check("HTTP/1.1 304 No\r\nContent-Length: 5", Ok((Framing::Nothing, true)));
         let twice = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5";
         check(twice, Ok((Framing::Length(5), true)));

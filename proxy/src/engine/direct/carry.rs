@@ -41,6 +41,15 @@ pub(super) struct Upstream {
     key: Key,
 }
 
+/// Where the connection of a try comes from.
+#[derive(Clone, Copy, Debug)]
+enum Origin {
+    /// The pool, if it has one.
+    Pool,
+    /// It is opened.
+    Anew,
+}
+
 /// Why an exchange does not go on.
 #[derive(Debug)]
 pub(super) enum Broken {
@@ -63,8 +72,9 @@ impl Direct {
         // As it came: the head is edited in its place.
         let quoted = self.shared.observe.quote(&whole.headers);
         let head = self.head_for_backend(&mut whole, &ctx);
+        let mut from = Origin::Pool;
         loop {
-            let Some(mut upstream) = self.connection(&mut ctx).await else {
+            let Some(mut upstream) = self.connection(&mut ctx, from).await else {
                 return self.give_up(conn, bytes, (whole, quoted), ctx).await;
             };
             let asked = self.ask(&mut conn, &mut upstream, &head, &whole, &mut ctx).await;
@@ -89,6 +99,10 @@ impl Direct {
                 }
                 Err(Broken::Endpoint(failure)) => failure,
             };
+            if failure == Failure::Stale {
+                // What idles beside it may have gone away at the same time.
+                from = Origin::Anew;
+            }
             if tries::failed(&mut ctx, failure, replay, self.shared.setting()) == Next::GiveUp {
                 return self.give_up(conn, bytes, (whole, quoted), ctx).await;
             }
@@ -125,7 +139,7 @@ impl Direct {
     }
 
     /// A connection for the next try; None when there is none, and the reason stands in `ctx`.
-    async fn connection(&self, ctx: &mut RequestContext) -> Option<Upstream> {
+    async fn connection(&self, ctx: &mut RequestContext, from: Origin) -> Option<Upstream> {
         loop {
             if let Some(pause) = tries::pause(ctx) {
                 sleep(pause).await;
@@ -140,7 +154,11 @@ impl Direct {
                 }
             };
             let key = Key { address: to.address, connection: to.connection_key };
-            if let Some(stream) = self.pool.take(&key, now) {
+            let idle = match from {
+                Origin::Pool => self.pool.take(&key, now),
+                Origin::Anew => None,
+            };
+            if let Some(stream) = idle {
                 self.metrics.pool_hits.add(1);
                 ctx.seen.connected(true);
                 tries::connected(ctx);

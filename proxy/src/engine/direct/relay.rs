@@ -71,7 +71,8 @@ impl Upstream {
                 self.relayed += part.len() as u64;
             }
             conn.flush().await.map_err(|_| Broken::Client)?;
-            if self.fill(conn, self.by(ends)).await? == 0 {
+            let by = self.by(ends)?;
+            if self.fill(conn, by).await? == 0 {
                 return to_client(conn, LAST_CHUNK).await;
             }
         }
@@ -80,16 +81,23 @@ impl Upstream {
     /// Sends what was written and reads more, which there must be.
     async fn more(&mut self, conn: &mut Conn, ends: Option<Instant>) -> Result<(), Broken> {
         conn.flush().await.map_err(|_| Broken::Client)?;
-        match self.fill(conn, self.by(ends)).await? {
+        let by = self.by(ends)?;
+        match self.fill(conn, by).await? {
             0 => Err(Broken::Endpoint(Failure::Reset)),
             _ => Ok(()),
         }
     }
 
     /// Until when the next byte must have come.
-    fn by(&self, ends: Option<Instant>) -> Instant {
-        let silent = Instant::now() + self.silence;
-        ends.map_or(silent, |ends| ends.min(silent))
+    ///
+    /// An error once the time is over: bytes that are always there would never be waited for.
+    fn by(&self, ends: Option<Instant>) -> Result<Instant, Broken> {
+        let now = Instant::now();
+        if ends.is_some_and(|ends| ends <= now) {
+            return Err(Broken::Endpoint(Failure::Timeout));
+        }
+        let silent = now + self.silence;
+        Ok(ends.map_or(silent, |ends| ends.min(silent)))
     }
 }
 

@@ -307,7 +307,9 @@ impl ProxyHttp for App {
             session.as_downstream_mut().set_ignore_info_resp(!is_relayed);
             return Ok(());
         }
-        if response.status == StatusCode::SWITCHING_PROTOCOLS && !ctx.is_upgrade {
+        if response.status == StatusCode::SWITCHING_PROTOCOLS
+            && !(ctx.is_upgrade && answer::is_to_websocket(&response.headers))
+        {
             return Err(bad_answer());
         }
         self.check_answer(session, response, ctx).await?;
@@ -413,10 +415,19 @@ impl ProxyHttp for App {
             session.set_keepalive(None);
             // When this fails the client is gone.
             let _ = self.reply(session, ctx, Reply::of(status)).await;
-        } else if is_begun(session) && session.req_header().version == Version::HTTP_11 {
-            // What was written leaves before the end: a connection that ends without a byte looks as
-            // if the request could be sent again. The framing tells that the answer is cut off.
-            session.as_downstream_mut().shutdown().await;
+        } else if is_begun(session) {
+            match session.req_header().version {
+                // What was written leaves before the end: a connection that ends without a byte looks
+                // as if the request could be sent again. The framing tells that the answer is cut off.
+                Version::HTTP_11 => session.as_downstream_mut().shutdown().await,
+                // There the end of the connection is that of the answer.
+                Version::HTTP_10 => {
+                    if let Some(facts) = &ctx.facts {
+                        facts.is_cut.store(true, Ordering::Relaxed);
+                    }
+                }
+                _ => {}
+            }
         }
         let error_code = status.map_or(0, |status| status.as_u16());
         FailToProxy { error_code, can_reuse_downstream: false }

@@ -1,7 +1,8 @@
 //! Connections to Endpoints that are told about the client first, by the PROXY protocol.
 
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -31,7 +32,9 @@ impl Telling {
 
     /// What keeps connections that speak for others apart.
     pub(super) fn key(&self) -> u64 {
-        foldhash::fast::FixedState::default().hash_one(self.told)
+        // A client chooses a part of its address and its port, so it must not know the hash: another
+        // one's connection would speak for it.
+        HASHER.hash_one(self.told)
     }
 }
 
@@ -49,3 +52,5 @@ impl Connect for Telling {
         })
     }
 }
+
+static HASHER: LazyLock<RandomState> = LazyLock::new(RandomState::new);

@@ -7,6 +7,7 @@ use bytes::BytesMut;
 
 use super::judge::is_token_byte;
 use crate::listener::refusal::Rule;
+use crate::nominated::{is_protected, members, option};
 
 /// Judges one value of `Connection`, of which `before` members came on earlier lines.
 ///
@@ -37,25 +38,10 @@ pub(super) fn write_kept(value: &[u8], out: &mut BytesMut) {
     }
 }
 
-fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|member| !member.is_empty())
+/// Whether `member` names a field that is protected; an option of the connection names none.
+fn protects(member: &[u8]) -> bool {
+    option(member).is_none() && is_protected(member)
 }
 
-fn protects(name: &[u8]) -> bool {
-    let is = |other: &&[u8]| name.eq_ignore_ascii_case(other);
-    let forwarded = name.get(..FORWARDED.len());
-    PROTECTED.iter().any(is) || forwarded.is_some_and(|begin| begin.eq_ignore_ascii_case(FORWARDED))
-}
-
-const PROTECTED: [&[u8]; 7] = [
-    b"host",
-    b"authorization",
-    b"cookie",
-    b"content-length",
-    b"transfer-encoding",
-    b"forwarded",
-    b"x-real-ip",
-];
-const FORWARDED: &[u8] = b"x-forwarded-";
 /// Members of all lines together; browsers send one or two, and the engine takes no more.
 const MEMBERS_MAX: usize = 9;
