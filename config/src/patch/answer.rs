@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::reference::BackendRef;
 use super::scalar::Span;
 use crate::bounded::{AtMost, Between, TextAtMost};
+use crate::editable::EditableName;
 use crate::filter::cors::{Names, OriginMatch};
 use crate::filter::headers::FieldValue;
 use crate::matching::{FieldName, MethodName};
@@ -105,7 +106,7 @@ impl TryFrom<ErrorPageOnWire> for ErrorPagePatch {
 #[serde(rename_all = "camelCase")]
 pub struct RequestIdPatch {
     /// The header; absent: `x-request-id`.
-    pub header: Option<FieldName>,
+    pub header: Option<EditableName>,
 }
 
 /// An answer to everybody, instead of forwarding.

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use super::reference::{BackendRef, SecretRef};
 use super::scalar::Span;
 use crate::bounded::{AtMost, Between, TextAtMost};
+use crate::editable::EditableName;
 use crate::filter::basic_auth::Realm;
 use crate::filter::external_auth::{AskMethod, IfUnanswered};
 use crate::filter::jwt::{ClaimToHeader, Jwk, JwtAlgorithm, PublicKey, RequiredClaim};
@@ -33,7 +34,7 @@ pub struct Basic {
     /// What browsers show.
     pub realm: Option<Realm>,
     /// The header in which the Backend gets the name.
-    pub user_header: Option<FieldName>,
+    pub user_header: Option<EditableName>,
 }
 
 /// A signed token; see [`Jwt`](crate::filter::jwt::Jwt).
@@ -167,9 +168,9 @@ pub struct External {
     /// The host that is asked.
     pub host: Option<Hostname>,
     /// Headers that are passed on beside `Authorization` and `Cookie`.
-    pub request_headers: Option<AtMost<FieldName, 64>>,
+    pub request_headers: Option<AtMost<EditableName, 64>>,
     /// Headers of a positive answer that the request gets.
-    pub copy_headers: Option<AtMost<FieldName, 64>>,
+    pub copy_headers: Option<AtMost<EditableName, 64>>,
     /// Headers of a negative answer that the client gets.
     pub answer_headers: Option<AtMost<FieldName, 64>>,
     /// How long the answer may take, at most a minute.

@@ -1,12 +1,12 @@
 //! `headers`: edits of headers, by name.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use serde::Deserialize;
 
 use crate::bounded::AtMost;
+use crate::editable::EditableName;
 use crate::filter::headers::{Field, FieldValue, HeaderEdits};
-use crate::matching::FieldName;
 
 /// Edits of headers.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
@@ -38,66 +38,35 @@ impl Edits {
             let written = fields.iter().flat_map(|fields| &fields.0);
             written
                 .filter_map(|(name, value)| {
-                    Some(Field { name: name.0.clone(), value: value.clone()? })
+                    Some(Field { name: name.clone(), value: value.clone()? })
                 })
                 .collect()
         };
         let removed = self.remove.iter().flat_map(|names| names.iter());
         HeaderEdits {
-            remove: removed.map(|name| name.0.clone()).collect(),
+            remove: removed.cloned().collect(),
             set: fields(&self.set),
             add: fields(&self.add),
         }
     }
 }
 
-/// Values by name; `null` takes back what lower layers have set.
+/// Values by name, in the order of names; `null` takes back what lower layers have set.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]
-#[serde(try_from = "BTreeMap<EditableName, Option<FieldValue>>")]
-pub struct Fields(BTreeMap<EditableName, Option<FieldValue>>);
+#[serde(try_from = "HashMap<EditableName, Option<FieldValue>>")]
+pub struct Fields(Vec<(EditableName, Option<FieldValue>)>);
 
-impl TryFrom<BTreeMap<EditableName, Option<FieldValue>>> for Fields {
+impl TryFrom<HashMap<EditableName, Option<FieldValue>>> for Fields {
     type Error = String;
 
-    fn try_from(fields: BTreeMap<EditableName, Option<FieldValue>>) -> Result<Self, String> {
+    fn try_from(fields: HashMap<EditableName, Option<FieldValue>>) -> Result<Self, String> {
         if fields.len() > FIELDS_MAX {
             return Err(format!("{} headers are more than {FIELDS_MAX}", fields.len()));
         }
+        let mut fields: Vec<_> = fields.into_iter().collect();
+        fields.sort_by(|(a, _), (b, _)| a.name().as_str().cmp(b.name().as_str()));
         Ok(Self(fields))
     }
 }
-
-/// The name of a header that may be edited: none that frames the message or belongs to a connection.
-#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd)]
-#[serde(try_from = "String")]
-pub struct EditableName(pub FieldName);
-
-impl TryFrom<String> for EditableName {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        let name: FieldName =
-            text.parse().map_err(|_| format!("{text:?} is not the name of a header"))?;
-        if FRAMING.contains(&name.0.as_str()) {
-            return Err(format!("{name} belongs to Kubeng: it says where a message ends or goes"));
-        }
-        Ok(Self(name))
-    }
-}
-
-/// Fields that frame a message, belong to one connection, or say where it goes (`rewrite.host`).
-const FRAMING: [&str; 11] = [
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "keep-alive",
-    "proxy-connection",
-    "proxy-authenticate",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 
 const FIELDS_MAX: usize = 64;

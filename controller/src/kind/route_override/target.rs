@@ -83,7 +83,9 @@ pub(super) fn rule(
             Some(RuleRef::Name(name.into()))
         }
         (Some(ObjectKind::Ingress), ["host", "path"] | ["path"], None, host, Some(path)) => {
-            Some(RuleRef::Place { host: host.unwrap_or_default().into(), path: path.into() })
+            // As hosts are compared, so that two spellings are one Rule.
+            let host = host.unwrap_or_default().to_ascii_lowercase();
+            Some(RuleRef::Place { host: host.into(), path: path.into() })
         }
         (kind, ..) => {
             let remedy = match kind {

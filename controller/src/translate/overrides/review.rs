@@ -6,7 +6,7 @@ use kubeng_config::layer::Scope;
 use kubeng_config::merge::{Written, merge};
 use kubeng_config::name::{ObjectKey, ObjectKind};
 use kubeng_config::patch::Patch;
-use kubeng_config::problem::{OVERRIDE_CONFLICT, Problem, TARGET_MISSING};
+use kubeng_config::problem::{OVERRIDE_CONFLICT, OVERRIDE_MISFIT, Problem, TARGET_MISSING};
 
 use super::place::has_rule;
 use super::{canary, fitting, misfit, written};
@@ -36,7 +36,7 @@ pub(crate) fn review(view: &mut View<'_>, key: &ObjectKey) -> Vec<Problem> {
         serde_json::from_value::<Patch>(Arc::unwrap_or_clone(Arc::clone(&wanted.patch)))
     {
         let mut faults = misfits(target, &patch);
-        faults.extend(fitting::faults(view, key, &patch));
+        faults.extend(unfinished(view, &object, target, &patch));
         faults.extend(canary::faults(view, key, &patch));
         for (pointer, refused) in faults {
             tell(format!("/spec/patch{pointer}"), &refused);
@@ -109,6 +109,34 @@ fn conflicts(
     .collect()
 }
 
+/// What cannot be carried out by itself. What another override for the same may complete is left to
+/// the Routes, which tell where they are closed.
+fn unfinished(
+    view: &mut View<'_>,
+    object: &Object,
+    target: &Target,
+    patch: &Patch,
+) -> Vec<(&'static str, Refused)> {
+    let mut faults = fitting::faults(view, &object.key, patch);
+    if faults.iter().all(|(_, refused)| refused.code != OVERRIDE_MISFIT) {
+        return faults;
+    }
+    let mut beside = view.overrides(target);
+    if let Target::Object(key) = target {
+        beside.extend(view.overrides(&Target::Namespace(Arc::clone(&key.namespace))));
+    }
+    let others: Vec<&RouteOverride> =
+        beside.iter().filter(|other| other.key != object.key).filter_map(|o| written(o)).collect();
+    faults.retain(|(pointer, refused)| {
+        let completes = |other: &&RouteOverride| {
+            other.is_in_force()
+                && other.patch.pointer(pointer).is_some_and(|value| !value.is_null())
+        };
+        refused.code != OVERRIDE_MISFIT || !others.iter().any(completes)
+    });
+    faults
+}
+
 /// Members that what it is for cannot have.
 fn misfits(target: &Target, patch: &Patch) -> Vec<(&'static str, Refused)> {
     let mut faults = Vec::new();
@@ -120,6 +148,23 @@ fn misfits(target: &Target, patch: &Patch) -> Vec<(&'static str, Refused)> {
         let belongs = || misfit(message, remedy);
         faults.extend(patch.balance.as_ref().map(|_| ("/balance", belongs())));
         faults.extend(patch.affinity.as_ref().map(|_| ("/affinity", belongs())));
+    }
+    if let Target::Object(key) = target
+        && key.kind == ObjectKind::Upstream
+    {
+        let choice = Patch {
+            balance: patch.balance.clone(),
+            affinity: patch.affinity.clone(),
+            ..Patch::default()
+        };
+        if *patch != choice {
+            let message =
+                "an Upstream has no routes of its own, so only balance and affinity count";
+            faults.push((
+                "",
+                misfit(message, "let the override be for the Ingress that leads to it"),
+            ));
+        }
     }
     if let Some(redirect) = &patch.redirect
         && fitting::leads_nowhere(redirect)
