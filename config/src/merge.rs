@@ -168,10 +168,7 @@ fn as_object(value: &mut Value) -> &mut Map<String, Value> {
     if !value.is_object() {
         *value = Value::Object(Map::new());
     }
-    match value {
-        Value::Object(map) => map,
-        _ => unreachable!("it was made an object on the lines above"),
-    }
+    value.as_object_mut().expect("it was made an object on the lines above")
 }
 
 fn set(root: &mut Value, pointer: &str, value: Value) {

@@ -194,16 +194,13 @@ fn layer(written: Option<&Value>, reader: &mut Reader<'_>) -> Layer {
 }
 
 fn reason(written: Option<&Value>, reader: &mut Reader<'_>) -> Option<Arc<str>> {
-    match written? {
-        Value::String(text) if !text.is_empty() && text.len() <= REASON_BYTES_MAX => {
-            Some(text.as_str().into())
-        }
-        _ => {
-            let message = "the reason is empty, too long, or no text".to_owned();
-            reader.wrong("/spec/reason", message, "write at most 500 bytes of text");
-            None
-        }
+    let is_fine = |text: &&str| !text.is_empty() && text.len() <= REASON_BYTES_MAX;
+    let text = written?.as_str().filter(is_fine);
+    if text.is_none() {
+        let message = "the reason is empty, too long, or no text".to_owned();
+        reader.wrong("/spec/reason", message, "write at most 500 bytes of text");
     }
+    text.map(Arc::from)
 }
 
 fn expires(written: Option<&Value>, reader: &mut Reader<'_>) -> Option<i64> {

@@ -20,13 +20,10 @@ pub(super) struct Read {
 /// are closed if it would have protected them.
 pub(super) fn read(written: &Value, is_whole: bool, notes: &mut Notes) -> Read {
     let mut read = Read { patch: Map::new(), closes: None };
-    let members = match written {
-        Value::Object(members) if !members.is_empty() => members,
-        _ => {
-            let message = "the patch is missing, empty, or no object".to_owned();
-            notes.bad_value(FIELD, message, "write at least one member, such as timeouts");
-            return read;
-        }
+    let Some(members) = written.as_object().filter(|members| !members.is_empty()) else {
+        let message = "the patch is missing, empty, or no object".to_owned();
+        notes.bad_value(FIELD, message, "write at least one member, such as timeouts");
+        return read;
     };
     let bytes = written.to_string().len();
     if bytes > PATCH_BYTES_MAX {

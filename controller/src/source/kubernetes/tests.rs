@@ -127,7 +127,7 @@ impl Live {
     }
 
     async fn until_synced(&mut self) {
-        self.until("synced", |live| live.synced.len() == 6).await;
+        self.until("synced", |live| live.synced.len() == ObjectKind::ALL.len()).await;
     }
 
     async fn until_has(&mut self, key: &str) {
@@ -294,7 +294,7 @@ async fn a_missing_right_is_named_and_keeps_the_gate_shut() {
 #[tokio::test]
 async fn refused_credentials_are_read_again() {
     let server = ApiServer::start().await;
-    server.fail("*", Verb::List, 6, Fault::Status(401, "unauthorized", 0));
+    server.fail("*", Verb::List, ObjectKind::ALL.len(), Fault::Status(401, "unauthorized", 0));
     let mut live = Live::plain(server);
     live.until("reported", |live| !live.problems.is_empty()).await;
     assert!(live.problems[0].message.contains("401"), "{}", live.problems[0]);
@@ -399,7 +399,7 @@ async fn only_referenced_secrets_are_asked_for() {
     server.put(secret("a", "kubernetes.io/tls"));
     server.put(secret("b", "kubernetes.io/tls"));
     let mut live = Live::new(server, &[], true, short());
-    live.until("all others", |live| live.synced.len() == 5).await;
+    live.until("all others", |live| live.synced.len() == ObjectKind::ALL.len() - 1).await;
     assert!(!live.synced.contains(&ObjectKind::Secret), "nobody has said which are referenced");
     live.referenced.send_replace([key("a"), key("absent")].into());
     live.until_synced().await;

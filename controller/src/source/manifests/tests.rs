@@ -2,6 +2,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
+use kubeng_config::name::ObjectKind;
 use kubeng_config::problem::{
     DEFINED_TWICE, SOURCE_UNREACHABLE, UNKNOWN_FIELD, UNREADABLE, UNSUPPORTED_VERSION,
 };
@@ -193,7 +194,7 @@ impl Live {
         }
         let source = Manifests::watch(folder.path().to_owned()).unwrap();
         let mut live = Self::of(folder, source);
-        live.until("synced", |live| live.synced == 6).await;
+        live.until("synced", |live| live.synced == ObjectKind::ALL.len()).await;
         live
     }
 
@@ -364,7 +365,7 @@ async fn a_mounted_config_map_is_swapped_as_a_whole() {
     version("..2026_02", "two");
     let source = Manifests::watch(folder.path().to_owned()).unwrap();
     let mut live = Live::of(folder, source);
-    live.until("synced", |live| live.synced == 6).await;
+    live.until("synced", |live| live.synced == ObjectKind::ALL.len()).await;
     assert_eq!(live.classes["a"], "one");
     symlink("..2026_02", live.path("..data_tmp")).unwrap();
     fs::rename(live.path("..data_tmp"), live.path("..data")).unwrap();
@@ -387,7 +388,8 @@ async fn a_folder_that_comes_late_is_found_and_one_that_goes_loses_nothing() {
     assert_eq!(live.synced, 0, "nothing is told before it can be read");
     fs::create_dir(&root).unwrap();
     fs::write(root.join("a.yaml"), class("a", "one")).unwrap();
-    live.until("found", |live| live.synced == 6 && live.problems.is_empty()).await;
+    live.until("found", |live| live.synced == ObjectKind::ALL.len() && live.problems.is_empty())
+        .await;
     live.until_is("a", "one").await;
     fs::rename(&root, live.path("gone")).unwrap();
     live.until("reported", |live| live.problems.len() == 1).await;

@@ -71,11 +71,10 @@ fn of_canary(route: &Route, canary: &Canary, backend: BackendId) -> Route {
 /// A redirect that changes nothing but the scheme is for those who came by the other one only: all
 /// others would be sent in a circle.
 fn by_scheme(view: &View<'_>, id: RouteId, route: Route) -> Vec<(RouteId, Route)> {
-    let only_scheme = |filter: &Filter| match filter {
-        Filter::Redirect(to) if to.host.is_none() && to.port.is_none() && to.path.is_none() => {
-            to.scheme
-        }
-        _ => None,
+    let only_scheme = |filter: &Filter| {
+        let Filter::Redirect(to) = filter else { return None };
+        let is_only = to.host.is_none() && to.port.is_none() && to.path.is_none();
+        to.scheme.filter(|_| is_only)
     };
     let Some(scheme) = route.filters.iter().find_map(only_scheme) else { return vec![(id, route)] };
     let speaks = |at: &Attachment| {
