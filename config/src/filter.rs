@@ -11,6 +11,7 @@ pub mod error_pages;
 pub mod external_auth;
 pub mod headers;
 pub mod jwt;
+pub mod maintenance;
 pub mod mirror;
 pub mod rate_limit;
 pub mod redirect;
@@ -31,6 +32,7 @@ use error_pages::{ErrorPages, PageSource};
 use external_auth::ExternalAuth;
 use headers::HeaderEdits;
 use jwt::{Jwt, JwtKeys};
+use maintenance::Maintenance;
 use mirror::Mirror;
 use rate_limit::RateLimit;
 use redirect::Redirect;
@@ -75,6 +77,8 @@ pub enum Filter {
     Compression(Compression),
     /// Answers errors with own pages.
     ErrorPages(ErrorPages),
+    /// Answers everybody; nothing behind it runs.
+    Maintenance(Maintenance),
 }
 
 impl Filter {
@@ -101,7 +105,8 @@ impl Filter {
             | Self::RequestId(_)
             | Self::Mirror(_)
             | Self::Compression(_)
-            | Self::ErrorPages(_) => None,
+            | Self::ErrorPages(_)
+            | Self::Maintenance(_) => None,
         }
     }
 
@@ -135,7 +140,8 @@ impl Filter {
             | Self::BodyLimit(_)
             | Self::Buffering(_)
             | Self::RequestId(_)
-            | Self::Compression(_) => Vec::new(),
+            | Self::Compression(_)
+            | Self::Maintenance(_) => Vec::new(),
         }
     }
 }

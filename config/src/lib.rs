@@ -27,6 +27,9 @@
 //! | Problem | something wrong with one Object: field, code, message, remedy |
 //! | Position | how far every source had been read when a Snapshot was made |
 //! | Provenance | which source an Object came from, and where in it |
+//! | Override, Patch | an Object that changes Routes of others; the part of a Route that it writes |
+//! | Layer, Scope | whose word counts where several say something about one Route |
+//! | protects, tunes | a member that keeps somebody out or limits somebody; all others |
 //! | Fleet, Replica | proxies that serve one Snapshot; one of them |
 //! | Settings | how a process runs: ports, paths, roles |
 //! | Record, Reason | what is told about one request when it is over; why it failed on our side |
@@ -47,12 +50,15 @@ pub mod explain;
 pub mod export;
 pub mod filter;
 pub mod index;
+pub mod layer;
 pub mod listener;
 pub mod matching;
+pub mod merge;
 mod milliseconds;
 pub mod name;
 pub mod observed;
 pub mod part;
+pub mod patch;
 pub mod path;
 pub mod policy;
 pub mod problem;

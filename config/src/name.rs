@@ -135,11 +135,13 @@ pub enum ObjectKind {
     Upstream,
     /// `v1` ConfigMap.
     ConfigMap,
+    /// `kubeng.io/v1alpha1` RouteOverride.
+    RouteOverride,
 }
 
 impl ObjectKind {
     /// All kinds, in the order in which they are declared.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Ingress,
         Self::IngressClass,
         Self::Service,
@@ -147,6 +149,7 @@ impl ObjectKind {
         Self::Secret,
         Self::Upstream,
         Self::ConfigMap,
+        Self::RouteOverride,
     ];
 
     /// The name as it stands in `kind:`.
@@ -160,6 +163,7 @@ impl ObjectKind {
             Self::Secret => "Secret",
             Self::Upstream => "Upstream",
             Self::ConfigMap => "ConfigMap",
+            Self::RouteOverride => "RouteOverride",
         }
     }
 
@@ -172,7 +176,8 @@ impl ObjectKind {
             | Self::IngressClass
             | Self::Service
             | Self::EndpointSlice
-            | Self::Upstream => false,
+            | Self::Upstream
+            | Self::RouteOverride => false,
         }
     }
 
@@ -186,7 +191,8 @@ impl ObjectKind {
             | Self::EndpointSlice
             | Self::Secret
             | Self::Upstream
-            | Self::ConfigMap => true,
+            | Self::ConfigMap
+            | Self::RouteOverride => true,
         }
     }
 }
@@ -203,7 +209,7 @@ impl FromStr for ObjectKind {
     fn from_str(text: &str) -> Result<Self, NameError> {
         Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or(NameError::Form {
             text: text.into(),
-            form: "Ingress, IngressClass, Service, EndpointSlice, Secret, Upstream or ConfigMap",
+            form: "a kind that is read, such as Ingress or Upstream",
         })
     }
 }

@@ -191,7 +191,7 @@ codes! {
         "The object is of a kind that is served, but in an API version that is not.",
         "Write it in the version that the message names.";
     BACKEND_NOT_FOUND = 1101 Error, "Backend does not exist",
-        "A Rule names a Service or Upstream that does not exist. Its requests are answered with 503 until it does.",
+        "A Rule names a Service or Upstream that does not exist. Its requests are answered with 503 until it does. Where an override names it, what only tunes has no effect, and what protects closes its Routes.",
         "Create it, or name another one.";
     PORT_NOT_FOUND = 1105 Error, "Service has no such port",
         "A Rule names a port that the Service does not have. Its requests are answered with 503.",
@@ -203,8 +203,8 @@ codes! {
         "A Rule leads to a Service of type ExternalName, which could reach hosts that only the proxy can reach. Its requests are answered with 503.",
         "Use an Upstream, or allow it with --allow-external-name.";
     SECRET_NOT_FOUND = 1108 Error, "Secret does not exist",
-        "A tls section names a Secret that does not exist. Its hosts get the default certificate.",
-        "Create the Secret with type kubernetes.io/tls, or name another one.";
+        "A tls section or an override names a Secret that does not exist, or that lacks the entry. Hosts of a tls section get the default certificate; Routes that an override protects by the Secret answer 503.",
+        "Create the Secret with the entries that the message names, or name another one.";
     CLASS_NOT_FOUND = 1109 Warning, "Class does not exist",
         "An Ingress names an IngressClass that does not exist. It is not served.",
         "Create the IngressClass, or name another one.";
@@ -247,6 +247,27 @@ codes! {
     BAD_AUTHORITIES = 1310 Error, "Authorities cannot be used",
         "The authorities that the certificate of an Upstream must come from cannot be read as a whole. With what is left of them nobody knows what would be verified, so requests for it are answered with 503.",
         "Store the certificates of the authorities in PEM, at most 64.";
+    OVERRIDE_CONFLICT = 1401 Warning, "Override conflict",
+        "Two overrides of one layer and scope set the same field. The older one keeps it; of two of one age the one whose name comes first. What else the younger one sets counts.",
+        "Remove the field from one of the two.";
+    OVERRIDE_EXPIRES = 1405 Warning, "Override ends soon",
+        "An override ends within 24 hours; then what it changes is as if it did not exist.",
+        "Write a later expiresAt, or put what it changes where it belongs.";
+    TARGET_MISSING = 1406 Error, "Override without target",
+        "An override is for an object or a rule that does not exist. It has no effect; it is never applied to another one.",
+        "Name what exists, or remove the override.";
+    OVERRIDE_EXPIRED = 1407 Warning, "Override has ended",
+        "An override is past its expiresAt and has no effect.",
+        "Remove it, or write a later expiresAt.";
+    OVERRIDE_NOT_PERMITTED = 1408 Error, "Override for another namespace",
+        "An override is for something of another namespace. It has no effect.",
+        "Write it in the namespace of what it is for.";
+    OVERRIDE_MISFIT = 1409 Error, "Override does not fit its target",
+        "An override has a member that what it is for cannot have, or that cannot be carried out with what else is set. The member has no effect if it only tunes; what protects closes the Routes.",
+        "Mend what the message names, or remove the member.";
+    ROUTE_CLOSED = 1410 Error, "Closed by an override",
+        "An override protects a Route and cannot be honoured, so the Route answers 503 rather than open. What is wrong stands at the override.",
+        "Mend the override that the message names.";
     ADDRESS_FORBIDDEN = 1501 Error, "Address not allowed",
         "An address leads to something that only the inside may reach. Nothing is ever sent to it.",
         "Name an address of the service itself. Loopback addresses can be named in manifest folders only.";

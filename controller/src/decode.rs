@@ -24,6 +24,7 @@ use crate::kind::config_map::ConfigMap;
 use crate::kind::endpoint_slice::EndpointSlice;
 use crate::kind::ingress::Ingress;
 use crate::kind::ingress_class::IngressClass;
+use crate::kind::route_override::{OverrideOnWire, RouteOverride};
 use crate::kind::secret::{self, TlsSecret};
 use crate::kind::service::Service;
 use crate::kind::upstream::{Upstream, UpstreamOnWire};
@@ -57,7 +58,7 @@ pub fn decode(value: Value, provenance: Provenance, author: Author) -> Decoded {
         Header::NotRead => return Decoded::Ignored,
         Header::Wrong(key, problem) => return Decoded::Undecodable(key, problem),
     };
-    if key.kind == ObjectKind::Secret && !secret::is_tls(&value) {
+    if key.kind == ObjectKind::Secret && !secret::is_read(&value) {
         return Decoded::Ignored;
     }
     let mut notes = Notes::new(key.clone(), provenance.clone());
@@ -130,6 +131,12 @@ fn contents(kind: ObjectKind, value: Value, notes: &mut Notes) -> Result<Content
             notes.refuse_unknown_fields("/spec")?;
             let (metadata, body) = Upstream::decode(foreign, notes)?;
             Contents::new(metadata, Body::Upstream(body))
+        }
+        ObjectKind::RouteOverride => {
+            let foreign: OverrideOnWire = typed(value, notes)?;
+            let key = notes.key().clone();
+            let (metadata, body) = RouteOverride::decode(foreign, &key, notes)?;
+            Contents::new(metadata, Body::RouteOverride(body))
         }
     })
 }

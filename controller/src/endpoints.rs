@@ -88,7 +88,8 @@ impl EndpointBook {
             | ObjectKind::IngressClass
             | ObjectKind::Secret
             | ObjectKind::Upstream
-            | ObjectKind::ConfigMap => Vec::new(),
+            | ObjectKind::ConfigMap
+            | ObjectKind::RouteOverride => Vec::new(),
         }
     }
 
@@ -236,7 +237,8 @@ fn slice_of(object: &Object) -> Option<(&EndpointSlice, ObjectKey)> {
         | Body::Service(_)
         | Body::Secret(_)
         | Body::Upstream(_)
-        | Body::ConfigMap(_) => None,
+        | Body::ConfigMap(_)
+        | Body::RouteOverride(_) => None,
     }
 }
 
@@ -248,7 +250,8 @@ fn service_in(object: &Object) -> Option<&Service> {
         | Body::EndpointSlice(_)
         | Body::Secret(_)
         | Body::Upstream(_)
-        | Body::ConfigMap(_) => None,
+        | Body::ConfigMap(_)
+        | Body::RouteOverride(_) => None,
     }
 }
 

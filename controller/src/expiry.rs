@@ -1,4 +1,6 @@
-//! Certificates that end: told in time, and served all the same.
+//! Certificates that end: told in time, and served all the same. Overrides end in [`overrides`].
+
+pub mod overrides;
 
 use std::time::Duration;
 
@@ -43,7 +45,7 @@ pub fn problems(world: &World, now: i64) -> Vec<Problem> {
         .collect()
 }
 
-fn moment(seconds: i64) -> String {
+pub(crate) fn moment(seconds: i64) -> String {
     match jiff::Timestamp::from_second(seconds) {
         Ok(moment) => moment.to_string(),
         // Behind the year 9999, which some write for "never".

@@ -4,6 +4,7 @@ pub mod config_map;
 pub mod endpoint_slice;
 pub mod ingress;
 pub mod ingress_class;
+pub mod route_override;
 pub mod secret;
 pub mod service;
 pub mod upstream;
@@ -12,6 +13,7 @@ use config_map::ConfigMap;
 use endpoint_slice::EndpointSlice;
 use ingress::Ingress;
 use ingress_class::IngressClass;
+use route_override::RouteOverride;
 use secret::TlsSecret;
 use service::Service;
 use upstream::Upstream;
@@ -30,10 +32,12 @@ pub enum Body {
     Service(Service),
     /// `discovery.k8s.io/v1` EndpointSlice.
     EndpointSlice(EndpointSlice),
-    /// `v1` Secret of type `kubernetes.io/tls`.
+    /// `v1` Secret with something that is used.
     Secret(TlsSecret),
     /// `kubeng.io/v1alpha1` Upstream.
     Upstream(Upstream),
     /// `v1` ConfigMap.
     ConfigMap(ConfigMap),
+    /// `kubeng.io/v1alpha1` RouteOverride.
+    RouteOverride(RouteOverride),
 }

@@ -15,6 +15,7 @@ pub mod expiry;
 pub mod intake;
 mod judged;
 pub mod kind;
+pub mod layered;
 pub mod leader;
 pub mod metrics;
 pub mod object;

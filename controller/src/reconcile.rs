@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kubeng_config::canonical::Digest;
 use kubeng_config::endpoint::EndpointSet;
@@ -17,6 +17,7 @@ use crate::control::{Answer, ControlState, SourceState};
 use crate::distribution::publisher::{PendingEndpoints, Published};
 use crate::endpoints::EndpointBook;
 use crate::expiry;
+use crate::expiry::overrides::Ends;
 use crate::intake::Intake;
 use crate::object::{Change, Event, SourceName};
 use crate::world::World;
@@ -59,6 +60,9 @@ pub struct Reconciler {
     fleet: FleetName,
     sources: Vec<SourceName>,
     intake: Intake,
+    ends: Ends,
+    /// The version of them of which is told.
+    ends_told: u64,
     world: World,
     book: EndpointBook,
     endpoints: imbl::HashMap<BackendId, Arc<EndpointSet>>,
@@ -91,6 +95,8 @@ impl Reconciler {
             fleet,
             sources: sources.iter().map(|(name, _)| name.clone()).collect(),
             intake: Intake::new(sources),
+            ends: Ends::default(),
+            ends_told: 0,
             world,
             endpoints: imbl::HashMap::new(),
             replica_problems: Vec::new(),
@@ -117,6 +123,8 @@ impl Reconciler {
                 biased;
                 // Answers first: the replica waits for room to give the next one.
                 Some(answer) = channels.answers.recv() => self.hear(answer, &channels),
+                // Before events, which may come without a pause.
+                () = next_end(self.ends.next()) => self.end(&channels),
                 taken = channels.events.recv_many(&mut round, EVENTS_PER_ROUND_MAX) => {
                     if taken == 0 {
                         return;
@@ -143,13 +151,23 @@ impl Reconciler {
         self.tell(channels);
     }
 
+    /// Takes out the overrides whose time has come.
+    fn end(&mut self, channels: &Channels) {
+        let changes = self.ends.due(unix_now());
+        if !changes.is_empty() {
+            self.certificates = None;
+            self.take(&changes, Instant::now(), channels);
+        }
+    }
+
     fn round(&mut self, events: impl Iterator<Item = Told>, channels: &Channels) {
         let mut changes = Vec::new();
         let mut received = Instant::now();
         let now = received;
         for told in events {
             received = received.min(told.at);
-            changes.extend(self.intake.take(told.source, told.event, now));
+            let told = self.intake.take(told.source, told.event, now);
+            changes.extend(told.into_iter().map(|change| self.ends.admit(change, unix_now())));
         }
         self.take(&changes, received, channels);
     }
@@ -162,14 +180,8 @@ impl Reconciler {
             .filter(|change| change.key().kind != ObjectKind::EndpointSlice)
             .cloned()
             .collect();
-        let mut refers_differ = configuration.iter().any(|change| match change.key().kind {
-            ObjectKind::Ingress | ObjectKind::Upstream => true,
-            ObjectKind::IngressClass
-            | ObjectKind::Service
-            | ObjectKind::EndpointSlice
-            | ObjectKind::Secret
-            | ObjectKind::ConfigMap => false,
-        });
+        let mut refers_differ =
+            configuration.iter().any(|change| refers_to_secrets(change.key().kind));
         if !configuration.is_empty() {
             let step = self.world.step(&configuration);
             self.world = step.world;
@@ -290,11 +302,15 @@ impl Reconciler {
     fn expiry_problems(&mut self) -> Vec<Problem> {
         let snapshot = self.world.snapshot(&self.fleet);
         let digest = snapshot.map(|snapshot| snapshot.certificates().digest());
-        if digest == self.certificates {
+        if digest == self.certificates && self.ends.version() == self.ends_told {
             return self.expiry_problems.clone();
         }
         self.certificates = digest;
-        expiry::problems(&self.world, jiff::Timestamp::now().as_second())
+        self.ends_told = self.ends.version();
+        let now = unix_now();
+        let mut problems = expiry::problems(&self.world, now);
+        problems.extend(self.ends.problems(now));
+        problems
     }
 
     fn source_states(&self) -> Vec<SourceState> {
@@ -310,3 +326,32 @@ impl Reconciler {
         self.sources.iter().map(state).collect()
     }
 }
+
+/// Waits until the next override ends; the clock of the machine may be set meanwhile.
+async fn next_end(end: Option<i64>) {
+    let Some(end) = end else { return std::future::pending().await };
+    let left = u64::try_from(end.saturating_sub(unix_now())).unwrap_or_default();
+    // A second begins with its first instant, so what is left of this one is waited for in steps.
+    let wait = if left <= 1 { END_LOOKED_AT_EVERY } else { Duration::from_secs(left - 1) };
+    tokio::time::sleep(wait.min(expiry::LOOKED_AT_EVERY)).await;
+}
+
+/// In seconds since 1970.
+fn unix_now() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
+
+/// Whether Objects of a kind name Secrets.
+fn refers_to_secrets(kind: ObjectKind) -> bool {
+    match kind {
+        ObjectKind::Ingress | ObjectKind::RouteOverride | ObjectKind::Upstream => true,
+        ObjectKind::IngressClass
+        | ObjectKind::Service
+        | ObjectKind::EndpointSlice
+        | ObjectKind::Secret
+        | ObjectKind::ConfigMap => false,
+    }
+}
+
+/// How often the clock is looked at in the last second before an override ends.
+const END_LOOKED_AT_EVERY: Duration = Duration::from_millis(50);

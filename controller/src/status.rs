@@ -49,7 +49,8 @@ impl Publish {
                 | Body::EndpointSlice(_)
                 | Body::Secret(_)
                 | Body::Upstream(_)
-                | Body::ConfigMap(_) => return None,
+                | Body::ConfigMap(_)
+                | Body::RouteOverride(_) => return None,
             },
         };
         addresses.sort_unstable();

@@ -4,6 +4,7 @@ pub(crate) mod authorities;
 pub(crate) mod backend;
 pub(crate) mod certificate;
 pub(crate) mod claims;
+pub(crate) mod credential;
 pub(crate) mod fleet;
 pub(crate) mod forward;
 pub(crate) mod fragment;
@@ -11,6 +12,7 @@ pub(crate) mod host;
 pub(crate) mod ingress;
 pub(crate) mod ingress_class;
 pub(crate) mod ingress_tls;
+pub(crate) mod overrides;
 pub(crate) mod quantity;
 pub(crate) mod refusal;
 pub(crate) mod service;
@@ -35,6 +37,9 @@ pub(crate) fn answer(query: &Query, view: &mut View<'_>) -> Answer {
             Answer::Certificate(Arc::new(certificate::chain(view, secret)))
         }
         Query::Authorities(map) => Answer::Authorities(Arc::new(authorities::roots(view, map))),
+        Query::Credentials(secret) => {
+            Answer::Credentials(Arc::new(credential::credentials(view, secret)))
+        }
         Query::PortNumber(service, name) => {
             Answer::PortNumber(service::port_number(view, service, name).map_err(Arc::new))
         }
@@ -43,6 +48,7 @@ pub(crate) fn answer(query: &Query, view: &mut View<'_>) -> Answer {
         Query::Oldest(host) => Answer::Oldest(host::oldest(view, host).map(Arc::new)),
         Query::Host(host) => Answer::Host(Arc::new(host::settings(view, host))),
         Query::Fleet => Answer::Fleet(Arc::new(fleet::parts(view))),
+        Query::Override(key) => Answer::Override(overrides::review::review(view, key).into()),
         Query::Fragment(key) => Answer::Fragment(Arc::new(fragment(view, key))),
     }
 }
@@ -61,7 +67,8 @@ fn winner(view: &mut View<'_>, claim: &Arc<str>) -> Option<ObjectKey> {
             | Body::Service(_)
             | Body::EndpointSlice(_)
             | Body::Secret(_)
-            | Body::ConfigMap(_) => Claim::Foreign,
+            | Body::ConfigMap(_)
+            | Body::RouteOverride(_) => Claim::Foreign,
         };
         match claim {
             Claim::Ours => Some(object.key.clone()),
@@ -83,7 +90,8 @@ fn fragment(view: &mut View<'_>, key: &ObjectKey) -> Fragment {
         | Body::Service(_)
         | Body::EndpointSlice(_)
         | Body::Secret(_)
-        | Body::ConfigMap(_) => Fragment::foreign(None),
+        | Body::ConfigMap(_)
+        | Body::RouteOverride(_) => Fragment::foreign(None),
     }
 }
 

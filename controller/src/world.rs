@@ -9,25 +9,26 @@ pub(crate) mod objects;
 pub(crate) mod query;
 pub(crate) mod view;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kubeng_config::certificate::Secret;
 use kubeng_config::delta::{AnyPart, Delta, PartKey};
-use kubeng_config::name::{
-    BackendId, CertificateId, FleetName, ObjectKey, ObjectKind, RouteId, SecretId,
-};
+use kubeng_config::filter::Filter;
+use kubeng_config::name::{BackendId, CertificateId, FleetName, ObjectKey, ObjectKind, SecretId};
 use kubeng_config::problem::{Problem, REJECTED, Subject};
 use kubeng_config::snapshot::Snapshot;
 
 use crate::assemble::{self, Assembled, Changes};
 use crate::kind::Body;
+use crate::kind::route_override::Target;
 use crate::object::{Change, Object};
 use crate::settings::TranslateSettings;
 use crate::translate::certificate::Chain;
 use crate::translate::verdict::Verdict;
+use crate::translate::{credential, overrides};
 use memo::Memo;
-use objects::Objects;
+use objects::{Group, Objects};
 use query::{Answer, Claim, Query};
 
 /// What is known, what was computed from it, and the Snapshot. A clone is a few pointers.
@@ -134,7 +135,8 @@ impl World {
             | ObjectKind::Service
             | ObjectKind::Secret
             | ObjectKind::Upstream
-            | ObjectKind::ConfigMap => {}
+            | ObjectKind::ConfigMap
+            | ObjectKind::RouteOverride => {}
         }
         match change {
             Change::Upsert(object) if tells_itself(&self.settings, object) => {
@@ -210,6 +212,12 @@ impl World {
         self.objects.get(key)
     }
 
+    /// The RouteOverrides that are for `target`, the oldest first.
+    pub(crate) fn overrides(&self, target: &Target) -> Vec<Arc<Object>> {
+        let members = self.objects.members(&Group::Overrides(target.clone()));
+        members.filter_map(|key| self.objects.get(key)).cloned().collect()
+    }
+
     /// All Objects by key, without EndpointSlices.
     pub fn objects(&self) -> impl Iterator<Item = &Arc<Object>> {
         self.objects.iter()
@@ -242,12 +250,14 @@ impl World {
             | Query::Classless
             | Query::Certificate(_)
             | Query::Authorities(_)
+            | Query::Credentials(_)
             | Query::PortNumber(..)
             | Query::Backend(_)
             | Query::Winner(_)
             | Query::Oldest(_)
             | Query::Host(_)
-            | Query::Fleet => None,
+            | Query::Fleet
+            | Query::Override(_) => None,
         })
     }
 
@@ -258,7 +268,9 @@ impl World {
         let queries = self.memo.from(first).map(|(query, _)| query);
         queries
             .map_while(|query| match query {
-                Query::Certificate(key) | Query::Authorities(key) => Some(key.clone()),
+                Query::Certificate(key) | Query::Authorities(key) | Query::Credentials(key) => {
+                    Some(key.clone())
+                }
                 Query::Classless
                 | Query::PortNumber(..)
                 | Query::Backend(_)
@@ -266,6 +278,7 @@ impl World {
                 | Query::Oldest(_)
                 | Query::Host(_)
                 | Query::Fleet
+                | Query::Override(_)
                 | Query::Fragment(_) => None,
             })
             .collect()
@@ -284,28 +297,57 @@ impl World {
             },
             Answer::Classless(_)
             | Answer::Authorities(_)
+            | Answer::Credentials(_)
             | Answer::PortNumber(_)
             | Answer::Backend(_)
             | Answer::Winner(_)
             | Answer::Oldest(_)
             | Answer::Host(_)
             | Answer::Fleet(_)
+            | Answer::Override(_)
             | Answer::Fragment(_) => None,
         }
     }
 
-    /// The private keys of the Certificates in `delta`.
+    /// The private keys of the Certificates in `delta`, and what the Filters of its Routes need.
     #[must_use]
     pub fn secrets_of(&self, delta: &Delta) -> Vec<(SecretId, Secret)> {
-        let certificates = delta.upserts.iter().filter_map(|part| match part {
-            AnyPart::Certificate(id, _) => Some(id),
-            AnyPart::Listener(..)
-            | AnyPart::Policy(..)
-            | AnyPart::Backend(..)
-            | AnyPart::ServerName(..)
-            | AnyPart::Route(..) => None,
-        });
-        certificates.filter_map(|id| self.secret(id)).collect()
+        let mut secrets: BTreeMap<SecretId, Secret> = BTreeMap::new();
+        for part in &delta.upserts {
+            match part {
+                AnyPart::Certificate(id, _) => secrets.extend(self.secret(id)),
+                AnyPart::Route(_, part) => {
+                    for id in part.value().filters.iter().filter_map(Filter::secret) {
+                        if !secrets.contains_key(id) {
+                            secrets.extend(self.credential(id).map(|found| (id.clone(), found)));
+                        }
+                    }
+                }
+                AnyPart::Listener(..)
+                | AnyPart::Policy(..)
+                | AnyPart::Backend(..)
+                | AnyPart::ServerName(..) => {}
+            }
+        }
+        secrets.into_iter().collect()
+    }
+
+    /// What a Filter of the Snapshot means by `id`.
+    fn credential(&self, id: &SecretId) -> Option<Secret> {
+        match self.memo.get(&Query::Credentials(credential::key_of(id)?))? {
+            Answer::Credentials(held) => held.of(id).cloned(),
+            Answer::Classless(_)
+            | Answer::Certificate(_)
+            | Answer::Authorities(_)
+            | Answer::PortNumber(_)
+            | Answer::Backend(_)
+            | Answer::Winner(_)
+            | Answer::Oldest(_)
+            | Answer::Host(_)
+            | Answer::Fleet(_)
+            | Answer::Override(_)
+            | Answer::Fragment(_) => None,
+        }
     }
 }
 
@@ -318,12 +360,14 @@ fn verdict_of(answer: &Answer) -> Option<Verdict<'_>> {
         Answer::Classless(_)
         | Answer::Certificate(_)
         | Answer::Authorities(_)
+        | Answer::Credentials(_)
         | Answer::PortNumber(_)
         | Answer::Backend(_)
         | Answer::Winner(_)
         | Answer::Oldest(_)
         | Answer::Host(_)
-        | Answer::Fleet(_) => None,
+        | Answer::Fleet(_)
+        | Answer::Override(_) => None,
     }
 }
 
@@ -343,6 +387,7 @@ fn roots_of(key: &ObjectKey) -> Vec<Query> {
         ObjectKind::Upstream => {
             vec![Query::Backend(BackendId { object: key.clone(), port: None }), fragment()]
         }
+        ObjectKind::RouteOverride => vec![Query::Override(key.clone())],
         ObjectKind::IngressClass
         | ObjectKind::Service
         | ObjectKind::EndpointSlice
@@ -355,8 +400,10 @@ fn roots_of(key: &ObjectKey) -> Vec<Query> {
 fn object_of(query: &Query) -> Option<ObjectKey> {
     match query {
         Query::Fragment(key)
+        | Query::Override(key)
         | Query::Certificate(key)
         | Query::Authorities(key)
+        | Query::Credentials(key)
         | Query::PortNumber(key, _) => Some(key.clone()),
         Query::Backend(id) => Some(id.object.clone()),
         Query::Classless | Query::Winner(_) | Query::Oldest(_) | Query::Host(_) | Query::Fleet => {
@@ -374,7 +421,7 @@ fn tells_itself(settings: &TranslateSettings, object: &Object) -> bool {
         Body::IngressClass(class) => class.controller == settings.controller,
         // Nobody has to answer for what else a ConfigMap holds.
         Body::ConfigMap(_) => false,
-        Body::Service(_) | Body::Secret(_) | Body::Upstream(_) => true,
+        Body::Service(_) | Body::Secret(_) | Body::Upstream(_) | Body::RouteOverride(_) => true,
     };
     is_told && !object.problems.is_empty()
 }
@@ -383,10 +430,9 @@ fn collect(changes: &mut Changes, old: Option<&Answer>, new: Option<&Answer>) {
     let roots = |answer: Option<&Answer>| answer.map_or(&[][..], Answer::roots).to_vec();
     changes.gone.extend(roots(old).iter().map(AnyPart::key));
     changes.roots.extend(roots(new).into_iter().map(|part| (part.key(), part)));
-    let supplies = old.and_then(Answer::supply).into_iter().chain(new.and_then(Answer::supply));
-    let policies = |answer: Option<&Answer>| answer.map_or(&[][..], Answer::policies).to_vec();
-    changes.supplies.extend(supplies.map(AnyPart::key));
-    changes.supplies.extend(policies(old).iter().chain(&policies(new)).map(AnyPart::key));
+    let supplies = |answer: Option<&Answer>| answer.map_or(&[][..], Answer::supplies).to_vec();
+    let touched = supplies(old).into_iter().chain(supplies(new));
+    changes.supplies.extend(touched.map(|part| part.key()));
 }
 
 /// The Part of `key` among those that roots may point at.
@@ -395,17 +441,13 @@ fn supply(memo: &Memo, settings: &TranslateSettings, key: &PartKey) -> Option<An
         PartKey::Backend(id) => Query::Backend(id.clone()),
         PartKey::Certificate(id) => Query::Certificate(id.as_str().parse().ok()?),
         PartKey::Policy(id) if id == settings.policy() => Query::Fleet,
-        PartKey::Policy(id) => {
-            // A Policy of its own has the name of its Route.
-            let route: RouteId = id.as_str().parse().ok()?;
-            let answer = memo.get(&Query::Fragment(route.object))?;
-            return answer.policies().iter().find(|part| part.key() == *key).cloned();
-        }
+        PartKey::Policy(id) => Query::Fragment(overrides::object_of_policy(id)?),
         PartKey::Listener(_) | PartKey::ServerName(_) | PartKey::Route(_) => {
             return None;
         }
     };
-    memo.get(&query)?.supply().cloned()
+    let supplies = memo.get(&query)?.supplies();
+    supplies.iter().find(|part| part.key() == *key).cloned()
 }
 
 fn misfit(key: &PartKey, error: &str) -> Problem {

@@ -11,6 +11,7 @@ pub(crate) mod error_pages;
 pub(crate) mod external_auth;
 pub(crate) mod headers;
 pub(crate) mod jwt;
+pub(crate) mod maintenance;
 pub(crate) mod mirror;
 pub(crate) mod rate_limit;
 pub(crate) mod redirect;
@@ -126,6 +127,7 @@ fn run(
     let backend = |id| table.backends.get(id);
     match (filter, state) {
         (Filter::Redirect(redirect), _) => Step::Reply(redirect::reply(redirect, target)),
+        (Filter::Maintenance(wanted), _) => Step::Reply(maintenance::reply(wanted)),
         (Filter::Rewrite(rewrite), _) => progress.rewritten.apply(rewrite, target),
         (Filter::Cors(cors), _) => cors::on_request(cors, target, noted(extra)),
         (Filter::ClientAddress(rule), _) => client_address::on_request(rule, target),
@@ -209,7 +211,8 @@ pub(crate) fn resume(
             | Filter::RequestId(_)
             | Filter::Mirror(_)
             | Filter::Compression(_)
-            | Filter::ErrorPages(_),
+            | Filter::ErrorPages(_)
+            | Filter::Maintenance(_),
         )
         | None => Step::status(StatusCode::INTERNAL_SERVER_ERROR),
     };
@@ -238,7 +241,8 @@ pub(crate) fn touches_bodies(filter: &Filter) -> bool {
         | Filter::BasicAuth(_)
         | Filter::Jwt(_)
         | Filter::ExternalAuth(_)
-        | Filter::RequestId(_) => false,
+        | Filter::RequestId(_)
+        | Filter::Maintenance(_) => false,
     }
 }
 

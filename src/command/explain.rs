@@ -38,13 +38,24 @@ impl Explain {
         let request = RequestKey::parse(&self.request, headers(&self.headers)?)?;
         let loaded = load::load(&self.manifests, &self.reading)?;
         let explanation = explain(loaded.snapshot(), &request);
+        let overrides = explanation.route.as_ref().map(|id| loaded.state().overrides_of(id));
+        let overrides = overrides.unwrap_or_default();
         match self.output {
-            Output::Json => say_line(serde_json::to_string_pretty(&explanation)?)?,
+            Output::Json => {
+                let mut value = serde_json::to_value(&explanation)?;
+                if !overrides.is_empty() {
+                    value["overrides"] = serde_json::to_value(&overrides)?;
+                }
+                say_line(serde_json::to_string_pretty(&value)?)?;
+            }
             Output::Text => {
                 say(format_args!("{explanation}"))?;
                 let from = explanation.route.as_ref().and_then(load::provenance_of(&loaded));
                 if let Some(from) = from {
                     say_line(format_args!("from      {from}"))?;
+                }
+                for layered in &overrides {
+                    say_line(format_args!("override  {layered}"))?;
                 }
                 for problem in loaded.problems() {
                     eprintln!("{problem}");

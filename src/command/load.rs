@@ -16,6 +16,7 @@ use kubeng_config::snapshot::Snapshot;
 use kubeng_controller::control::ControlState;
 use kubeng_controller::endpoints::EndpointBook;
 use kubeng_controller::expiry;
+use kubeng_controller::expiry::overrides::Ends;
 use kubeng_controller::intake::Intake;
 use kubeng_controller::object::{Event, SourceName};
 use kubeng_controller::settings::{Forward, TranslateSettings};
@@ -145,8 +146,12 @@ fn translate_with(paths: &[PathBuf], translate: TranslateSettings) -> anyhow::Re
     for change in &changes {
         book.take(change);
     }
+    let now = unix_now();
+    let mut ends = Ends::default();
+    let changes: Vec<_> = changes.into_iter().map(|change| ends.admit(change, now)).collect();
     let world = World::new(translate).step(&changes).world;
-    problems.extend(expiry::problems(&world, unix_now()));
+    problems.extend(expiry::problems(&world, now));
+    problems.extend(ends.problems(now));
     let state = ControlState::new(fleet, world);
     problems.extend(state.problems());
     problems.extend(intake.problems());

@@ -7,6 +7,7 @@ mod faults;
 mod inside;
 mod leading;
 mod objects;
+mod overrides;
 mod rig;
 mod rights;
 mod statuses;

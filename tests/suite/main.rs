@@ -11,6 +11,7 @@ mod ingress;
 mod listeners;
 mod names;
 mod observe;
+mod overrides;
 mod pages;
 mod reload;
 mod shutdown;

@@ -26,7 +26,9 @@ pub(crate) async fn ask(
 fn answer(state: &ControlState, request: &RequestKey) -> Json<Value> {
     let explanation = state.explain(request);
     let from = explanation.route.as_ref().and_then(|id| state.provenance_of(id));
+    let overrides = explanation.route.as_ref().map(|id| state.overrides_of(id));
     Json(json!({
+        "overrides": overrides.unwrap_or_default(),
         "snapshot": state.snapshot().digest(),
         "explanation": explanation,
         "source": from.map(|from| from.to_string()),

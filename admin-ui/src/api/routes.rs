@@ -24,7 +24,7 @@ fn all(state: &ControlState, replica: &dyn LocalReplica) -> Json<Value> {
         .into_iter()
         .map(|(id, part)| {
             let route: &Route = part.value();
-            json!({
+            let mut shown = json!({
                 "id": id,
                 "object": id.object,
                 "source": state.provenance_of(id).map(|from| from.to_string()),
@@ -35,7 +35,12 @@ fn all(state: &ControlState, replica: &dyn LocalReplica) -> Json<Value> {
                 "action": route.action,
                 "digest": part.digest(),
                 "lastHit": replica.last_hit(id).and_then(|at| Timestamp::try_from(at).ok()),
-            })
+            });
+            let overrides = state.overrides_of(id);
+            if !overrides.is_empty() {
+                shown["overrides"] = json!(overrides);
+            }
+            shown
         })
         .collect();
     Json(json!({ "fleet": state.fleet(), "snapshot": snapshot.digest(), "routes": routes }))

@@ -190,7 +190,8 @@ fn filter(out: &mut String, filter: &Filter) {
         | Filter::RequestId(_)
         | Filter::Mirror(_)
         | Filter::Compression(_)
-        | Filter::ErrorPages(_) => super::nginx_filters::filter(out, filter),
+        | Filter::ErrorPages(_)
+        | Filter::Maintenance(_) => super::nginx_filters::filter(out, filter),
     }
 }
 

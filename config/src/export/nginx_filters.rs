@@ -66,6 +66,7 @@ pub(super) fn filter(out: &mut String, filter: &Filter) {
                 line(&format!("{} on;", coding.as_str()));
             }
         }
+        Filter::Maintenance(maintenance) => line(&format!("return {};", maintenance.status)),
         Filter::ErrorPages(errors) => {
             for page in errors.pages.iter() {
                 let statuses: Vec<String> = page.statuses.iter().map(ToString::to_string).collect();

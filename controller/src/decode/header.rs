@@ -219,4 +219,10 @@ const SERVED: &[Served] = &[
         groups_before: &[],
     },
     Served { kind: ObjectKind::ConfigMap, group: "", version: "v1", groups_before: &[] },
+    Served {
+        kind: ObjectKind::RouteOverride,
+        group: "kubeng.io",
+        version: "v1alpha1",
+        groups_before: &[],
+    },
 ];

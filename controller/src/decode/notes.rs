@@ -17,6 +17,11 @@ impl Notes {
         Self { key, provenance, problems: Vec::new() }
     }
 
+    /// The Object.
+    pub(crate) fn key(&self) -> &ObjectKey {
+        &self.key
+    }
+
     /// Whether unknown fields of foreign kinds can be seen and are Problems.
     pub(crate) fn is_manifest(&self) -> bool {
         matches!(self.provenance, Provenance::File { .. })
@@ -44,6 +49,18 @@ impl Notes {
     pub(crate) fn bad_value(&mut self, field: &str, message: String, remedy: &str) {
         let problem = self.problem(field, BAD_VALUE, message, remedy);
         self.problems.push(problem);
+    }
+
+    /// Notes something else that is wrong with a field.
+    pub(crate) fn note(&mut self, field: &str, code: Code, message: String, remedy: &str) {
+        let problem = self.problem(field, code, message, remedy);
+        self.problems.push(problem);
+    }
+
+    /// The unknown fields that were noted.
+    pub(crate) fn unknown_fields(&self) -> impl Iterator<Item = &str> {
+        let unknown = self.problems.iter().filter(|problem| problem.code == UNKNOWN_FIELD);
+        unknown.map(|problem| problem.field.as_str())
     }
 
     /// Notes an unknown field; `nearest` is a known one with a similar name.

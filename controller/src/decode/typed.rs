@@ -1,6 +1,6 @@
 //! Reads a document into a typed value, and finds what the type does not know.
 
-use kubeng_config::problem::{BAD_VALUE, Problem};
+use kubeng_config::problem::{BAD_VALUE, Code, Problem, UNKNOWN_FIELD};
 use serde::de::DeserializeOwned;
 use serde_ignored::Path;
 use serde_json::Value;
@@ -43,6 +43,39 @@ pub(crate) fn typed<T: DeserializeOwned>(
                 without_position(&error.to_string()),
                 "write a value of the type that the field has",
             )))
+        }
+    }
+}
+
+/// Whether `value`, which stands at `field`, is a `T` without unknown fields; what is wrong is noted.
+///
+/// # Errors
+/// With the code of the first that was noted.
+pub(crate) fn part<T: DeserializeOwned>(
+    value: Value,
+    field: &str,
+    remedy: &str,
+    notes: &mut Notes,
+) -> Result<(), Code> {
+    let mut unknown = Vec::new();
+    let mut track = serde_path_to_error::Track::new();
+    let deserializer = serde_path_to_error::Deserializer::new(value, &mut track);
+    let read: Result<T, serde_json::Error> =
+        serde_ignored::deserialize(deserializer, |path: Path<'_>| {
+            let mut pointer = String::new();
+            write_pointer(&path, &mut pointer);
+            unknown.push(pointer);
+        });
+    for pointer in &unknown {
+        notes.unknown_field(&format!("{field}{pointer}"), nearest_field::<T>(pointer));
+    }
+    match read {
+        Ok(_) if unknown.is_empty() => Ok(()),
+        Ok(_) => Err(UNKNOWN_FIELD),
+        Err(error) => {
+            let pointer = format!("{field}{}", pointer_of(&track.path()));
+            notes.bad_value(&pointer, without_position(&error.to_string()), remedy);
+            Err(BAD_VALUE)
         }
     }
 }

@@ -60,7 +60,8 @@ pub(super) fn is_mass(kind: ObjectKind, gone: usize, known: usize) -> bool {
         | ObjectKind::Service
         | ObjectKind::Secret
         | ObjectKind::Upstream
-        | ObjectKind::ConfigMap => true,
+        | ObjectKind::ConfigMap
+        | ObjectKind::RouteOverride => true,
     };
     is_guarded && gone > OBJECTS_MAX && gone * 100 > known * PERCENT_MAX
 }

@@ -1,5 +1,6 @@
-//! `v1` Secret of type `kubernetes.io/tls`.
+//! `v1` Secret: only the entries that are used.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as foreign;
@@ -7,17 +8,19 @@ use kubeng_config::certificate::Secret;
 use serde_json::Value;
 use zeroize::Zeroize;
 
-/// The two entries of a TLS Secret that are used, as PEM.
-#[derive(Clone, Debug, Eq, PartialEq)]
+/// The entries of a Secret that are used.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct TlsSecret {
-    /// `tls.crt`.
+    /// `tls.crt`, as PEM.
     pub chain: Option<Arc<[u8]>>,
-    /// `tls.key`.
+    /// `tls.key`, as PEM.
     pub key: Option<Secret>,
+    /// What else is used, by name: see [`CREDENTIALS`].
+    pub credentials: BTreeMap<&'static str, Secret>,
 }
 
 impl TlsSecret {
-    /// Takes the two entries over; all others are wiped.
+    /// Takes the entries over; all others are wiped.
     pub(crate) fn decode(object: foreign::Secret) -> Self {
         let mut data = object.data.unwrap_or_default();
         let mut text = object.string_data.unwrap_or_default();
@@ -26,15 +29,29 @@ impl TlsSecret {
             let encoded = data.remove(name).map(|bytes| bytes.0);
             text.remove(name).map(String::into_bytes).or(encoded)
         };
-        let secret =
-            Self { chain: take("tls.crt").map(Arc::from), key: take("tls.key").map(Secret::new) };
+        let chain = take("tls.crt").map(Arc::from);
+        let key = take("tls.key").map(Secret::new);
+        let credentials =
+            CREDENTIALS.iter().filter_map(|name| Some((*name, Secret::new(take(name)?))));
+        let secret = Self { chain, key, credentials: credentials.collect() };
         data.into_values().for_each(|mut bytes| bytes.0.zeroize());
         text.into_values().for_each(|mut text| text.zeroize());
         secret
     }
 }
 
-/// Whether a Secret is of the type that is read; all others are not even decoded.
-pub(crate) fn is_tls(value: &Value) -> bool {
+/// Whether a Secret holds anything that is read; all others are not even decoded.
+pub(crate) fn is_read(value: &Value) -> bool {
+    let holds = |part: &str, name: &str| value.get(part).is_some_and(|of| of.get(name).is_some());
     value.get("type").and_then(Value::as_str) == Some("kubernetes.io/tls")
+        || CREDENTIALS.iter().any(|name| holds("data", name) || holds("stringData", name))
 }
+
+/// The lines of `htpasswd`, as other controllers name that entry.
+pub const USERS: &str = "auth";
+/// The key of signatures by a shared secret.
+pub const SIGNING_KEY: &str = "key";
+/// A set of public keys (RFC 7517).
+pub const KEY_SET: &str = "jwks.json";
+/// Entries that are read beside certificates.
+pub const CREDENTIALS: [&str; 3] = [USERS, SIGNING_KEY, KEY_SET];

@@ -11,7 +11,7 @@ use kubeng_config::part::Part;
 use kubeng_config::problem::{BACKEND_NOT_FOUND, Problem};
 
 use super::refusal::Refused;
-use super::{service, upstream};
+use super::{overrides, service, upstream};
 use crate::kind::Body;
 use crate::object::Author;
 use crate::settings::TranslateSettings;
@@ -83,7 +83,7 @@ impl Target {
 pub(crate) fn target(view: &mut View<'_>, id: &BackendId) -> Target {
     let settings = view.settings();
     let Some(object) = view.object(&id.object) else { return missing(id) };
-    match (&object.body, id.port) {
+    let target = match (&object.body, id.port) {
         (Body::Service(written), Some(port)) => {
             service::target(settings, &object, written, id, port)
         }
@@ -94,10 +94,12 @@ pub(crate) fn target(view: &mut View<'_>, id: &BackendId) -> Target {
             | Body::IngressClass(_)
             | Body::EndpointSlice(_)
             | Body::Secret(_)
-            | Body::ConfigMap(_),
+            | Body::ConfigMap(_)
+            | Body::RouteOverride(_),
             _,
         ) => missing(id),
-    }
+    };
+    overrides::balance::on(view, id, target)
 }
 
 fn missing(id: &BackendId) -> Target {

@@ -16,7 +16,7 @@ pub(crate) struct Fragment {
     pub(crate) claim: Claim,
     /// Routes only.
     pub(crate) routes: Box<[AnyPart]>,
-    /// The Policies of those that have one of their own.
+    /// Policies of its own that they name.
     pub(crate) policies: Box<[AnyPart]>,
     pub(crate) problems: Box<[Problem]>,
 }

@@ -6,16 +6,19 @@ use std::sync::Arc;
 use kubeng_config::delta::AnyPart;
 use kubeng_config::matching::{HostMatch, PathMatch};
 use kubeng_config::name::{BackendId, ObjectKey, ObjectKind, RouteId};
+use kubeng_config::policy::Policy;
 use kubeng_config::problem::{
     BACKEND_NOT_FOUND, BAD_HOST, BAD_PATH, BAD_VALUE, DUPLICATE, KIND_NOT_SERVED, PORT_NOT_FOUND,
     Problem, SHADOWED, TLS_NAME_MISSING,
 };
-use kubeng_config::route::{Action, Rank};
+use kubeng_config::route::{Action, Rank, Route};
 
 use super::claims::{BadPath, claim_text, host_match, path_match, rule_hosts};
 use super::fragment::{Fragment, LAST, forward, route};
 use super::ingress_class::{self, Claimed};
 use super::ingress_tls;
+use super::overrides::place::Place;
+use super::overrides::{Dressed, Overrides, Taken, dress};
 use super::refusal::Refused;
 use crate::kind::ingress::{Ingress, IngressBackend, IngressPath, IngressRule};
 use crate::object::Object;
@@ -39,15 +42,18 @@ pub(crate) fn fragment(view: &mut View<'_>, object: &Object, ingress: &Ingress) 
         problems: object.problems.to_vec(),
         known: HashSet::new(),
         ordinal: 0,
+        overrides: Overrides::of(view, &object.key),
+        policies: Vec::new(),
+        taken: Taken::Free,
     };
     for (number, rule) in ingress.rules.iter().enumerate() {
         translate_rule(view, &mut draft, number, rule);
     }
     translate_default(view, &mut draft);
     draft.problems.extend(ingress_tls::check(view, object, ingress));
-    let Draft { routes, problems, .. } = draft;
-    let policies = Box::default();
-    Fragment { claim, routes: routes.into(), policies, problems: problems.into() }
+    let Draft { routes, policies, problems, .. } = draft;
+    let (routes, policies) = (routes.into(), policies.into());
+    Fragment { claim, routes, policies, problems: problems.into() }
 }
 
 /// A Fragment in the making.
@@ -60,6 +66,11 @@ struct Draft<'a> {
     known: HashSet<String>,
     /// How many paths came before.
     ordinal: u32,
+    overrides: Overrides,
+    /// Policies that overrides have made.
+    policies: Vec<AnyPart>,
+    /// Whether another Ingress takes the requests of the Rule that comes next.
+    taken: Taken,
 }
 
 impl Draft<'_> {
@@ -69,14 +80,28 @@ impl Draft<'_> {
 
     fn push(
         &mut self,
-        view: &View<'_>,
+        view: &mut View<'_>,
         key: &str,
         rank: Rank,
         (hosts, path): (&[HostMatch], PathMatch),
         action: Action,
     ) {
+        let taken = std::mem::replace(&mut self.taken, Taken::Free);
         let id = RouteId::new(self.object.key.clone(), key);
-        self.routes.extend(route(view.settings(), id, rank, hosts, path, action));
+        let made = route(view.settings(), id, rank, hosts, path.clone(), action);
+        let Some(AnyPart::Route(id, part)) = made else { return };
+        if self.overrides.is_empty() {
+            self.routes.push(AnyPart::Route(id, part));
+            return;
+        }
+        let place = Place { name: None, hosts, path: &path };
+        let route = Route::clone(part.value());
+        let put = (id, route, &Policy::default());
+        let Dressed { routes, policy, closed } = dress(view, &self.overrides, &place, put, taken);
+        self.routes.extend(routes);
+        self.policies.extend(policy.filter(|policy| !self.policies.contains(policy)));
+        let closed = closed.map(|refused| refused.problem(self.object, String::new()));
+        self.problems.extend(closed.filter(|problem| !self.problems.contains(problem)));
     }
 
     fn rank(&self) -> Rank {
@@ -89,7 +114,9 @@ impl Draft<'_> {
         let key = format!("{host}!{path}");
         if self.known.insert(key.clone()) {
             let rank = Rank { created: LAST, rule: self.ordinal };
-            self.push(view, &key, rank, (std::slice::from_ref(host), path), refused.action());
+            let id = RouteId::new(self.object.key.clone(), &key);
+            let hosts = std::slice::from_ref(host);
+            self.routes.extend(route(view.settings(), id, rank, hosts, path, refused.action()));
         }
     }
 }
@@ -141,6 +168,7 @@ fn translate_path(
     }
     if let Some(winner) = shadowed_by(view, draft.object, host, &claim, &matched) {
         draft.problem(field.clone(), &shadowed(&claim, &winner));
+        draft.taken = Taken::ByAnother;
     }
     let key = match (&matched, path.path_type.as_str()) {
         (PathMatch::Prefix(prefix), "ImplementationSpecific") => format!("{host}~{prefix}"),
@@ -170,6 +198,7 @@ fn translate_pathless(view: &mut View<'_>, draft: &mut Draft<'_>, field: &str, h
     }
     if let Some(winner) = shadowed_by(view, draft.object, host, &claim, &PathMatch::Otherwise) {
         draft.problem(field.to_owned(), &shadowed(&format!("the rest of {host}"), &winner));
+        draft.taken = Taken::ByAnother;
     }
     let action = match lead(view, &draft.object.key, backend) {
         Ok(backend) => forward(backend),
@@ -200,6 +229,7 @@ fn translate_default(view: &mut View<'_>, draft: &mut Draft<'_>) {
             shadowed_by(view, draft.object, &HostMatch::Any, &claim, &PathMatch::Otherwise);
         if let Some(winner) = winner {
             draft.problem(field.to_owned(), &shadowed("every other host", &winner));
+            draft.taken = Taken::ByAnother;
         }
         vec![HostMatch::Any]
     } else {

@@ -96,7 +96,8 @@ fn class_of(object: &Object) -> Option<&IngressClass> {
         | Body::EndpointSlice(_)
         | Body::Secret(_)
         | Body::Upstream(_)
-        | Body::ConfigMap(_) => None,
+        | Body::ConfigMap(_)
+        | Body::RouteOverride(_) => None,
     }
 }
 

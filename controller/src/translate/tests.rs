@@ -169,9 +169,12 @@ fn dump_routes(out: &mut String, snapshot: &Snapshot) {
         for attachment in &route.attached {
             assert_eq!(attachment.hosts, route.attached[0].hosts, "every Listener has all hosts");
         }
-        assert_eq!(route.attached.len(), snapshot.listeners().len());
         writeln!(out, "- id: {id}").unwrap();
         writeln!(out, "  hosts: {hosts:?}").unwrap();
+        if route.attached.len() != snapshot.listeners().len() {
+            let listeners = route.attached.iter().map(|at| at.listener.to_string());
+            writeln!(out, "  listeners: {:?}", listeners.collect::<Vec<_>>()).unwrap();
+        }
         match route.matches.as_slice() {
             [one] if *one == Match::of_path(one.path.clone()) => {
                 writeln!(out, "  path: {}", one.path).unwrap();

@@ -8,6 +8,7 @@ use kubeng_config::name::{BackendId, ObjectKey, ObjectKind};
 use super::objects::{Group, Objects};
 use super::query::{Answer, Query, Read};
 use super::view::{Noted, View};
+use crate::kind::route_override::Target;
 use crate::settings::TranslateSettings;
 use crate::translate;
 
@@ -62,9 +63,10 @@ impl Memo {
 
     /// Everyone who has read `read`.
     ///
-    /// Two kinds of readers are not remembered, because they follow from the
+    /// Three kinds of readers are not remembered, because they follow from the
     /// read itself and would be half of all: what is about an Object reads it,
-    /// and an Ingress asks whether it is alone with each of its claims.
+    /// an Ingress asks whether it is alone with each of its claims, and everything
+    /// asks for the overrides of its Object and its namespace.
     pub(crate) fn readers_of(&self, read: &Read, objects: &Objects) -> Vec<Query> {
         let mark = read.mark();
         let mut readers: Vec<Query> =
@@ -75,6 +77,7 @@ impl Memo {
                 let group = Group::Claim(Arc::clone(claim));
                 readers.extend(objects.members(&group).cloned().map(Query::Fragment));
             }
+            Read::Group(Group::Overrides(target)) => readers.extend(self.below(target)),
             Read::Group(_) | Read::Query(_) => {}
         }
         readers
@@ -86,7 +89,10 @@ impl Memo {
         let firsts = match key.kind {
             ObjectKind::Ingress => vec![Query::Fragment(key.clone())],
             ObjectKind::Service => vec![Query::PortNumber(key.clone(), "".into()), backend(None)],
-            ObjectKind::Secret => vec![Query::Certificate(key.clone())],
+            ObjectKind::Secret => {
+                vec![Query::Certificate(key.clone()), Query::Credentials(key.clone())]
+            }
+            ObjectKind::RouteOverride => vec![Query::Override(key.clone())],
             ObjectKind::Upstream => vec![backend(None), Query::Fragment(key.clone())],
             ObjectKind::ConfigMap => vec![Query::Authorities(key.clone())],
             ObjectKind::IngressClass | ObjectKind::EndpointSlice => Vec::new(),
@@ -94,6 +100,35 @@ impl Memo {
         let from = |first: Query| {
             let queries = self.answers.range(first..).map(|(query, _)| query);
             queries.take_while(|query| query.is_about(key)).map(|query| (**query).clone())
+        };
+        firsts.into_iter().flat_map(from).collect()
+    }
+
+    /// The remembered queries that ask for the overrides of `target` by nature.
+    fn below(&self, target: &Target) -> Vec<Query> {
+        let (namespace, name) = match target {
+            Target::Namespace(namespace) => (namespace, ""),
+            Target::Object(key) => (&key.namespace, &*key.name),
+        };
+        let is_below = |key: &ObjectKey| match target {
+            Target::Namespace(namespace) => key.namespace == *namespace,
+            Target::Object(other) => key == other,
+        };
+        let first = |kind| ObjectKey::new(kind, namespace, name);
+        let firsts = [
+            Query::Backend(BackendId { object: first(ObjectKind::Service), port: None }),
+            Query::Backend(BackendId { object: first(ObjectKind::Upstream), port: None }),
+            Query::Fragment(first(ObjectKind::Ingress)),
+            Query::Fragment(first(ObjectKind::Upstream)),
+        ];
+        let from = |first: Query| {
+            let kind = first.asks_for_overrides_of().map(|key| key.kind);
+            let queries = self.answers.range(first..).map(|(query, _)| query);
+            let of_target = queries.take_while(move |query| {
+                let key = query.asks_for_overrides_of();
+                key.is_some_and(|key| Some(key.kind) == kind && is_below(key))
+            });
+            of_target.map(|query| (**query).clone()).collect::<Vec<_>>()
         };
         firsts.into_iter().flat_map(from).collect()
     }
@@ -180,12 +215,13 @@ impl Memo {
 fn is_root(query: &Query, objects: &Objects) -> bool {
     match query {
         Query::Fleet => true,
-        Query::Fragment(key) => objects.get(key).is_some(),
+        Query::Fragment(key) | Query::Override(key) => objects.get(key).is_some(),
         // Upstreams are looked at even if nothing leads there, so that their mistakes are told.
         Query::Backend(id) => id.port.is_none() && objects.get(&id.object).is_some(),
         Query::Classless
         | Query::Certificate(_)
         | Query::Authorities(_)
+        | Query::Credentials(_)
         | Query::PortNumber(..)
         | Query::Winner(_)
         | Query::Oldest(_)

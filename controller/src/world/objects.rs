@@ -8,6 +8,7 @@ use kubeng_config::name::{ObjectKey, ObjectKind};
 
 use super::query::Read;
 use crate::kind::Body;
+use crate::kind::route_override::Target;
 use crate::object::{Change, Object};
 use crate::translate::claims;
 use crate::translate::upstream::routes as upstream_routes;
@@ -30,6 +31,8 @@ pub(crate) enum Group {
     Tls(HostMatch),
     /// Ingresses, and Upstreams with routes, that claim a host and path: see [`claims`].
     Claim(Arc<str>),
+    /// RouteOverrides that are for it.
+    Overrides(Target),
 }
 
 /// One Object in one group. Ordered by group, then as conflicts are: by age, then by key.
@@ -52,7 +55,7 @@ impl Objects {
     }
 
     /// The members of `group`, the oldest first.
-    pub(crate) fn members(&self, group: &Group) -> impl Iterator<Item = &ObjectKey> {
+    pub(crate) fn members(&self, group: &Group) -> impl Iterator<Item = &ObjectKey> + use<'_> {
         let first = Member {
             group: group.clone(),
             created: i64::MIN,
@@ -138,5 +141,8 @@ fn members_of(object: &Object) -> BTreeSet<Member> {
         | Body::EndpointSlice(_)
         | Body::Secret(_)
         | Body::ConfigMap(_) => BTreeSet::new(),
+        Body::RouteOverride(wanted) => {
+            wanted.target.iter().cloned().map(Group::Overrides).map(place).collect()
+        }
     }
 }

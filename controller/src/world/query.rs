@@ -13,6 +13,7 @@ use kubeng_config::problem::Problem;
 use super::objects::Group;
 use crate::translate::backend::Target;
 use crate::translate::certificate::Chain;
+use crate::translate::credential::Credentials;
 use crate::translate::fleet::FleetParts;
 use crate::translate::fragment::Fragment;
 use crate::translate::host::HostSettings;
@@ -30,6 +31,8 @@ pub(crate) enum Query {
     Certificate(ObjectKey),
     /// The authorities of a ConfigMap.
     Authorities(ObjectKey),
+    /// What a Secret holds for filters.
+    Credentials(ObjectKey),
     /// The number of a Service port that is named.
     PortNumber(ObjectKey, Arc<str>),
     /// What a Service port or an Upstream became.
@@ -42,6 +45,8 @@ pub(crate) enum Query {
     Host(HostMatch),
     /// Listeners, the default Policy, the default backend.
     Fleet,
+    /// What is wrong with a RouteOverride beside others.
+    Override(ObjectKey),
     /// What one Ingress became, or the routes of one Upstream.
     Fragment(ObjectKey),
 }
@@ -52,12 +57,34 @@ impl Query {
         match self {
             Self::Certificate(about)
             | Self::Authorities(about)
+            | Self::Credentials(about)
             | Self::PortNumber(about, _)
+            | Self::Override(about)
             | Self::Fragment(about) => about == key,
             Self::Backend(id) => id.object == *key,
             Self::Classless | Self::Winner(_) | Self::Oldest(_) | Self::Host(_) | Self::Fleet => {
                 false
             }
+        }
+    }
+}
+
+impl Query {
+    /// The Object whose overrides, and those of its namespace, the query asks for by nature.
+    pub(crate) fn asks_for_overrides_of(&self) -> Option<&ObjectKey> {
+        match self {
+            Self::Backend(id) => Some(&id.object),
+            Self::Fragment(key) => Some(key),
+            Self::Classless
+            | Self::Certificate(_)
+            | Self::Authorities(_)
+            | Self::Credentials(_)
+            | Self::PortNumber(..)
+            | Self::Winner(_)
+            | Self::Oldest(_)
+            | Self::Host(_)
+            | Self::Fleet
+            | Self::Override(_) => None,
         }
     }
 }
@@ -71,6 +98,8 @@ pub(crate) enum Answer {
     Certificate(Arc<Chain>),
     /// Of [`Query::Authorities`].
     Authorities(Arc<Result<Roots, Refused>>),
+    /// Of [`Query::Credentials`].
+    Credentials(Arc<Credentials>),
     /// Of [`Query::PortNumber`].
     PortNumber(Result<u16, Arc<Refused>>),
     /// Of [`Query::Backend`].
@@ -83,6 +112,8 @@ pub(crate) enum Answer {
     Host(Arc<HostSettings>),
     /// Of [`Query::Fleet`].
     Fleet(Arc<FleetParts>),
+    /// Of [`Query::Override`].
+    Override(Arc<[Problem]>),
     /// Of [`Query::Fragment`].
     Fragment(Arc<Fragment>),
 }
@@ -136,42 +167,30 @@ impl Answer {
             Self::Classless(_)
             | Self::Certificate(_)
             | Self::Authorities(_)
+            | Self::Credentials(_)
             | Self::PortNumber(_)
             | Self::Backend(_)
             | Self::Winner(_)
-            | Self::Oldest(_) => &[],
+            | Self::Oldest(_)
+            | Self::Override(_) => &[],
         }
     }
 
-    /// The Policies that stand in the Snapshot as long as a root points at them.
-    pub(crate) fn policies(&self) -> &[AnyPart] {
+    /// The Parts that stand in the Snapshot as long as a root points at them.
+    pub(crate) fn supplies(&self) -> &[AnyPart] {
         match self {
+            Self::Certificate(chain) => chain.part().map_or(&[], std::slice::from_ref),
+            Self::Backend(target) => target.part().map_or(&[], std::slice::from_ref),
+            Self::Fleet(fleet) => std::slice::from_ref(&fleet.policy),
             Self::Fragment(fragment) => &fragment.policies,
             Self::Classless(_)
-            | Self::Certificate(_)
             | Self::Authorities(_)
-            | Self::PortNumber(_)
-            | Self::Backend(_)
-            | Self::Winner(_)
-            | Self::Oldest(_)
-            | Self::Host(_)
-            | Self::Fleet(_) => &[],
-        }
-    }
-
-    /// The Part that stands in the Snapshot as long as a root points at it.
-    pub(crate) fn supply(&self) -> Option<&AnyPart> {
-        match self {
-            Self::Certificate(chain) => chain.part(),
-            Self::Backend(target) => target.part(),
-            Self::Fleet(fleet) => Some(&fleet.policy),
-            Self::Classless(_)
-            | Self::Authorities(_)
+            | Self::Credentials(_)
             | Self::PortNumber(_)
             | Self::Winner(_)
             | Self::Oldest(_)
             | Self::Host(_)
-            | Self::Fragment(_) => None,
+            | Self::Override(_) => &[],
         }
     }
 
@@ -180,10 +199,12 @@ impl Answer {
         match self {
             Self::Backend(target) => target.problems(),
             Self::Fleet(fleet) => &fleet.problems,
+            Self::Override(problems) => problems,
             Self::Fragment(fragment) => &fragment.problems,
             Self::Classless(_)
             | Self::Certificate(_)
             | Self::Authorities(_)
+            | Self::Credentials(_)
             | Self::PortNumber(_)
             | Self::Winner(_)
             | Self::Oldest(_)

@@ -13,7 +13,10 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use serde_json::{Map, json};
+
 use super::World;
+use crate::decode::{Decoded, decode};
 use crate::kind::Body;
 use crate::kind::config_map::ConfigMap;
 use crate::kind::ingress::{
@@ -168,11 +171,18 @@ fn pairs() -> &'static [(String, String); 2] {
 }
 
 fn secret() -> impl Strategy<Value = Body> {
-    (0..2_usize, 0..2_usize, option::weighted(0.9, Just(()))).prop_map(|(chain, key, whole)| {
-        let chain = whole.map(|()| Arc::from(pairs()[chain].0.as_bytes()));
-        let key = Some(kubeng_config::certificate::Secret::new(pairs()[key].1.clone().into()));
-        Body::Secret(TlsSecret { chain, key })
-    })
+    (0..2_usize, 0..2_usize, option::weighted(0.9, Just(()))).prop_map(
+        |(chain_at, key_at, whole)| {
+            let chain = whole.map(|()| Arc::from(pairs()[chain_at].0.as_bytes()));
+            let key =
+                Some(kubeng_config::certificate::Secret::new(pairs()[key_at].1.clone().into()));
+            let credentials =
+                kubeng_config::certificate::Secret::new(vec![b'0' + u8::try_from(key_at).unwrap()]);
+            let credentials =
+                [("auth", credentials)].into_iter().filter(|_| chain_at == 0).collect();
+            Body::Secret(TlsSecret { chain, key, credentials })
+        },
+    )
 }
 
 fn upstream() -> impl Strategy<Value = Body> {
@@ -268,6 +278,64 @@ fn config_map() -> impl Strategy<Value = Body> {
     })
 }
 
+/// Overrides as they are decoded, so that broken ones are among them.
+fn route_override() -> BoxedStrategy<Change> {
+    let target = prop_oneof![
+        4 => Just(json!({"kind": "Ingress", "name": "i1"})),
+        2 => Just(json!({"kind": "Ingress", "name": "i2"})),
+        2 => Just(json!({"kind": "Namespace", "name": "a"})),
+        2 => Just(json!({"kind": "Upstream", "name": "u1"})),
+    ];
+    let rule = select(
+        &[None, None, Some(("h.example", "/")), Some(("h.example", "/a")), Some(("", "/b"))][..],
+    );
+    let to = || select(&["s1", "s2", "s3"][..]).prop_map(|name| json!({"name": name, "port": 80}));
+    let member = prop_oneof![
+        select(&["1s", "2s", "x"][..]).prop_map(|t| ("timeouts", json!({"request": t}))),
+        Just(("timeouts", json!(null))),
+        Just(("access", json!({"deny": ["10.0.0.0/8"]}))),
+        Just(("access", json!({"deny": ["nowhere"]}))),
+        Just(("acces", json!({}))),
+        select(&["t1", "t2", "t3"][..])
+            .prop_map(|name| ("auth", json!({"basic": {"secretRef": {"name": name}}}))),
+        to().prop_map(|to| ("auth", json!({"external": {"backend": to}}))),
+        to().prop_map(|to| ("mirror", json!({"backend": to}))),
+        (to(), any::<bool>()).prop_map(|(to, is_signed)| {
+            let sign = is_signed.then(|| json!({"name": "x-canary", "value": "1"}));
+            ("canary", json!({"backend": to, "weight": "10%", "header": sign}))
+        }),
+        to().prop_map(|to| ("backends", json!([to]))),
+        Just(("backends", json!([{"name": "s1", "port": 80, "disabled": true}]))),
+        select(&["http", "https"][..]).prop_map(|to| ("redirect", json!({"scheme": to}))),
+        Just(("balance", json!({"policy": "least-requests"}))),
+        Just(("maintenance", json!({}))),
+    ];
+    let layer = select(&["tenant", "tenant", "emergency"][..]);
+    let key = (select(&["a", "b"][..]), select(&["o1", "o2", "o3"][..]));
+    let spec = (target, rule, layer, vec(member, 0..3), option::weighted(0.1, Just(true)));
+    let upsert = (key.clone(), spec, 0..3_i64).prop_map(|((namespace, name), spec, created)| {
+        let (target, rule, layer, members, suspended) = spec;
+        let value = json!({
+            "apiVersion": "kubeng.io/v1alpha1", "kind": "RouteOverride",
+            "metadata": {"namespace": namespace, "name": name},
+            "spec": {
+                "targetRef": target, "layer": layer, "suspended": suspended.unwrap_or(false),
+                "rule": rule.map(|(host, path)| json!({"host": host, "path": path})),
+                "patch": members.into_iter().map(|(n, v)| (n.to_owned(), v)).collect::<Map<_, _>>(),
+                "reason": "test", "expiresAt": "2099-01-01T00:00:00Z",
+            },
+        });
+        match decode(value, Provenance::Product, Author::Tenant) {
+            Decoded::Object(object) => Change::Upsert(Arc::new(Object { created, ..*object })),
+            Decoded::Ignored | Decoded::Undecodable(..) => panic!("it is an object"),
+        }
+    });
+    let remove = key.prop_map(|(namespace, name)| {
+        Change::Remove(ObjectKey::new(ObjectKind::RouteOverride, namespace, name))
+    });
+    prop_oneof![4 => upsert, 1 => remove].boxed()
+}
+
 fn object(
     kind: ObjectKind,
     names: &'static [&'static str],
@@ -305,6 +373,7 @@ fn change() -> impl Strategy<Value = Change> {
         2 => object(ObjectKind::Secret, &["t1", "t2"], secret().boxed()),
         3 => object(ObjectKind::Upstream, &["u1", "u2"], upstream().boxed()),
         1 => object(ObjectKind::ConfigMap, &["m1", "m2"], config_map().boxed()),
+        5 => route_override(),
     ]
 }
 

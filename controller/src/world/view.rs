@@ -11,11 +11,13 @@ use super::objects::{Group, Objects};
 use super::query::{Answer, Claim, Oldest, Query, Read};
 use crate::kind::Body;
 use crate::kind::ingress::{Ingress, PortName};
+use crate::kind::route_override::Target as OverrideTarget;
 use crate::kind::service::Service;
 use crate::object::Object;
 use crate::settings::TranslateSettings;
 use crate::translate::backend::Target;
 use crate::translate::certificate::Chain;
+use crate::translate::credential::Credentials;
 use crate::translate::host::HostSettings;
 use crate::translate::refusal::Refused;
 
@@ -94,7 +96,8 @@ impl<'a> View<'a> {
             | Body::EndpointSlice(_)
             | Body::Secret(_)
             | Body::Upstream(_)
-            | Body::ConfigMap(_) => None,
+            | Body::ConfigMap(_)
+            | Body::RouteOverride(_) => None,
         }
     }
 
@@ -120,7 +123,8 @@ impl<'a> View<'a> {
             | Body::EndpointSlice(_)
             | Body::Secret(_)
             | Body::Upstream(_)
-            | Body::ConfigMap(_) => None,
+            | Body::ConfigMap(_)
+            | Body::RouteOverride(_) => None,
         })
     }
 
@@ -145,6 +149,22 @@ impl<'a> View<'a> {
     /// its own, and does so by nature, so that is not noted.
     pub(crate) fn is_contested(&self, claim: &Arc<str>) -> bool {
         self.objects.is_crowd(&Group::Claim(Arc::clone(claim)))
+    }
+
+    /// The RouteOverrides that are for `target`, the oldest first.
+    pub(crate) fn overrides(&mut self, target: &OverrideTarget) -> Vec<Arc<Object>> {
+        let group = Group::Overrides(target.clone());
+        let keys: Vec<ObjectKey> = self.objects.members(&group).cloned().collect();
+        // Those that are below the target ask by nature, so that is not noted.
+        if self.asker.asks_for_overrides_of().is_none() {
+            self.note(&Read::Group(group));
+        }
+        keys.iter().filter_map(|key| self.object(key)).collect()
+    }
+
+    /// What the Secret of `key` holds for filters.
+    pub(crate) fn credentials(&mut self, key: &ObjectKey) -> Arc<Credentials> {
+        answer!(Credentials, self.ask(Query::Credentials(key.clone())))
     }
 
     /// Whether Ingresses without a class are ours.

@@ -62,7 +62,8 @@ impl State {
             | Filter::Buffering(_)
             | Filter::RequestId(_)
             | Filter::Compression(_)
-            | Filter::ErrorPages(_) => Self::None,
+            | Filter::ErrorPages(_)
+            | Filter::Maintenance(_) => Self::None,
         }
     }
 

@@ -54,6 +54,7 @@ impl Scope {
             ObjectKind::Secret => ("/api/v1", "secrets"),
             ObjectKind::Upstream => ("/apis/kubeng.io/v1alpha1", "upstreams"),
             ObjectKind::ConfigMap => ("/api/v1", "configmaps"),
+            ObjectKind::RouteOverride => ("/apis/kubeng.io/v1alpha1", "routeoverrides"),
         };
         match &self.namespace {
             Some(namespace) => format!("{prefix}/namespaces/{namespace}/{resource}"),
@@ -67,7 +68,7 @@ impl Scope {
             ObjectKind::Ingress | ObjectKind::IngressClass => "networking.k8s.io/v1",
             ObjectKind::Service | ObjectKind::Secret | ObjectKind::ConfigMap => "v1",
             ObjectKind::EndpointSlice => "discovery.k8s.io/v1",
-            ObjectKind::Upstream => "kubeng.io/v1alpha1",
+            ObjectKind::Upstream | ObjectKind::RouteOverride => "kubeng.io/v1alpha1",
         };
         (version, self.kind.as_str())
     }
@@ -83,7 +84,15 @@ impl Scope {
 
     /// Whether the server may lack the kind: its definition is ours to install.
     pub(crate) fn may_be_absent(&self) -> bool {
-        self.kind == ObjectKind::Upstream
+        match self.kind {
+            ObjectKind::Upstream | ObjectKind::RouteOverride => true,
+            ObjectKind::Ingress
+            | ObjectKind::IngressClass
+            | ObjectKind::Service
+            | ObjectKind::EndpointSlice
+            | ObjectKind::Secret
+            | ObjectKind::ConfigMap => false,
+        }
     }
 
     /// The resource as a role names it.
@@ -96,6 +105,7 @@ impl Scope {
             ObjectKind::Secret => "secrets",
             ObjectKind::Upstream => "upstreams.kubeng.io",
             ObjectKind::ConfigMap => "configmaps",
+            ObjectKind::RouteOverride => "routeoverrides.kubeng.io",
         }
     }
 

@@ -299,7 +299,7 @@ async fn a_missing_right_is_named_and_keeps_the_gate_shut() {
 #[tokio::test]
 async fn refused_credentials_are_read_again() {
     let server = ApiServer::start().await;
-    server.fail("*", Verb::List, 6, Fault::Status(401, "unauthorized", 0));
+    server.fail("*", Verb::List, ObjectKind::ALL.len(), Fault::Status(401, "unauthorized", 0));
     let mut live = Live::plain(server);
     live.until("reported", |live| !live.problems.is_empty()).await;
     assert!(live.problems[0].message.contains("401"), "{}", live.problems[0]);

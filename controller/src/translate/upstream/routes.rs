@@ -13,18 +13,22 @@ use kubeng_config::backend::HostOrIp;
 use kubeng_config::delta::AnyPart;
 use kubeng_config::filter::Filter;
 use kubeng_config::matching::{HostMatch, Match, PathMatch};
-use kubeng_config::name::{BackendId, Hostname, NameError, PolicyId, RouteId};
+use kubeng_config::name::{BackendId, Hostname, NameError, RouteId};
 use kubeng_config::part::Part;
+use kubeng_config::policy::Policy;
 use kubeng_config::problem::{BAD_HOST, BAD_VALUE, Problem, SHADOWED};
 use kubeng_config::route::{Action, Rank, Refusal, Route};
 
 use super::fields::bad;
+use crate::kind::route_override::RuleRef;
 use crate::kind::upstream::Upstream;
 use crate::kind::upstream::route::UpstreamRoute;
 use crate::object::Object;
 use crate::translate::claims::claim_text;
 use crate::translate::fragment::{Fragment, LAST, attachments, forward};
 use crate::translate::ingress_class::serves_namespace;
+use crate::translate::overrides::place::Place;
+use crate::translate::overrides::{Dressed, Overrides, Taken, dress};
 use crate::translate::refusal::Refused;
 use crate::world::query::Claim;
 use crate::world::view::View;
@@ -41,7 +45,9 @@ pub(crate) fn fragment(view: &mut View<'_>, object: &Object, upstream: &Upstream
         // Its Problems are told by the Backend.
         Err(refused) => refused.action(),
     };
-    let mut draft = Draft { object, action, routes: vec![], policies: vec![], problems: vec![] };
+    let overrides = Overrides::of(view, &object.key);
+    let mut draft =
+        Draft { object, action, overrides, routes: vec![], policies: vec![], problems: vec![] };
     let mut names = BTreeSet::new();
     for (number, route) in (0_u32..).zip(&upstream.routes) {
         let is_new = is_label(&route.name) && names.insert(route.name.as_str());
@@ -68,6 +74,17 @@ pub(crate) fn claims(upstream: &Upstream) -> BTreeSet<Arc<str>> {
     claims
 }
 
+/// Whether `upstream` has a route that `rule` means.
+pub(crate) fn has_rule(upstream: &Upstream, rule: &RuleRef) -> bool {
+    upstream.routes.iter().any(|route| {
+        let hosts = route.hostnames.iter().filter_map(|host| host_match(host).ok());
+        let hosts: Vec<HostMatch> = hosts.collect();
+        let Matches { usable, .. } = matches::of(&route.matches);
+        let path = usable.first().map_or(PathMatch::Otherwise, |first| first.path.clone());
+        Place { name: Some(&route.name), hosts: &hosts, path: &path }.is(rule)
+    })
+}
+
 /// The first host of its routes that is no wildcard: what health checks ask for.
 pub(super) fn first_host(upstream: &Upstream) -> Option<Hostname> {
     let hosts = upstream.routes.iter().flat_map(|route| &route.hostnames);
@@ -83,6 +100,7 @@ struct Draft<'a> {
     object: &'a Object,
     /// Where its requests go.
     action: Action,
+    overrides: Overrides,
     routes: Vec<AnyPart>,
     policies: Vec<AnyPart>,
     problems: Vec<Problem>,
@@ -93,17 +111,64 @@ impl Draft<'_> {
         bad(self.object, field, message, remedy, &mut self.problems);
     }
 
-    fn push(&mut self, view: &View<'_>, key: &str, hosts: &[HostMatch], made: Made) {
+    /// What `made` is with the word of the fleet; none where no Listener serves the hosts.
+    fn route(
+        &self,
+        view: &View<'_>,
+        key: &str,
+        hosts: &[HostMatch],
+        made: Made,
+    ) -> Option<(RouteId, Route)> {
         let settings = view.settings();
         let attached = attachments(settings, hosts);
         if attached.is_empty() || made.matches.is_empty() {
-            return;
+            return None;
         }
-        let Made { rank, matches, filters, policy, action } = made;
-        let policy = policy.unwrap_or_else(|| settings.policy().clone());
+        let Made { rank, matches, filters, action } = made;
+        let policy = settings.policy().clone();
         let route = Route { rank, attached, matches, filters, policy, action };
-        let id = RouteId::new(self.object.key.clone(), key);
-        self.routes.push(AnyPart::Route(id, Part::new(route)));
+        Some((RouteId::new(self.object.key.clone(), key), route))
+    }
+
+    /// What refuses requests, whatever overrides say.
+    fn push_refusal(&mut self, view: &View<'_>, key: &str, hosts: &[HostMatch], made: Made) {
+        let refusal = self.route(view, key, hosts, made);
+        self.routes.extend(refusal.map(|(id, route)| AnyPart::Route(id, Part::new(route))));
+    }
+
+    /// A route, with what overrides change in it.
+    fn push(
+        &mut self,
+        view: &mut View<'_>,
+        name: &str,
+        hosts: &[HostMatch],
+        (made, own): (Made, Option<Policy>),
+        taken: Taken,
+    ) {
+        let Some((id, mut route)) = self.route(view, name, hosts, made) else { return };
+        let own = own.map(|policy| {
+            // A Policy of its own has the name of its Route.
+            let name = id.to_string().parse().expect("the text of a Route is not empty");
+            AnyPart::Policy(name, Part::new(policy))
+        });
+        let mut base = Policy::default();
+        if let Some(AnyPart::Policy(name, policy)) = &own {
+            route.policy = name.clone();
+            base = Policy::clone(&policy.value());
+        }
+        let path = route.matches.first().map_or(PathMatch::Otherwise, |first| first.path.clone());
+        let place = Place { name: Some(name), hosts, path: &path };
+        let put = (id, route, &base);
+        let Dressed { routes, policy, closed } = dress(view, &self.overrides, &place, put, taken);
+        for part in own.into_iter().chain(policy) {
+            let is_named = routes.iter().any(|route| names(route, &part));
+            if is_named && !self.policies.contains(&part) {
+                self.policies.push(part);
+            }
+        }
+        self.routes.extend(routes);
+        let closed = closed.map(|refused| refused.problem(self.object, String::new()));
+        self.problems.extend(closed.filter(|problem| !self.problems.contains(problem)));
     }
 }
 
@@ -112,8 +177,6 @@ struct Made {
     rank: Rank,
     matches: Vec<Match>,
     filters: Vec<Filter>,
-    /// Absent: that of the fleet.
-    policy: Option<PolicyId>,
     action: Action,
 }
 
@@ -142,32 +205,30 @@ fn translate(
     }
     let Matches { usable, unreadable } = matches::of(&route.matches);
     block(view, draft, (number, &key, &place), &hosts, unreadable);
-    tell_shadowed(view, draft, &place, &hosts, &usable);
+    let taken = tell_shadowed(view, draft, &place, &hosts, &usable);
     let filters = filters::of(view, draft, &place, route, &usable);
-    let policy = policy::of(draft, &place, route).map(|policy| {
-        let id = RouteId::new(draft.object.key.clone(), &key).to_string();
-        let id: PolicyId = id.parse().expect("the text of a Route is not empty");
-        draft.policies.push(AnyPart::Policy(id.clone(), Part::new(policy)));
-        id
-    });
+    let own = policy::of(draft, &place, route);
     let rank = Rank { created: draft.object.created, rule: number };
-    let made = match filters.filter(|_| is_new) {
+    match filters.filter(|_| is_new) {
         Some(filters) => {
             let answers = filters.iter().any(|filter| matches!(filter, Filter::Redirect(_)));
             let action = if answers { Action::Answer } else { draft.action.clone() };
-            Made { rank, matches: usable, filters, policy, action }
+            let made = Made { rank, matches: usable, filters, action };
+            draft.push(view, &key, &hosts, (made, own), taken);
         }
         None => {
-            // Nothing points at its Policy then.
-            draft.policies.pop_if(|part| policy.is_some() && is_of(part, policy.as_ref()));
-            Made { rank, matches: usable, filters: Vec::new(), policy: None, action: REFUSED }
+            let made = Made { rank, matches: usable, filters: Vec::new(), action: REFUSED };
+            draft.push_refusal(view, &key, &hosts, made);
         }
-    };
-    draft.push(view, &key, &hosts, made);
+    }
 }
 
-fn is_of(part: &AnyPart, policy: Option<&PolicyId>) -> bool {
-    matches!(part, AnyPart::Policy(id, _) if Some(id) == policy)
+/// Whether a Route names a Policy.
+fn names(route: &AnyPart, policy: &AnyPart) -> bool {
+    let (AnyPart::Route(_, route), AnyPart::Policy(name, _)) = (route, policy) else {
+        return false;
+    };
+    route.value().policy == *name
 }
 
 /// The hosts that can be read. Under one that cannot no request comes, so nothing wider opens.
@@ -205,8 +266,8 @@ fn block(
         draft.problems.push(refused.problem(draft.object, field));
         let rank = Rank { created: LAST, rule: number };
         let matches = vec![Match::of_path(blocks)];
-        let made = Made { rank, matches, filters: Vec::new(), policy: None, action: REFUSED };
-        draft.push(view, &format!("{key}!{at}"), hosts, made);
+        let made = Made { rank, matches, filters: Vec::new(), action: REFUSED };
+        draft.push_refusal(view, &format!("{key}!{at}"), hosts, made);
     }
 }
 
@@ -217,7 +278,8 @@ fn tell_shadowed(
     place: &str,
     hosts: &[HostMatch],
     usable: &[Match],
-) {
+) -> Taken {
+    let mut taken = Taken::Free;
     for host in hosts {
         for claim in usable.iter().filter_map(|wanted| claim(host, wanted)) {
             if !view.is_contested(&claim) {
@@ -232,8 +294,10 @@ fn tell_shadowed(
             let remedy = "remove one of the two, or give them different hosts or paths";
             let refused = Refused::new(SHADOWED, message, remedy);
             draft.problems.push(refused.problem(draft.object, place.to_owned()));
+            taken = Taken::ByAnother;
         }
     }
+    taken
 }
 
 /// What must be unique: a match that looks at host and path only.

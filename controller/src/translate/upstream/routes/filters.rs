@@ -241,6 +241,7 @@ fn replaces_prefix(filter: &Filter) -> bool {
         | Filter::Mirror(_)
         | Filter::Compression(_)
         | Filter::Buffering(_)
+        | Filter::Maintenance(_)
         | Filter::ErrorPages(_) => None,
     };
     matches!(path, Some(PathRewrite::Prefix(_)))

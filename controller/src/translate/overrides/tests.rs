@@ -1,0 +1,208 @@
+//! The examples of the reference, and how Secrets travel.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use kubeng_config::filter::Filter;
+use kubeng_config::listener::{Listener, Protocol};
+use kubeng_config::name::SecretId;
+use kubeng_config::patch::member::MEMBERS;
+use kubeng_config::provenance::Provenance;
+use kubeng_config::route::Action;
+use serde_json::{Value, json};
+
+use crate::control::ControlState;
+use crate::decode::{Decoded, decode};
+use crate::object::{Author, Change, Object};
+use crate::settings::TranslateSettings;
+use crate::world::World;
+
+#[track_caller]
+fn object(value: Value) -> Arc<Object> {
+    let provenance = Provenance::File { path: "a.yaml".into(), line: 1 };
+    match decode(value.clone(), provenance, Author::Operator) {
+        Decoded::Object(object) => Arc::from(object),
+        other @ (Decoded::Ignored | Decoded::Undecodable(..)) => panic!("{value}: {other:?}"),
+    }
+}
+
+fn upsert(value: Value) -> Change {
+    Change::Upsert(object(value))
+}
+
+fn about(name: &str) -> Value {
+    json!({"namespace": "shop", "name": name})
+}
+
+fn service(name: &str) -> Change {
+    upsert(json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": about(name),
+        "spec": {"ports": [{"port": 80}]},
+    }))
+}
+
+fn secret(name: &str, entries: Value) -> Change {
+    upsert(json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": about(name), "type": "Opaque",
+        "stringData": entries,
+    }))
+}
+
+fn over(name: &str, patch: Value) -> Change {
+    upsert(json!({
+        "apiVersion": "kubeng.io/v1alpha1", "kind": "RouteOverride", "metadata": about(name),
+        "spec": {"targetRef": {"kind": "Ingress", "name": "checkout"}, "patch": patch},
+    }))
+}
+
+/// What the examples are for.
+fn shop() -> World {
+    let path = |path: &str| {
+        json!({"path": path, "pathType": "Prefix", "backend": {
+            "service": {"name": "checkout", "port": {"number": 80}},
+        }})
+    };
+    let mut changes: Vec<Change> =
+        ["checkout", "checkout-next", "login", "shadow"].map(service).into();
+    changes.push(secret("users", json!({"auth": "ann:$5$salt$hash"})));
+    changes.push(secret("tokens", json!({"key": "0123456789abcdef0123456789abcdef"})));
+    changes.push(upsert(json!({
+        "apiVersion": "kubeng.io/v1alpha1", "kind": "Upstream", "metadata": about("erp"),
+        "spec": {"endpoints": [{"address": "10.0.0.1", "port": 80}]},
+    })));
+    changes.push(upsert(json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": about("checkout"),
+        "spec": {"ingressClassName": "kubeng", "rules": [
+            {"host": "shop.example.com", "http": {"paths": [path("/"), path("/report")]}},
+            {"host": "erp.example.com", "http": {"paths": [{
+                "path": "/", "pathType": "Prefix",
+                "backend": {"resource": {"apiGroup": "kubeng.io", "kind": "Upstream", "name": "erp"}},
+            }]}},
+        ]},
+    })));
+    let listener = |port: u16, protocol| Listener::new(([127, 0, 0, 1], port).into(), protocol);
+    let listeners = vec![
+        ("http".parse().unwrap(), listener(80, Protocol::Http)),
+        ("https".parse().unwrap(), listener(443, Protocol::Https)),
+    ];
+    let settings = TranslateSettings::new("main".parse().unwrap(), listeners);
+    let step = World::new(settings).step(&changes);
+    assert_eq!(step.world.problems().count(), 0);
+    step.world
+}
+
+/// The YAML examples of the reference.
+fn examples() -> Vec<Value> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/route-override.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let blocks = page.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap());
+    blocks.map(|block| serde_saphyr::from_str(block).unwrap()).collect()
+}
+
+#[test]
+fn every_example_of_the_reference_is_carried_out() {
+    let shop = shop();
+    let mut members = BTreeSet::new();
+    for example in examples() {
+        let patch = example["spec"]["patch"].as_object().unwrap();
+        members.extend(patch.keys().cloned());
+        let step = shop.step(&[upsert(example.clone())]);
+        let problems: Vec<String> = step.world.problems().map(ToString::to_string).collect();
+        assert!(problems.is_empty(), "{example}\n{}", problems.join("\n"));
+        assert!(!step.changed.is_empty(), "it changes nothing: {example}");
+        let name = format!("RouteOverride/shop/{}", example["metadata"]["name"].as_str().unwrap());
+        let gone = step.world.step(&[Change::Remove(name.parse().unwrap())]);
+        assert_eq!(gone.changed, step.changed, "{name}");
+        let fleet = "main".parse().unwrap();
+        let digest = |world: &World| world.snapshot(&fleet).unwrap().digest();
+        assert_eq!(digest(&gone.world), digest(&shop), "removal restores what was: {name}");
+    }
+    let all: BTreeSet<String> = MEMBERS.iter().map(|member| member.name.to_owned()).collect();
+    assert_eq!(members, all, "every member has an example");
+}
+
+fn secrets_on_routes(world: &World) -> Vec<SecretId> {
+    let snapshot = world.snapshot(&world.settings().fleet).unwrap();
+    let routes = snapshot.routes().sorted().into_iter();
+    let ids = routes.flat_map(|(_, part)| {
+        part.value().filters.iter().filter_map(Filter::secret).cloned().collect::<Vec<_>>()
+    });
+    ids.collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+#[test]
+fn the_secret_of_a_filter_travels_with_its_route_and_another_content_is_another_one() {
+    let before = shop();
+    let patch = json!({"auth": {"basic": {"secretRef": {"name": "users"}}}});
+    let fleet = "main".parse().unwrap();
+    let sent = |from: &World, to: &World| {
+        let delta = from.snapshot(&fleet).unwrap().delta_to(to.snapshot(&fleet).unwrap());
+        to.secrets_of(&delta)
+    };
+    let guarded = before.step(&[over("login", patch)]).world;
+    let first = secrets_on_routes(&guarded);
+    assert_eq!(first.len(), 1, "all Routes name the same one");
+    let travelled = sent(&before, &guarded);
+    assert_eq!(travelled.iter().map(|(id, _)| id).collect::<Vec<_>>(), [&first[0]]);
+    assert_eq!(travelled[0].1.expose(), b"ann:$5$salt$hash");
+    assert!(guarded.referenced().iter().any(|key| &*key.name == "users"));
+
+    let other = guarded.step(&[secret("users", json!({"auth": "ben:$5$salt$hash"}))]).world;
+    let second = secrets_on_routes(&other);
+    assert_ne!(first, second);
+    let travelled = sent(&guarded, &other);
+    assert_eq!(travelled[0].1.expose(), b"ben:$5$salt$hash");
+
+    let gone = other.step(&[Change::Remove("Secret/shop/users".parse().unwrap())]).world;
+    let snapshot = gone.snapshot(&fleet).unwrap();
+    for (id, part) in snapshot.routes().sorted() {
+        assert!(matches!(part.value().action, Action::Refuse { .. }), "{id} fails closed");
+        assert!(part.value().filters.is_empty(), "{id}");
+    }
+    assert!(gone.problems().any(|p| p.subject.to_string() == "RouteOverride/shop/login"));
+}
+
+#[test]
+fn what_is_too_large_closes_what_it_protects_and_tunes_nothing() {
+    let shop = shop();
+    let page = "x".repeat(40 * 1024);
+    let pages = json!([{"statuses": [500], "body": page}, {"statuses": [501], "body": page}]);
+    let tuning = shop.step(&[over("big", json!({"errorPages": pages}))]);
+    assert!(tuning.changed.is_empty());
+    assert!(tuning.world.problems().any(|problem| problem.field == "/spec/patch"));
+    let patch = json!({"errorPages": pages, "access": {"deny": ["10.0.0.0/8"]}});
+    let guarding = shop.step(&[over("big", patch)]).world;
+    let snapshot = guarding.snapshot(&guarding.settings().fleet).unwrap();
+    let is_closed = |action: &Action| matches!(action, Action::Refuse { .. });
+    assert!(snapshot.routes().iter().all(|(_, part)| is_closed(&part.value().action)));
+}
+
+#[test]
+fn each_value_says_who_has_set_it() {
+    let shop = shop();
+    let of_all = upsert(json!({
+        "apiVersion": "kubeng.io/v1alpha1", "kind": "RouteOverride", "metadata": about("all"),
+        "spec": {
+            "targetRef": {"kind": "Namespace", "name": "shop"}, "layer": "emergency",
+            "reason": "an attack", "expiresAt": "2099-01-01T00:00:00Z",
+            "patch": {"timeouts": {"request": "1s"}},
+        },
+    }));
+    let patch = json!({"timeouts": {"request": "2s"}, "requestId": {"header": "x-id"}});
+    let world = shop.step(&[of_all, over("own", patch)]).world;
+    let state = ControlState::new("main".parse().unwrap(), world);
+    let id = "Ingress/shop/checkout#shop.example.com/report".parse().unwrap();
+    let told: Vec<String> = state.overrides_of(&id).iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "/requestId/header = \"x-id\" by RouteOverride/shop/own (tenant, object)",
+            "/timeouts/request = \"1s\" by RouteOverride/shop/all (emergency, namespace, until \
+             2099-01-01T00:00:00Z)",
+        ]
+    );
+    let layered = state.overrides_of(&id);
+    assert_eq!(layered[1].losers[0].object.to_string(), "RouteOverride/shop/own");
+    assert_eq!(layered[1].winner.reason.as_deref(), Some("an attack"));
+}
