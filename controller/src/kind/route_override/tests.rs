@@ -31,10 +31,10 @@ fn spec(members: Value) -> Value {
 fn read(spec: Value) -> (RouteOverride, Object) {
     let provenance = Provenance::Cluster { version: "1".into() };
     match decode(document(spec.clone()), provenance, Author::Tenant) {
-        Decoded::Object(object) => match &object.body {
-            Body::RouteOverride(written) => (written.clone(), *object),
-            other => panic!("{other:?}"),
-        },
+        Decoded::Object(object) => {
+            let Body::RouteOverride(written) = &object.body else { panic!("{:?}", object.body) };
+            (written.clone(), *object)
+        }
         other @ (Decoded::Ignored | Decoded::Undecodable(..)) => panic!("{spec}: {other:?}"),
     }
 }
