@@ -37,7 +37,7 @@ impl Direct {
                 }
                 accepted = connection.accept() => match accepted {
                     Some(Ok((request, respond))) => {
-                        streams.push(self.stream(request, respond, facts.clone()));
+                        begin(&streams, Box::pin(self.stream(request, respond, facts.clone())));
                     }
                     Some(Err(_)) | None => break,
                 },
@@ -53,6 +53,15 @@ impl Direct {
         drop::<Connection<_, _>>(connection);
         while streams.next().await.is_some() {}
     }
+}
+
+/// Puts a stream among those that are served.
+///
+/// A place among them is made with each connection, and one that is left may wait to be cleared until
+/// another stream begins. So it must be small, also while nothing is in it.
+fn begin<F>(streams: &FuturesUnordered<F>, stream: F) {
+    const { assert!(size_of::<F>() <= PLACE_BYTES_MAX, "a stream is served in a box") };
+    streams.push(stream);
 }
 
 fn options(limits: &Limits) -> Builder {
@@ -88,3 +97,5 @@ async fn has_to_leave(
 
 /// What is kept of the answer of one stream while its client does not take it.
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
+/// What a stream takes of the connection itself.
+const PLACE_BYTES_MAX: usize = 16;
