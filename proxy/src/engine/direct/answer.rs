@@ -2,7 +2,7 @@
 
 use std::mem::MaybeUninit;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
@@ -82,13 +82,12 @@ impl Search {
 ///
 /// # Errors
 /// See [`Fault`].
-pub(super) fn read(head: BytesMut, method: &Method) -> Result<Answer, Fault> {
-    let head = head.freeze();
+pub(super) fn read(head: &Bytes, method: &Method) -> Result<Answer, Fault> {
     let mut fields = [const { MaybeUninit::uninit() }; FIELDS_MAX];
     let mut parsed = httparse::Response::new(&mut []);
     let config = httparse::ParserConfig::default();
     let is_whole = config
-        .parse_response_with_uninit_headers(&mut parsed, &head, &mut fields)
+        .parse_response_with_uninit_headers(&mut parsed, head, &mut fields)
         .is_ok_and(|status| status.is_complete());
     let (true, Some(code), Some(minor)) = (is_whole, parsed.code, parsed.version) else {
         return Err(Fault::Head);
@@ -100,7 +99,7 @@ pub(super) fn read(head: BytesMut, method: &Method) -> Result<Answer, Fault> {
     let mut headers = HeaderMap::with_capacity(parsed.headers.len() + ROOM);
     for field in parsed.headers.iter() {
         let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| Fault::Head)?;
-        headers.append(name, value_of(&head, field.value)?);
+        headers.append(name, value_of(head, field.value)?);
     }
     if !is_well_formed(status, &headers) {
         return Err(Fault::Head);
@@ -206,7 +205,7 @@ mod tests {
     fn parse(text: &str, method: &Method) -> Result<Answer, Fault> {
         let end = Search::default().go_on(text.as_bytes())?.ok_or(Fault::Head)?;
         assert_eq!(end, text.len(), "{text:?}");
-        read(BytesMut::from(text), method)
+        read(&Bytes::copy_from_slice(text.as_bytes()), method)
     }
 
     #[track_caller]

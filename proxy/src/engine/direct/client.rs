@@ -14,6 +14,10 @@ use crate::listener::refusal::Rule;
 ///
 /// An implementation frames, and joins or delays what it sends as its protocol allows.
 pub(super) trait Client: Send {
+    /// Whether fields of answers may outlive the exchange: HPACK tables keep them as they are, and
+    /// with them all that they are a part of.
+    const KEEPS_FIELDS: bool;
+
     /// What of the body of the request is still to come.
     fn coming(&self) -> Coming {
         Coming::Nothing

@@ -325,6 +325,8 @@ impl<C: Client> Filtered<'_, C> {
 }
 
 impl<C: Client> Client for Filtered<'_, C> {
+    const KEEPS_FIELDS: bool = C::KEEPS_FIELDS;
+
     fn coming(&self) -> super::client::Coming {
         self.client.coming()
     }

@@ -142,6 +142,8 @@ impl<'a> Http1<'a> {
 }
 
 impl Client for Http1<'_> {
+    const KEEPS_FIELDS: bool = false;
+
     fn coming(&self) -> Coming {
         match self.incoming {
             Incoming::Nothing => Coming::Nothing,

@@ -44,6 +44,8 @@ impl Http2 {
 }
 
 impl Client for Http2 {
+    const KEEPS_FIELDS: bool = true;
+
     fn coming(&self) -> Coming {
         self.coming
     }

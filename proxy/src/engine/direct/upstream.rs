@@ -100,8 +100,7 @@ impl Upstream {
         let mut search = Search::default();
         loop {
             if let Some(end) = search.go_on(&self.read).map_err(bad)? {
-                let head = self.read.split_to(end);
-                return answer::read(head, method).map_err(bad);
+                return answer::read(&take_head::<C>(&mut self.read, end), method).map_err(bad);
             }
             if self.fill(client, by, ends).await? == 0 {
                 return Err(self.ended());
@@ -177,6 +176,14 @@ impl Upstream {
     }
 }
 
+/// Takes the head of an answer, which ends at `end`, out of what was read.
+fn take_head<C: Client>(read: &mut BytesMut, end: usize) -> Bytes {
+    let head = read.split_to(end);
+    // Of a copy, a client that keeps a field keeps no more than the head: else it is all the room that
+    // there was for reading.
+    if C::KEEPS_FIELDS { Bytes::copy_from_slice(&head) } else { head.freeze() }
+}
+
 /// What has come of waiting for either side.
 enum Step {
     /// Nothing more is to be sent.
@@ -215,3 +222,26 @@ fn bad(_: Fault) -> Broken {
 
 /// Room for each read from an Endpoint.
 const READ_BYTES: usize = 8 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::super::http1::Http1;
+    use super::super::http2::Http2;
+    use super::*;
+
+    #[track_caller]
+    fn check<C: Client>(keeps_all: bool) {
+        let mut read = BytesMut::with_capacity(READ_BYTES);
+        read.extend_from_slice(b"HTTP/1.1 200 OK\r\n\r\nbody");
+        let head = take_head::<C>(&mut read, 19);
+        assert_eq!((&*head, &*read), (&b"HTTP/1.1 200 OK\r\n\r\n"[..], &b"body"[..]));
+        // There is room for as much again only where nobody holds it.
+        assert_eq!(read.try_reclaim(READ_BYTES - 4), !keeps_all);
+    }
+
+    #[test]
+    fn what_an_http2_client_keeps_of_a_head_is_no_more_than_the_head() {
+        check::<Http1<'_>>(true);
+        check::<Http2>(false);
+    }
+}
