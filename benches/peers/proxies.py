@@ -46,7 +46,9 @@ PEERS = {
                    argv=["{bin}", "run", "--manifests", "{dir}/kubeng", "--data", "{dir}/kubeng-data", "--workers", "1",
                          "--default-certificate", "bench/certificate",
                          "--http", "127.0.0.1:{http_port}", "--https", "127.0.0.1:{https_port}",
-                         "--admin", "127.0.0.1:{admin_port}"]),
+                         "--admin", "127.0.0.1:{admin_port}",
+                         # All idle connections come from one address.
+                         "--client-connections-max", "0"]),
 }
 
 
