@@ -175,7 +175,7 @@ mod tests {
             ("access-log-format = \"$uris\"", "$uri is"),
             ("access-log-sample = 2.0", "from 0 to 1"),
             ("access-log-format = \"json\"", "say --access-log"),
-            ("trace-to = \"https://otel\"", "is not http"),
+            ("trace-to = \"grpc://otel\"", "neither http nor https"),
             ("trace-sample = 0.5", "say --trace-to"),
             ("debug-secret-file = \"/nonexistent\"", "/nonexistent"),
             ("recent-requests = 9999", "at most 1024"),

@@ -104,7 +104,7 @@ async fn a_backend_is_believed_when_its_own_authority_says_who_it_is() {
     assert_eq!(ask("billing.example", Roots::System, http1).await.0, 502);
     assert_eq!(ask("other.example", bundle(&[&ours]), http1).await.0, 502);
     assert_eq!(connections.load(Ordering::SeqCst), before);
-    assert_eq!(replica.failures("tls_failed"), 4);
+    replica.until_failures("tls_failed", 4).await;
 }
 
 #[tokio::test]

@@ -154,7 +154,7 @@ impl Draft<'_> {
         let mut base = Policy::default();
         if let Some(AnyPart::Policy(name, policy)) = &own {
             route.policy = name.clone();
-            base = Policy::clone(&policy.value());
+            base = Policy::clone(policy.value());
         }
         let path = route.matches.first().map_or(PathMatch::Otherwise, |first| first.path.clone());
         let place = Place { name: Some(name), hosts, path: &path };
