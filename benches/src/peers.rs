@@ -67,7 +67,7 @@ fn judge(title: &str, figures: &Value) -> Result<Report> {
     match rate("nginx") {
         Some(nginx) => {
             let ratio = ours / nginx;
-            report.speed_goal(format!("at least 0.60 of nginx ({ratio:.2})"), ratio >= 0.60);
+            report.speed_goal(format!("at least 0.72 of nginx ({ratio:.2})"), ratio >= 0.72);
         }
         None => report.note("nginx is not here, so that goal is not judged"),
     }
@@ -108,8 +108,8 @@ mod tests {
                 "kubeng": { "requests_per_second": ours, "cpu_microseconds": 15.0 },
             })
         };
-        assert!(judge("x", &figures(61.0)).unwrap().is_met(false));
-        assert!(!judge("x", &figures(59.0)).unwrap().is_met(false));
+        assert!(judge("x", &figures(73.0)).unwrap().is_met(false));
+        assert!(!judge("x", &figures(71.0)).unwrap().is_met(false));
         assert!(judge("x", &serde_json::json!({})).is_err());
     }
 }

@@ -12,7 +12,7 @@ use kubeng_config::name::{ListenerId, ObjectKey, ObjectKind, RouteId};
 use kubeng_config::request::RequestHead;
 use kubeng_config::route::{Action, Attachment, Rank, Route};
 
-use super::{ASKED_MAX, LARGE, SMALL, Shape, asked};
+use super::{ASKED_MAX, LARGE, SMALL, Shape};
 use crate::program::Setting;
 use crate::report::Report;
 use crate::samples::median;
@@ -99,7 +99,12 @@ fn nanoseconds(
         Asked::Few => SMALL,
         Asked::Many => ASKED_MAX,
     };
-    let asked: Vec<_> = asked(routes).take(few_or_many).map(|n| shape.route(n)).collect();
+    let asked: Vec<_> = super::Asked::Many
+        .numbers(routes)
+        .into_iter()
+        .take(few_or_many)
+        .map(|n| shape.route(n))
+        .collect();
     let asked: Vec<_> = asked.iter().map(|(host, path)| (host, format!("{path}/page"))).collect();
     let (method, headers) = (Method::GET, HeaderMap::new());
     let before = Instant::now();
