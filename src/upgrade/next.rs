@@ -83,8 +83,10 @@ struct Starting(Option<Child>);
 impl Starting {
     async fn until_it_serves(&mut self, channel: &Channel, lent: Lent) -> anyhow::Result<()> {
         let Some(child) = &mut self.0 else { bail!("it has ended") };
+        let pid = child.id();
         let talk = async {
             lend(channel, lent).await?;
+            info!(pid, "upgrade: the next process has the sockets");
             match channel.receive().await? {
                 Some((Message::Ready, _)) => Ok(()),
                 Some((other, _)) => bail!("it says {other:?} instead of that it is ready"),

@@ -299,13 +299,13 @@ impl Kubeng {
         }
     }
 
-    /// Waits until the next process has been started, and takes that one for the process that serves.
+    /// Waits until the next process has the sockets, and takes that one for the process that serves.
     ///
     /// # Errors
-    /// When none is started within `within`.
+    /// When none has them within `within`.
     pub async fn follow_next(&mut self, within: Duration) -> Result<()> {
-        let starts = |line: &str| line.contains("upgrade: the next process is starting");
-        let line = self.wait_for_line(within, starts).await?;
+        let has_all = |line: &str| line.contains("upgrade: the next process has the sockets");
+        let line = self.wait_for_line(within, has_all).await?;
         self.follow(&line)
     }
 
