@@ -242,8 +242,8 @@ pub(crate) struct Given {
     )]
     pub(crate) metrics_routes: Option<bool>,
 
-    /// Collector that gets spans, as OTLP over HTTP with JSON, for instance http://localhost:4318, or
-    /// over TLS, https://otel.example.com:4318; with it W3C trace context is taken part in [default: none]
+    /// Collector that gets spans, as OTLP over HTTP with JSON, for instance http://localhost:4318, over
+    /// TLS where it begins with https; with it W3C trace context is taken part in [default: none]
     #[arg(long, value_name = "URL", env = "KUBENG_TRACE_TO")]
     pub(crate) trace_to: Option<String>,
 
