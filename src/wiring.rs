@@ -12,10 +12,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use kubeng_admin::{Admin, EndpointHealth, LocalReplica};
+use kubeng_admin::{Admin, LocalReplica};
 use kubeng_config::address::Reserved;
 use kubeng_config::name::{BackendId, FleetName, ObjectKey, ObjectKind, RouteId};
-use kubeng_config::observed::{KeyQuery, RecordQuery};
+use kubeng_config::observed::{EndpointHealth, KeyQuery, RecordQuery};
 use kubeng_config::problem::Problem;
 use kubeng_controller::control::{Answer, Control, ControlState};
 use kubeng_controller::distribution::publisher::{PendingEndpoints, Published, Publisher};

@@ -5,11 +5,9 @@
 
 mod api;
 mod host;
-mod observed;
 mod probes;
 mod problem;
 mod server;
 mod status;
 
-pub use observed::EndpointHealth;
 pub use server::{Admin, LocalReplica, ServeError};

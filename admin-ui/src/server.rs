@@ -10,13 +10,12 @@ use std::time::{Duration, SystemTime};
 use axum::Router;
 use axum::middleware;
 use kubeng_config::name::{BackendId, RouteId};
-use kubeng_config::observed::{KeyQuery, RecordQuery};
+use kubeng_config::observed::{EndpointHealth, KeyQuery, RecordQuery};
 use kubeng_controller::control::Control;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::observed::EndpointHealth;
 use crate::{api, host, probes, problem, status};
 
 /// What the replica in this process says of itself.

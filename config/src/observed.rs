@@ -1,4 +1,4 @@
-//! What is asked about requests that were served, by whoever shows them of whoever served them.
+//! What a replica is asked about what it serves, and what it says of its Endpoints.
 
 use std::net::SocketAddr;
 use std::time::SystemTime;

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use kubeng_admin::EndpointHealth;
 use kubeng_config::name::BackendId;
+use kubeng_config::observed::EndpointHealth;
 use kubeng_proxy::ProxyFacts;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
