@@ -216,7 +216,8 @@ def idle(targets, args):
         still = sum(is_open(s) for s in socks)
         for s in socks:
             s.close()
-        each = 1024 * (after - before) / len(socks)
+        # A connection that was closed meanwhile for being idle too long holds nothing any more.
+        each = 1024 * (after - before) / max(still, 1)
         print(f"| {t.name} | {len(socks)} | {before:.1f} | {after:.1f} | {each:.1f} | {rate:.1f} | {still} |", flush=True)
         found[t.name] = dict(kib_per_connection=each, cpu_ms_per_second=rate, still_open=still, connections=len(socks))
         time.sleep(args.idle_pause)

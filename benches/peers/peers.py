@@ -124,7 +124,7 @@ def raise_open_files():
 
 def run(args, started, directory):
     hard = raise_open_files()
-    if args.kind.startswith("idle") and args.idle_conns > (most := hard * 44 // 100):
+    if args.kind.startswith("idle") and args.idle_conns > (most := hard * 52 // 100):
         print(f"note: only {hard} files may be open, so {most} connections instead of {args.idle_conns}")
         args.idle_conns = most
     upstream = args.upstream or f"127.0.0.1:{free_port()}"

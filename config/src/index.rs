@@ -5,6 +5,7 @@
 //! [`explain`](crate::explain) gives, in constant time. A clone is cheap and a
 //! change copies the routes of one host.
 
+mod by_path;
 pub mod host;
 pub mod path;
 

@@ -21,7 +21,7 @@ use kubeng_config::route::{Action, Route};
 use kubeng_config::snapshot::{Snapshot, SnapshotError};
 use rustls::sign::CertifiedKey;
 
-use crate::backend::balance::{Schedule, Turn};
+use crate::backend::balance::Rotation;
 use crate::backend::{BackendState, CompiledBackend, resolve, tls};
 use crate::filter::state::Memory;
 use crate::metrics::Metrics;
@@ -215,18 +215,16 @@ impl Compiler<'_> {
     }
 
     fn put_route(&self, to: &mut Compiled, id: &RouteId, route: &Arc<Route>) {
-        let schedule = match &route.action {
+        let rotation = match &route.action {
             Action::Forward(targets) => {
-                Schedule::new(&targets.iter().map(|target| target.weight).collect::<Vec<_>>())
+                Rotation::of(&targets.iter().map(|target| target.weight).collect::<Vec<_>>())
             }
-            Action::Answer | Action::Refuse { .. } => Schedule::default(),
+            Action::Answer | Action::Refuse { .. } => None,
         };
         let compiled = Arc::new(CompiledRoute {
-            id: id.clone(),
             route: route.clone(),
             states: self.memory.states(id, route, self.secrets),
-            schedule,
-            turn: Turn::default(),
+            rotation: rotation.map(Box::new),
             usage: self.metrics.of_route(id),
         });
         to.table.names.insert(route);

@@ -105,7 +105,7 @@ pub(crate) fn show(ctx: &RequestContext, elapsed: Duration, to: &mut impl Fields
     entry("total", Some(elapsed));
     // Beside what the Backend says of itself.
     put(to, &SERVER_TIMING, Some(timing), Fields::add);
-    let route = ctx.route.as_ref().map(|route| route.id.to_string());
+    let route = ctx.route.as_ref().map(|route| route.usage.id.to_string());
     put(to, &X_KUBENG_ROUTE, route, Fields::set);
     let backend = ctx.backend.as_ref().map(|backend| backend.id.to_string());
     put(to, &X_KUBENG_BACKEND, backend, Fields::set);

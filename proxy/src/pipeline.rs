@@ -237,8 +237,8 @@ pub(crate) fn target_of(table: &Table, route: &CompiledRoute, ctx: &mut RequestC
             return status_of(*status).into();
         }
     };
-    let turn = if targets.len() == 1 { 0 } else { route.turn.next() };
-    let chosen = route.schedule.from(turn).next().and_then(|at| targets.get(at));
+    let at = route.rotation.as_ref().map_or(Some(0), |rotation| rotation.next());
+    let chosen = at.and_then(|at| targets.get(at));
     // No target has a share (Gateway API, `HTTPBackendRef.weight`).
     let Some(chosen) = chosen else { return StatusCode::INTERNAL_SERVER_ERROR.into() };
     match &chosen.to {

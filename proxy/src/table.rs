@@ -18,7 +18,7 @@ use kubeng_config::snapshot::Snapshot;
 use rustls::sign::CertifiedKey;
 
 use crate::backend::CompiledBackend;
-use crate::backend::balance::{Schedule, Turn};
+use crate::backend::balance::Rotation;
 use crate::filter::state::State;
 use crate::forward::is_trusted;
 use crate::metrics::{ListenerMetrics, RouteUse};
@@ -114,13 +114,12 @@ pub(crate) struct NamedTls {
 /// A Route ready to be carried out.
 #[derive(Debug)]
 pub(crate) struct CompiledRoute {
-    pub(crate) id: kubeng_config::name::RouteId,
     pub(crate) route: Arc<Route>,
     /// What its Filters remember, in their order; empty where none does.
     pub(crate) states: Box<[State]>,
-    /// The order in which the targets of a `Forward` take turns.
-    pub(crate) schedule: Schedule,
-    pub(crate) turn: Turn,
+    /// How the targets of a `Forward` take turns; absent where one gets everything.
+    pub(crate) rotation: Option<Box<Rotation>>,
+    /// Also knows its name.
     pub(crate) usage: Arc<RouteUse>,
 }
 

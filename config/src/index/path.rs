@@ -1,16 +1,14 @@
 //! From a path to the Routes that may take it, best first.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Found;
+use super::by_path::ByPath;
 use crate::matching::{Match, PathMatch, PathPrefix, Pattern};
 use crate::name::RouteId;
 use crate::path::CanonicalPath;
 use crate::request::RequestHead;
 use crate::route::{Route, precedence};
-
-type Map<K, T> = HashMap<K, Entries<T>, foldhash::fast::RandomState>;
 
 /// The paths of one host.
 ///
@@ -19,10 +17,10 @@ type Map<K, T> = HashMap<K, Entries<T>, foldhash::fast::RandomState>;
 /// one pointer for each path.
 #[derive(Clone, Debug)]
 pub(super) struct Paths<T> {
-    exact: Map<CanonicalPath, T>,
+    exact: ByPath<CanonicalPath, Entries<T>>,
     /// The longest text first.
     regexes: Vec<(Pattern, Entries<T>)>,
-    prefixes: Map<PathPrefix, T>,
+    prefixes: ByPath<PathPrefix, Entries<T>>,
     /// The length of the longest prefix; what of a path is longer is not looked up.
     prefix_bytes_max: usize,
     otherwise: Option<Entries<T>>,
@@ -31,9 +29,9 @@ pub(super) struct Paths<T> {
 impl<T> Default for Paths<T> {
     fn default() -> Self {
         Self {
-            exact: Map::default(),
+            exact: ByPath::default(),
             regexes: Vec::new(),
-            prefixes: Map::default(),
+            prefixes: ByPath::default(),
             prefix_bytes_max: 0,
             otherwise: None,
         }
@@ -96,7 +94,7 @@ impl<T: Clone> Paths<T> {
                 continue;
             }
             match &wanted.path {
-                PathMatch::Exact(path) => drop(self.exact.remove(path)),
+                PathMatch::Exact(path) => self.exact.remove(path.as_str()),
                 PathMatch::Prefix(prefix) => self.forget_prefix(prefix.as_str()),
                 PathMatch::Regex(pattern) => self.regexes.retain(|(there, _)| there != pattern),
                 PathMatch::Otherwise => self.otherwise = None,
@@ -107,15 +105,14 @@ impl<T: Clone> Paths<T> {
     fn forget_prefix(&mut self, prefix: &str) {
         self.prefixes.remove(prefix);
         if prefix.len() == self.prefix_bytes_max {
-            self.prefix_bytes_max =
-                self.prefixes.keys().map(|key| key.as_str().len()).max().unwrap_or(0);
+            self.prefix_bytes_max = self.prefixes.bytes_max();
         }
     }
 
     fn entries(&self, path: &PathMatch) -> &[Entry<T>] {
         let entries = match path {
-            PathMatch::Exact(path) => self.exact.get(path),
-            PathMatch::Prefix(prefix) => self.prefixes.get(prefix),
+            PathMatch::Exact(path) => self.exact.get(path.as_str()),
+            PathMatch::Prefix(prefix) => self.prefixes.get(prefix.as_str()),
             PathMatch::Regex(pattern) => {
                 self.regexes.iter().find(|(there, _)| there == pattern).map(|(_, entries)| entries)
             }
@@ -126,7 +123,7 @@ impl<T: Clone> Paths<T> {
 
     fn set_entries(&mut self, path: &PathMatch, entries: Entries<T>) {
         match path {
-            PathMatch::Exact(path) => drop(self.exact.insert(path.clone(), entries)),
+            PathMatch::Exact(path) => self.exact.insert(path.clone(), entries),
             PathMatch::Prefix(prefix) => {
                 self.prefix_bytes_max = self.prefix_bytes_max.max(prefix.as_str().len());
                 self.prefixes.insert(prefix.clone(), entries);

@@ -73,6 +73,28 @@ fn greatest_divisor(a: u32, b: u32) -> u32 {
     if b == 0 { a } else { greatest_divisor(b, a % b) }
 }
 
+/// Several things that take turns.
+#[derive(Debug)]
+pub(crate) struct Rotation {
+    schedule: Schedule,
+    turn: Turn,
+}
+
+impl Rotation {
+    /// Of things with these weights; none for a single one that gets everything.
+    pub(crate) fn of(weights: &[u32]) -> Option<Self> {
+        match weights {
+            [weight] if *weight > 0 => None,
+            _ => Some(Self { schedule: Schedule::new(weights), turn: Turn::default() }),
+        }
+    }
+
+    /// The one whose turn it is; none when none has a weight.
+    pub(crate) fn next(&self) -> Option<usize> {
+        self.schedule.from(self.turn.next()).next()
+    }
+}
+
 /// A number that takes turns, shared by all workers.
 #[derive(Debug, Default)]
 pub(crate) struct Turn(AtomicU64);

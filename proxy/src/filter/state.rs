@@ -123,7 +123,7 @@ impl Memory {
             self.routes.retain(|_, route| route.strong_count() > 0);
             self.sweep_at = self.routes.len() * 2 + 64;
         }
-        self.routes.insert(route.id.clone(), Arc::downgrade(route));
+        self.routes.insert(route.usage.id.clone(), Arc::downgrade(route));
     }
 }
 

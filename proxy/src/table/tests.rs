@@ -132,7 +132,7 @@ fn answers(table: &Table) -> Vec<Option<(String, bool)>> {
             answers.push(found.map(|found| {
                 let Action::Forward(targets) = &found.value.route.action else { unreachable!() };
                 let TargetAction::Backend(id) = &targets[0].to else { unreachable!() };
-                (format!("{} {id}", found.value.id), table.backends.contains_key(id))
+                (format!("{} {id}", found.value.usage.id), table.backends.contains_key(id))
             }));
         }
     }
