@@ -25,6 +25,9 @@
 //! | Index | listener, host and path to what serves them |
 //! | refused | a Route in its place that answers 500 or 503 because its Rule cannot be honoured |
 //! | Problem | something wrong with one Object: field, code, message, remedy |
+//! | Statement, Epoch | what a controller says that a fleet shall serve, signed; a term of leadership |
+//! | Offer, Question | a Delta with its Statement, sent and not answered; what a replica is asked about itself |
+//! | Heartbeat, Drift | what a replica says of itself every few seconds; its difference from what it should serve |
 //! | Position | how far every source had been read when a Snapshot was made |
 //! | Provenance | which source an Object came from, and where in it |
 //! | Override, Patch | an Object that changes Routes of others; the part of a Route that it writes |
@@ -49,6 +52,7 @@ pub mod endpoint;
 pub mod explain;
 pub mod export;
 pub mod filter;
+pub mod heartbeat;
 pub mod index;
 pub mod layer;
 pub mod listener;
@@ -61,8 +65,10 @@ pub mod part;
 pub mod patch;
 pub mod path;
 pub mod policy;
+pub mod position;
 pub mod problem;
 pub mod provenance;
 pub mod request;
 pub mod route;
 pub mod snapshot;
+pub mod statement;

@@ -400,6 +400,8 @@ text_name! {
     PolicyId,
     /// Identifies a fleet.
     FleetName,
+    /// Identifies a replica within its fleet: the name of its machine, unless it was given another.
+    ReplicaName,
     /// Identifies a Certificate: the Object that holds it, as text.
     CertificateId,
     /// Identifies a private key: the SHA-256 of its public half, in hexadecimal.
@@ -429,7 +431,7 @@ pub(crate) use serde_as_text;
 
 serde_as_text! {
     Hostname ObjectKind ObjectKey RouteId BackendId
-    ListenerId PolicyId FleetName CertificateId SecretId
+    ListenerId PolicyId FleetName ReplicaName CertificateId SecretId
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use kubeng_config::canonical::Digest;
 use kubeng_config::endpoint::EndpointSet;
 use kubeng_config::name::{BackendId, FleetName, ObjectKey, ObjectKind};
+use kubeng_config::position::Position;
 use kubeng_config::problem::Problem;
 use tokio::sync::{mpsc, watch};
 
@@ -254,6 +255,7 @@ impl Reconciler {
                 snapshot: snapshot.clone(),
                 world: Some(self.world.clone()),
                 endpoints: self.endpoints.clone(),
+                position: Position::default(),
                 received: if differs { received } else { published.received },
             });
             differs

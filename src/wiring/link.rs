@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kubeng_config::canonical::Digest;
-use kubeng_config::delta::Delta;
 use kubeng_config::problem::{self, Problem, Subject};
 use kubeng_controller::control::Answer;
 use kubeng_controller::distribution::publisher::Publisher;
-use kubeng_controller::distribution::{FromReplica, ToReplica};
+use kubeng_controller::distribution::{FromReplica, NackReason, Offer, ToReplica};
 use kubeng_controller::metrics::Metrics;
 use kubeng_proxy::{TableWriter, Unbound, Unresolved};
 use tokio::sync::mpsc;
@@ -45,9 +44,11 @@ impl Link {
                             self.metrics.endpoints_propagated(received.elapsed());
                         }
                     }
-                    Some(ToReplica::Delta { delta, received }) => {
-                        let served = self.apply(&delta, &mut known);
-                        if let (Some(received), true) = (received, served.is_some()) {
+                    // Nobody shares with the only replica, and nobody asks it over this link.
+                    Some(ToReplica::Replicas(_) | ToReplica::Ask { .. }) => {}
+                    Some(ToReplica::Offer(offer)) => {
+                        let served = self.apply(&offer, &mut known);
+                        if let (Some(received), true) = (offer.received, served.is_some()) {
                             self.metrics.propagated(received.elapsed());
                         }
                         self.tell(served, &known).await;
@@ -57,23 +58,25 @@ impl Link {
         }
     }
 
-    /// Applies a Delta; gives the digest when it is served.
-    fn apply(&mut self, delta: &Delta, known: &mut Known) -> Option<Digest> {
-        match self.writer.apply(delta) {
+    /// Applies the Delta of an Offer; gives the digest when it is served.
+    fn apply(&mut self, offer: &Offer, known: &mut Known) -> Option<Digest> {
+        let nonce = offer.nonce;
+        match self.writer.apply(&offer.delta) {
             Ok(applied) => {
                 self.metrics.applied.inc();
                 known.unbound = applied.unbound.iter().map(unbound).collect();
                 known.rejected = None;
-                let problems = known.all();
-                self.publisher.answered(&FromReplica::Ack { digest: applied.digest, problems });
-                Some(applied.digest)
+                let (digest, problems) = (applied.digest, known.all());
+                self.publisher.answered(&FromReplica::Ack { nonce, digest, problems });
+                Some(digest)
             }
             Err(rejection) => {
                 self.metrics.rejected.inc();
                 let rejection = anyhow::Error::new(rejection);
                 error!(error = %format!("{rejection:#}"), "the replica rejected a configuration");
                 known.rejected = Some(rejected(&rejection));
-                self.publisher.answered(&FromReplica::Nack { problems: known.all() });
+                let (reason, problems) = (NackReason::Rejected, known.all());
+                self.publisher.answered(&FromReplica::Nack { nonce, reason, problems });
                 None
             }
         }

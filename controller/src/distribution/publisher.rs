@@ -7,11 +7,13 @@ use std::time::Instant;
 use kubeng_config::backend::EndpointSource;
 use kubeng_config::delta::{AnyPart, Delta};
 use kubeng_config::endpoint::EndpointSet;
-use kubeng_config::name::BackendId;
+use kubeng_config::name::{BackendId, FleetName};
+use kubeng_config::position::Position;
 use kubeng_config::snapshot::Snapshot;
+use kubeng_config::statement::{Epoch, MODEL_VERSION, SignedStatement, Statement};
 use tokio::sync::{Notify, watch};
 
-use super::{FromReplica, ToReplica};
+use super::{FromReplica, Offer, ToReplica};
 use crate::world::World;
 
 /// A Snapshot with what travels beside it. A clone is a few pointers.
@@ -23,6 +25,8 @@ pub struct Published {
     pub world: Option<World>,
     /// The Endpoints of every Backend that has any.
     pub endpoints: imbl::HashMap<BackendId, Arc<EndpointSet>>,
+    /// How far the sources had been read for it.
+    pub position: Position,
     /// When the oldest event behind it that is not served yet had been read.
     pub received: Option<Instant>,
 }
@@ -64,20 +68,27 @@ impl PendingEndpoints {
 pub struct Publisher {
     newest: watch::Receiver<Arc<Published>>,
     endpoints: Arc<PendingEndpoints>,
+    fleet: FleetName,
+    epoch: Epoch,
     acknowledged: Snapshot,
     /// What was sent and is not answered.
     sent: Option<Snapshot>,
+    /// Of the last Offer.
+    nonce: u64,
 }
 
 impl Publisher {
     /// A publisher for a replica that serves nothing yet.
     #[must_use]
     pub fn new(
+        fleet: FleetName,
+        epoch: Epoch,
         mut newest: watch::Receiver<Arc<Published>>,
         endpoints: Arc<PendingEndpoints>,
     ) -> Self {
         newest.mark_changed();
-        Self { newest, endpoints, acknowledged: Snapshot::default(), sent: None }
+        let acknowledged = Snapshot::default();
+        Self { newest, endpoints, fleet, epoch, acknowledged, sent: None, nonce: 0 }
     }
 
     /// What to tell the replica next; `None` when there will be nothing more.
@@ -102,13 +113,22 @@ impl Publisher {
         }
     }
 
-    /// Takes the answer to the Delta that was sent.
+    /// Takes the answer to the Offer that was sent.
     pub fn answered(&mut self, answer: &FromReplica) {
-        let sent = self.sent.take();
-        match (answer, sent) {
-            (FromReplica::Ack { .. }, Some(sent)) => self.acknowledged = sent,
+        match answer {
+            FromReplica::Ack { nonce, .. } if *nonce == self.nonce => {
+                if let Some(sent) = self.sent.take() {
+                    self.acknowledged = sent;
+                }
+            }
             // The replica keeps what it had; the next Snapshot is compared with that.
-            (FromReplica::Nack { .. }, _) | (FromReplica::Ack { .. }, None) => {}
+            FromReplica::Nack { nonce, .. } if *nonce == self.nonce => self.sent = None,
+            FromReplica::Ack { .. }
+            | FromReplica::Nack { .. }
+            | FromReplica::Hello(_)
+            | FromReplica::Holdings(_)
+            | FromReplica::Heartbeat(_)
+            | FromReplica::Reply { .. } => {}
         }
     }
 
@@ -131,7 +151,17 @@ impl Publisher {
         }
         complete(&mut delta, &newest);
         self.sent = Some(newest.snapshot.clone());
-        Some(ToReplica::Delta { delta, received: newest.received })
+        self.nonce += 1;
+        let statement = Statement {
+            fleet: self.fleet.clone(),
+            epoch: self.epoch,
+            position: newest.position.clone(),
+            target: delta.target,
+            model_version: MODEL_VERSION,
+        };
+        let statement = SignedStatement { statement, signature: None };
+        let offer = Offer { nonce: self.nonce, delta, statement, received: newest.received };
+        Some(ToReplica::Offer(Box::new(offer)))
     }
 }
 
@@ -164,6 +194,7 @@ mod tests {
     use kubeng_config::endpoint::Endpoint;
     use kubeng_config::part::Part;
 
+    use super::super::NackReason;
     use super::*;
 
     fn backend() -> (BackendId, Snapshot) {
@@ -187,8 +218,19 @@ mod tests {
         Arc::new(EndpointSet::new(vec![Endpoint::new(([10, 0, 0, 1], port).into())]))
     }
 
-    fn ack() -> FromReplica {
-        FromReplica::Ack { digest: Digest::default(), problems: Vec::new() }
+    fn publisher(
+        newest: watch::Receiver<Arc<Published>>,
+        pending: &Arc<PendingEndpoints>,
+    ) -> Publisher {
+        Publisher::new("default".parse().unwrap(), Epoch(1), newest, Arc::clone(pending))
+    }
+
+    fn ack(nonce: u64) -> FromReplica {
+        FromReplica::Ack { nonce, digest: Digest::default(), problems: Vec::new() }
+    }
+
+    fn nack(nonce: u64) -> FromReplica {
+        FromReplica::Nack { nonce, reason: NackReason::Rejected, problems: Vec::new() }
     }
 
     /// As the loop does it: first where Deltas take them from, then the message.
@@ -211,15 +253,15 @@ mod tests {
         let (id, snapshot) = backend();
         let (published, newest) = watch::channel(Arc::new(Published::default()));
         let pending = Arc::new(PendingEndpoints::default());
-        let mut publisher = Publisher::new(newest, Arc::clone(&pending));
+        let mut publisher = publisher(newest, &pending);
         tell(&published, &pending, vec![(id.clone(), set(1))]);
         published.send_modify(|published| Arc::make_mut(published).snapshot = snapshot);
         tell(&published, &pending, vec![(id.clone(), set(2))]);
-        let Some(ToReplica::Delta { delta, .. }) = publisher.next().await else {
+        let Some(ToReplica::Offer(offer)) = publisher.next().await else {
             panic!("the configuration comes first: nothing else is served")
         };
-        assert_eq!(delta.endpoints, [(id.clone(), set(2))], "the newest set comes with it");
-        publisher.answered(&ack());
+        assert_eq!(offer.delta.endpoints, [(id.clone(), set(2))], "the newest set comes with it");
+        publisher.answered(&ack(offer.nonce));
         tell(&published, &pending, vec![(id.clone(), set(3))]);
         let Some(ToReplica::Endpoints { sets, .. }) = publisher.next().await else {
             panic!("a served Backend gets its Endpoints by themselves")
@@ -231,14 +273,14 @@ mod tests {
     async fn what_was_rejected_is_compared_with_what_is_served() {
         let (_, snapshot) = backend();
         let (published, newest) = watch::channel(Arc::new(Published::default()));
-        let mut publisher = Publisher::new(newest, Arc::default());
+        let mut publisher = publisher(newest, &Arc::default());
         published.send_modify(|published| Arc::make_mut(published).snapshot = snapshot.clone());
-        for answer in [FromReplica::Nack { problems: Vec::new() }, ack()] {
-            let Some(ToReplica::Delta { delta, .. }) = publisher.next().await else {
+        for answer in [nack, ack] {
+            let Some(ToReplica::Offer(offer)) = publisher.next().await else {
                 panic!("there is a difference")
             };
-            assert_eq!(delta.upserts.len(), 1, "all of it is sent, also for the second time");
-            publisher.answered(&answer);
+            assert_eq!(offer.delta.upserts.len(), 1, "all of it is sent, also for the second time");
+            publisher.answered(&answer(offer.nonce));
             published.send_modify(|_| ());
         }
         drop(published);
