@@ -52,6 +52,7 @@ pub mod endpoint;
 pub mod explain;
 pub mod export;
 pub mod filter;
+pub mod fleet;
 pub mod heartbeat;
 pub mod index;
 pub mod layer;

@@ -3,6 +3,8 @@
 //! The same messages travel inside one process and between several; there they are written as
 //! protobuf with the Parts in canonical form.
 
+pub mod feed;
+pub mod line;
 pub mod publisher;
 
 use std::num::NonZeroU32;
@@ -30,6 +32,8 @@ pub enum ToReplica {
         /// When the oldest event behind them had been read.
         received: Option<Instant>,
     },
+    /// It shall tell its [`FromReplica::Holdings`], for the controller does not know what it serves.
+    TellHoldings,
     /// How many replicas of the fleet are there, this one included: what they share out among them,
     /// such as rate limits, is divided by it. Not answered.
     Replicas(NonZeroU32),
@@ -89,8 +93,8 @@ pub struct ProbeRequest {
 pub enum FromReplica {
     /// The first message of every connection.
     Hello(Box<Hello>),
-    /// The Parts that it has, asked for by a controller that does not know the digest of its Hello.
-    Holdings(Vec<(PartKey, Digest)>),
+    /// The digest of the Snapshot that it serves, and its Parts: to [`ToReplica::TellHoldings`].
+    Holdings(Digest, Vec<(PartKey, Digest)>),
     /// It serves the Snapshot of this digest.
     Ack {
         /// Of the [`Offer`].
@@ -125,7 +129,7 @@ pub enum FromReplica {
 pub enum NackReason {
     /// A Part of it cannot be served.
     Rejected,
-    /// It starts from another Snapshot; the replica tells its [`FromReplica::Holdings`] next.
+    /// It starts from another Snapshot; the controller asks for its [`FromReplica::Holdings`].
     Base,
     /// Its epoch is older than one that the replica has heard of.
     Epoch,

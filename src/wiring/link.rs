@@ -45,7 +45,9 @@ impl Link {
                         }
                     }
                     // Nobody shares with the only replica, and nobody asks it over this link.
-                    Some(ToReplica::Replicas(_) | ToReplica::Ask { .. }) => {}
+                    Some(
+                        ToReplica::Replicas(_) | ToReplica::TellHoldings | ToReplica::Ask { .. },
+                    ) => {}
                     Some(ToReplica::Offer(offer)) => {
                         let served = self.apply(&offer, &mut known);
                         if let (Some(received), true) = (offer.received, served.is_some()) {

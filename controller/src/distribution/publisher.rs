@@ -126,7 +126,7 @@ impl Publisher {
             FromReplica::Ack { .. }
             | FromReplica::Nack { .. }
             | FromReplica::Hello(_)
-            | FromReplica::Holdings(_)
+            | FromReplica::Holdings(..)
             | FromReplica::Heartbeat(_)
             | FromReplica::Reply { .. } => {}
         }
