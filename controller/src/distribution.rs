@@ -10,6 +10,8 @@ pub mod line;
 pub mod publisher;
 pub mod session;
 pub mod signing;
+#[cfg(test)]
+mod simulation;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
