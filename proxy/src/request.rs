@@ -16,7 +16,7 @@ use crate::filter::compression::Encoder;
 use crate::filter::request_id::RequestId;
 use crate::filter::{body_limit, concurrency_limit, cors, mirror};
 use crate::listener::alarm::Alarm;
-use crate::listener::connection::ConnFacts;
+use crate::listener::facts::ConnFacts;
 use crate::listener::refusal::Rule;
 use crate::metrics::ListenerMetrics;
 use crate::observe::Seen;

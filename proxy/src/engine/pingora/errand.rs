@@ -21,7 +21,7 @@ use crate::errand::{Errand, Fetched};
 use crate::filter::{Question, Told};
 use crate::forward;
 use crate::forward::tries::{self, Try};
-use crate::listener::connection::ConnFacts;
+use crate::listener::facts::ConnFacts;
 use crate::metrics::WorkerMetrics;
 use crate::pipeline::{self, Begin, Pending};
 use crate::request::{Incoming, RequestContext};
