@@ -117,6 +117,8 @@ pub(crate) struct Extra {
     pub(crate) mirrors: Vec<mirror::Copy>,
     /// Whether the request is read whole before a Backend is asked.
     pub(crate) is_buffered: bool,
+    /// Bytes of the answer that are read ahead of the client; 0 for none.
+    pub(crate) ahead_bytes_max: u64,
     pub(crate) encoder: Option<Encoder>,
     /// Whether the answer of the Backend was given up for a page.
     pub(crate) is_replaced: bool,

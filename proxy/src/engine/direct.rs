@@ -6,6 +6,7 @@
 //!
 //! Clients of HTTP/2 are all its own: their streams are carried here, or handed over one by one.
 
+mod ahead;
 mod answer;
 mod carry;
 mod chunks;
