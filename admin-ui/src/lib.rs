@@ -9,5 +9,6 @@ mod probes;
 mod problem;
 mod server;
 mod status;
+mod writing;
 
 pub use server::{Admin, LocalReplica, ServeError};

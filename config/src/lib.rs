@@ -40,6 +40,7 @@
 //! | Request key | what of a request decides where it goes, counted to replay it |
 
 pub mod address;
+pub mod adopt;
 pub mod authority;
 pub mod backend;
 pub mod bounded;
