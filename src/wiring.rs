@@ -17,7 +17,6 @@ use kubeng_config::address::Reserved;
 use kubeng_config::name::{BackendId, FleetName, ObjectKey, ObjectKind, RouteId};
 use kubeng_config::observed::{EndpointHealth, KeyQuery, RecordQuery};
 use kubeng_config::problem::Problem;
-use kubeng_config::statement::Epoch;
 use kubeng_controller::control::{Answer, Control, ControlState};
 use kubeng_controller::distribution::publisher::{PendingEndpoints, Published, Publisher};
 use kubeng_controller::kind::ingress::PortName;
@@ -79,7 +78,7 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
     let controller = start_controller(&settings, translate, &stop, &mut tasks)?;
     let Started { control, newest, endpoints, answers } = controller;
     let fleet = control.now().fleet().clone();
-    let publisher = Publisher::new(fleet, Epoch::default(), newest, endpoints);
+    let publisher = Publisher::inside(fleet, newest, endpoints);
     let stop_link = CancellationToken::new();
     let link = link::Link { publisher, writer, answers, metrics: Arc::clone(&metrics) };
     let mut linked = JoinSet::new();

@@ -4,8 +4,12 @@
 //! protobuf with the Parts in canonical form.
 
 pub mod feed;
+pub mod follower;
+pub mod history;
 pub mod line;
 pub mod publisher;
+pub mod session;
+pub mod signing;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
