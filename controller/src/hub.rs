@@ -2,10 +2,11 @@
 
 mod session;
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use kubeng_config::statement::SignedStatement;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -17,8 +18,9 @@ use crate::replicas::entry::ReplicaId;
 use crate::replicas::registry::Registry;
 use session::Session;
 
-/// Makes the publisher of a replica that has said Hello.
-pub type MakePublisher = Arc<dyn Fn(&Hello, &FleetFeed) -> Publisher + Send + Sync>;
+/// Makes the publisher of a replica that has said Hello; it is told how many replicas are there.
+pub type MakePublisher =
+    Arc<dyn Fn(&Hello, &FleetFeed, watch::Receiver<NonZeroU32>) -> Publisher + Send + Sync>;
 
 /// Whether a controller stands for a Statement.
 pub type Believes = Arc<dyn Fn(&SignedStatement) -> bool + Send + Sync>;
@@ -46,10 +48,10 @@ impl Hub for ReplicaHub {
             let unknown = TurnedAway::UnknownFleet(hello.fleet);
             return Err(if feeds.is_empty() { TurnedAway::NotReady } else { unknown });
         };
-        let publisher = (self.publisher)(&hello, feed);
         let is_believed = hello.serves.as_ref().is_none_or(|signed| (self.believes)(signed));
         let id = ReplicaId { fleet: hello.fleet.clone(), name: hello.replica.clone() };
-        let joined = self.registry.join(hello, is_believed).ok_or(TurnedAway::NotReady)?;
+        let joined = self.registry.join(&hello, is_believed).ok_or(TurnedAway::NotReady)?;
+        let publisher = (self.publisher)(&hello, feed, joined.count.clone());
         let (to, to_replica) = mpsc::channel(LINE_MESSAGES_MAX);
         let (from_replica, from) = mpsc::channel(LINE_MESSAGES_MAX);
         let registry = Arc::clone(&self.registry);

@@ -86,7 +86,6 @@ pub struct FleetView {
 impl Replicas {
     /// Makes the hub, the handle, and the one task that cares for replicas and for their lines. It
     /// ends when all of these have ended, after `stop`.
-    #[must_use]
     pub fn start(inputs: Inputs) -> (Arc<ReplicaHub>, Self, impl Future<Output = ()> + Send) {
         let Inputs { feeds, publisher, believes, own, data, stop } = inputs;
         let registry = Arc::new(Registry::new(feeds, own));

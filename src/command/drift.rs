@@ -151,7 +151,7 @@ impl Act {
         // What is done is done about what was just read.
         let etag = self.remote.read(&path)?.etag.context("the record has no tag")?;
         let body = json!({"reason": self.reason, "by": self.by});
-        let answer = self.remote.change(&format!("{path}/{verb}"), &etag, &body)?.json()?;
+        let answer = self.remote.change(&format!("{path}/{verb}"), &etag, &body)?;
         if self.remote.output == Output::Json {
             say_line(serde_json::to_string_pretty(&answer)?)?;
             return Ok(Finding::Fine);

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Args;
-use http::{Method, Request, StatusCode, header};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::Bytes;
-use hyper_util::rt::TokioIo;
+use http::Method;
+use kubeng_admin::{AdminClient, Answer};
 use serde_json::Value;
 
 use super::Output;
@@ -23,112 +21,46 @@ pub(super) struct Remote {
     pub(super) output: Output,
 }
 
-/// An export of 40,000 routes has about 20 MiB.
-const ANSWER_BYTES_MAX: usize = 256 << 20;
-
 /// A replica may take 30 s to heal.
 const WITHIN: Duration = Duration::from_secs(45);
-
-/// An answer that is well.
-pub(super) struct Answer {
-    pub(super) body: String,
-    /// The version of what was read, for a change of it.
-    pub(super) etag: Option<String>,
-}
-
-impl Answer {
-    /// The body as JSON.
-    pub(super) fn json(&self) -> anyhow::Result<Value> {
-        serde_json::from_str(&self.body).context("the answer is not JSON")
-    }
-}
 
 impl Remote {
     /// Reads `/api/v1` + `path`.
     pub(super) fn read(&self, path: &str) -> anyhow::Result<Answer> {
-        self.ask(&Method::GET, path, None, None)
+        self.ask(Method::GET, path, None, None)
     }
 
     /// Reads it as JSON.
     pub(super) fn read_json(&self, path: &str) -> anyhow::Result<Value> {
-        self.read(path)?.json()
+        json(&self.read(path)?)
     }
 
-    /// Changes something that was read as `etag`.
-    pub(super) fn change(&self, path: &str, etag: &str, body: &Value) -> anyhow::Result<Answer> {
-        self.ask(&Method::POST, path, Some(etag), Some(body.to_string()))
+    /// Changes something that was read as `etag`, and gives what became of it.
+    pub(super) fn change(&self, path: &str, etag: &str, body: &Value) -> anyhow::Result<Value> {
+        json(&self.ask(Method::POST, path, Some(etag), Some(body))?)
     }
 
     /// Removes something.
-    pub(super) fn remove(&self, path: &str) -> anyhow::Result<Answer> {
-        self.ask(&Method::DELETE, path, None, None)
+    pub(super) fn remove(&self, path: &str) -> anyhow::Result<()> {
+        self.ask(Method::DELETE, path, None, None).map(drop)
     }
 
     fn ask(
         &self,
-        method: &Method,
+        method: Method,
         path: &str,
         etag: Option<&str>,
-        body: Option<String>,
+        body: Option<&Value>,
     ) -> anyhow::Result<Answer> {
+        let client = AdminClient::new(&self.admin)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let url = format!("{}/api/v1{path}", self.admin.trim_end_matches('/'));
-        let asked = async {
-            let exchange = exchange(method, &url, etag, body);
-            tokio::time::timeout(WITHIN, exchange).await.context("no answer in time")?
-        };
-        let asked = runtime.block_on(asked);
-        asked.with_context(|| format!("cannot ask the controller at {}", self.admin))
+        let asked = runtime.block_on(client.ask(method, path, etag, body, WITHIN));
+        asked.with_context(|| format!("the controller at {}", self.admin))
     }
 }
 
-async fn exchange(
-    method: &Method,
-    url: &str,
-    etag: Option<&str>,
-    body: Option<String>,
-) -> anyhow::Result<Answer> {
-    if url.starts_with("https://") {
-        bail!("the admin listener speaks http only");
-    }
-    let uri: http::Uri =
-        url.parse().context("it is not an address such as http://127.0.0.1:9180")?;
-    let authority = uri.authority().context("it names no host")?;
-    let port = authority.port_u16().unwrap_or(80);
-    let host = authority.host().trim_matches(['[', ']']);
-    let stream = tokio::net::TcpStream::connect((host, port)).await?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake::<_, Full<Bytes>>(TokioIo::new(stream)).await?;
-    let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let mut request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header(header::HOST, authority.as_str())
-        .header(header::CONTENT_TYPE, "application/json");
-    if let Some(etag) = etag {
-        request = request.header(header::IF_MATCH, etag);
-    }
-    let request = request.body(Full::from(body.unwrap_or_default()))?;
-    let answer = async move {
-        let answer = sender.send_request(request).await?;
-        let status = answer.status();
-        let etag = answer.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok());
-        let etag = etag.map(str::to_owned);
-        let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| anyhow::anyhow!(error))?.to_bytes();
-        let body = String::from_utf8(body.to_vec())?;
-        if status.is_success() { Ok(Answer { body, etag }) } else { bail!(told(status, &body)) }
-    };
-    // The connection ends by itself once the answer is there.
-    let (answer, _ended) = tokio::join!(answer, connection);
-    answer
-}
-
-/// What an error answer says (RFC 9457).
-fn told(status: StatusCode, body: &str) -> String {
-    let detail = serde_json::from_str::<Value>(body).ok();
-    let detail = detail.as_ref().and_then(|value| value["detail"].as_str());
-    detail.map_or_else(|| format!("it answered {status}"), |detail| format!("{status}: {detail}"))
+fn json(answer: &Answer) -> anyhow::Result<Value> {
+    serde_json::from_str(&answer.body).context("the answer is not JSON")
 }
 
 /// A query or a segment of a path, with what has a meaning in addresses encoded.

@@ -53,8 +53,6 @@ impl Session {
     }
 
     async fn drive(&mut self, stop: CancellationToken) -> End {
-        // The count is told once at the beginning, too.
-        self.joined.count.mark_changed();
         let mut had_room = Instant::now();
         loop {
             if self.to.capacity() > 0 {
@@ -81,7 +79,7 @@ impl Session {
                 }
                 Some(message) => {
                     self.registry.told(&self.id, &message);
-                    self.publisher.answered(&message);
+                    self.publisher.heard(&message);
                 }
             }
         }
@@ -104,7 +102,7 @@ impl Said<'_> {
         id: &ReplicaId,
         until: Instant,
     ) -> Option<End> {
-        let Joined { connection: _, ended: _, asked, count } = self.joined;
+        let Joined { connection: _, ended: _, asked, count: _ } = self.joined;
         let room = match tokio::time::timeout_at(until, to.reserve()).await {
             Ok(Ok(room)) => room,
             Ok(Err(_)) => return Some(End::Gone),
@@ -116,7 +114,6 @@ impl Said<'_> {
                 None => return Some(End::FleetGone),
                 Some(message) => message,
             },
-            Ok(()) = count.changed() => ToReplica::Replicas(*count.borrow_and_update()),
             Some((id, question)) = asked.recv() => ToReplica::Ask { id, question },
         };
         registry.sent(id, &message);

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::*;
-use crate::distribution::feed::{EndpointBoard, FleetFeeds};
+use crate::distribution::feed::FleetFeeds;
 use crate::distribution::publisher::Published;
 use crate::distribution::{FromReplica, NackReason, Offer, Question, Reply, ToReplica};
 use crate::replicas::record::{DriftRecord, Resolution};
@@ -86,7 +86,8 @@ impl Rig {
         let feed = FleetFeed {
             facts: Arc::new(facts),
             newest,
-            endpoints: Arc::new(EndpointBoard::default()),
+            endpoints: Arc::default(),
+            history: Arc::default(),
         };
         let all = BTreeMap::from([("prod".parse().unwrap(), feed)]);
         let (feeds, told) = watch::channel(Arc::new(all));
@@ -146,9 +147,8 @@ impl Rig {
 }
 
 fn publisher() -> MakePublisher {
-    Arc::new(|hello, feed| {
-        Publisher::new(hello.fleet.clone(), Epoch(1), feed.newest.clone(), feed.endpoints.follow())
-    })
+    let (_, epoch) = watch::channel(Epoch(1));
+    Arc::new(move |hello, feed, count| Publisher::new(feed, hello, epoch.clone(), None, count))
 }
 
 fn id(name: &str) -> ReplicaId {

@@ -139,7 +139,7 @@ impl Entry {
     /// It has come, for the first time or again.
     pub(crate) fn joined(
         &mut self,
-        hello: Hello,
+        hello: &Hello,
         line: LiveLine,
         is_believed: bool,
         now: Duration,
@@ -149,11 +149,11 @@ impl Entry {
             former.ended.cancel();
         }
         self.heard = now;
-        self.build = build;
-        self.admin = admin;
+        self.build = build.clone();
+        self.admin = *admin;
         if let Some(serves) = serves {
             self.acknowledged = Some(serves.statement.target);
-            self.statement = Some(serves);
+            self.statement = Some(serves.clone());
         }
         self.is_believed = is_believed;
         self.offered = None;

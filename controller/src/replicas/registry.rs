@@ -93,7 +93,7 @@ impl Registry {
     }
 
     /// A replica has come; `None` when there are too many.
-    pub(crate) fn join(&self, hello: Hello, is_believed: bool) -> Option<Joined> {
+    pub(crate) fn join(&self, hello: &Hello, is_believed: bool) -> Option<Joined> {
         let id = ReplicaId { fleet: hello.fleet.clone(), name: hello.replica.clone() };
         let mut state = self.lock();
         let live = state.entries.values().filter(|entry| entry.line.is_some()).count();
