@@ -3,9 +3,13 @@
 //! The same messages travel inside one process and between several; there they are written as
 //! protobuf with the Parts in canonical form.
 
+pub mod authority;
 pub mod feed;
+pub mod identity;
 pub mod line;
 pub mod publisher;
+mod tls;
+mod wire;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
