@@ -4,10 +4,14 @@
 //! protobuf with the Parts in canonical form.
 
 pub mod authority;
+pub mod connection;
 pub mod feed;
 pub mod identity;
+pub mod join;
 pub mod line;
 pub mod publisher;
+pub mod server;
+pub mod subscriber;
 mod tls;
 mod wire;
 

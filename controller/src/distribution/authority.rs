@@ -177,9 +177,8 @@ impl Authority {
                 Some(issuer.map_err(why)?)
             }
         };
-        let signing = Ed25519KeyPair::from_pkcs8_maybe_unchecked(signing_pkcs8.expose()).map_err(
-            |error| form(&signing_path, "Ed25519 key in PKCS#8 DER", error.to_string()),
-        )?;
+        let signing = Ed25519KeyPair::from_pkcs8_maybe_unchecked(signing_pkcs8.expose())
+            .map_err(|error| form(&signing_path, "Ed25519 key in PKCS#8 DER", error.to_string()))?;
         let redeemed = folder.join("redeemed");
         Ok(Self { certificate, issuer, signing, signing_pkcs8, redeemed })
     }

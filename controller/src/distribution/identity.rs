@@ -109,8 +109,7 @@ impl Identity {
         let signing_keys = signing_keys.map(str::to_owned).collect();
         let mut chain = certificates;
         let authorities = chain.split_off(1.min(chain.len()));
-        let credentials =
-            Credentials::new(chain, key, authorities, signing_keys).map_err(form)?;
+        let credentials = Credentials::new(chain, key, authorities, signing_keys).map_err(form)?;
         Ok(Some(Self::new(credentials, Origin::Joined(path))))
     }
 

@@ -26,6 +26,7 @@ use prost::Message;
     clippy::str_to_string,
     clippy::wildcard_enum_match_arm,
     missing_docs,
+    unreachable_pub,
     reason = "it is generated"
 )]
 pub(crate) mod proto {

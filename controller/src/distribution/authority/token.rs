@@ -236,7 +236,12 @@ impl Authority {
     }
 
     /// Takes the first use that is free. Each is a file that one controller alone can make.
-    fn note(&self, content: &Content, key: Digest, now: SystemTime) -> Result<bool, AuthorityError> {
+    fn note(
+        &self,
+        content: &Content,
+        key: Digest,
+        now: SystemTime,
+    ) -> Result<bool, AuthorityError> {
         folder::make_private(&self.redeemed)?;
         forget_old(&self.redeemed, now);
         let key = key.to_string();

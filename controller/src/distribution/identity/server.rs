@@ -103,17 +103,17 @@ impl ServerIdentity {
 fn make(origin: &Origin, now: SystemTime) -> Result<Current, ServerIdentityError> {
     let (chain, key) = match origin {
         Origin::Issued { authority, names } => {
-            let (own, key) = authority.issue_server(names, now).map_err(|source| {
-                ServerIdentityError::Issue { names: names.clone(), source }
-            })?;
+            let (own, key) = authority
+                .issue_server(names, now)
+                .map_err(|source| ServerIdentityError::Issue { names: names.clone(), source })?;
             // Who joins knows the authority by its hash, and must see it for that.
             (vec![own, authority.certificate().clone()], PrivateKeyDer::from(key))
         }
         Origin::Files { certificate, key } => {
             let read = |path: &Path| {
-                std::fs::read(path).map(zeroize::Zeroizing::new).map_err(|source| {
-                    IdentityError::File { path: path.to_owned(), source }
-                })
+                std::fs::read(path)
+                    .map(zeroize::Zeroizing::new)
+                    .map_err(|source| IdentityError::File { path: path.to_owned(), source })
             };
             let form = |path: &Path, why| IdentityError::Form { path: path.to_owned(), why };
             let chain = certificates(&read(certificate)?).map_err(|why| form(certificate, why))?;
@@ -123,8 +123,7 @@ fn make(origin: &Origin, now: SystemTime) -> Result<Current, ServerIdentityError
     let own = chain.first().ok_or_else(|| ServerIdentityError::Certificate("none".into()))?;
     let facts = Facts::read(own).map_err(ServerIdentityError::Certificate)?;
     let provider = rustls::crypto::ring::default_provider();
-    let shown =
-        CertifiedKey::from_der(chain, key, &provider).map_err(ServerIdentityError::Key)?;
+    let shown = CertifiedKey::from_der(chain, key, &provider).map_err(ServerIdentityError::Key)?;
     Ok(Current { shown: Arc::new(shown), facts })
 }
 

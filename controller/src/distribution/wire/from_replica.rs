@@ -38,8 +38,8 @@ pub(crate) fn write(message: FromReplica) -> Frames {
                 Err(why) => reply_frame::Reply::Refused(why),
                 Ok(Reply::Healed(digest)) => reply_frame::Reply::Healed(digest_bytes(&digest)),
                 Ok(Reply::Probe(routes)) => {
-                    let answer = |route: Option<kubeng_config::name::RouteId>| {
-                        proto::ProbeAnswer { route: route.map(|id| id.to_string()) }
+                    let answer = |route: Option<kubeng_config::name::RouteId>| proto::ProbeAnswer {
+                        route: route.map(|id| id.to_string()),
                     };
                     let answers = routes.into_iter().map(answer).collect();
                     reply_frame::Reply::Probe(proto::ProbeReply { answers })
@@ -83,8 +83,7 @@ fn holdings(of: Digest, parts: Vec<(PartKey, Digest)>) -> Frames {
         if whole {
             return None;
         }
-        let mut frame =
-            proto::HoldingsFrame { digest: digest_bytes(&of), ..Default::default() };
+        let mut frame = proto::HoldingsFrame { digest: digest_bytes(&of), ..Default::default() };
         fill(&mut frame.parts, &mut parts, &mut 0, |(key, digest)| {
             let (kind, name) = part::write_key(&key);
             proto::Held { kind: kind.into(), name, digest: digest_bytes(&digest) }
@@ -154,9 +153,7 @@ impl Reader {
         let message = match (self.begun.take(), said) {
             (begun, Said::Holdings(frame)) => self.read_holdings(begun, frame)?,
             (begun, Said::Reply(frame)) => self.read_reply(begun, frame)?,
-            (None, Said::Hello(hello)) => {
-                Some(FromReplica::Hello(Box::new(read_hello(&hello)?)))
-            }
+            (None, Said::Hello(hello)) => Some(FromReplica::Hello(Box::new(read_hello(&hello)?))),
             (None, Said::Ack(ack)) => Some(FromReplica::Ack {
                 nonce: ack.nonce,
                 digest: digest("the digest of an ack", &ack.digest)?,
@@ -269,8 +266,7 @@ fn read_hello(hello: &proto::Hello) -> Result<Hello, WireError> {
 }
 
 fn read_reason(reason: i32) -> Result<NackReason, WireError> {
-    let unknown =
-        || WireError::Unknown { what: "the reason of a nack", found: reason.to_string() };
+    let unknown = || WireError::Unknown { what: "the reason of a nack", found: reason.to_string() };
     match proto::NackReason::try_from(reason).map_err(|_| unknown())? {
         proto::NackReason::Rejected => Ok(NackReason::Rejected),
         proto::NackReason::Base => Ok(NackReason::Base),

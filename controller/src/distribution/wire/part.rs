@@ -178,10 +178,7 @@ pub(super) fn read_endpoints(
 }
 
 pub(super) fn secret((id, secret): (SecretId, Secret)) -> proto::Secret {
-    proto::Secret {
-        id: id.to_string(),
-        key: bytes::Bytes::copy_from_slice(secret.expose()),
-    }
+    proto::Secret { id: id.to_string(), key: bytes::Bytes::copy_from_slice(secret.expose()) }
 }
 
 pub(super) fn read_secret(written: &proto::Secret) -> Result<(SecretId, Secret), PartFault> {

@@ -108,10 +108,8 @@ impl Iterator for OfferFrames {
         fill(&mut frame.removed, &mut self.removed, &mut bytes, part::key);
         fill(&mut frame.endpoints, &mut self.endpoints, &mut bytes, part::endpoints);
         fill(&mut frame.secrets, &mut self.secrets, &mut bytes, part::secret);
-        let left = self.upserts.len()
-            + self.removed.len()
-            + self.endpoints.len()
-            + self.secrets.len();
+        let left =
+            self.upserts.len() + self.removed.len() + self.endpoints.len() + self.secrets.len();
         frame.last = left == 0;
         self.whole = frame.last;
         Some(said_of(Said::Offer(frame)))
