@@ -346,7 +346,10 @@ fn unix_now() -> i64 {
 /// Whether Objects of a kind name Secrets.
 fn refers_to_secrets(kind: ObjectKind) -> bool {
     match kind {
-        ObjectKind::Ingress | ObjectKind::RouteOverride | ObjectKind::Upstream => true,
+        ObjectKind::Ingress
+        | ObjectKind::RouteOverride
+        | ObjectKind::Upstream
+        | ObjectKind::Fleet => true,
         ObjectKind::IngressClass
         | ObjectKind::Service
         | ObjectKind::EndpointSlice

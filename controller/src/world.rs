@@ -136,7 +136,8 @@ impl World {
             | ObjectKind::Secret
             | ObjectKind::Upstream
             | ObjectKind::ConfigMap
-            | ObjectKind::RouteOverride => {}
+            | ObjectKind::RouteOverride
+            | ObjectKind::Fleet => {}
         }
         match change {
             Change::Upsert(object) if tells_itself(&self.settings, object) => {
@@ -392,7 +393,8 @@ fn roots_of(key: &ObjectKey) -> Vec<Query> {
         | ObjectKind::Service
         | ObjectKind::EndpointSlice
         | ObjectKind::Secret
-        | ObjectKind::ConfigMap => Vec::new(),
+        | ObjectKind::ConfigMap
+        | ObjectKind::Fleet => Vec::new(),
     }
 }
 
@@ -421,7 +423,11 @@ fn tells_itself(settings: &TranslateSettings, object: &Object) -> bool {
         Body::IngressClass(class) => class.controller == settings.controller,
         // Nobody has to answer for what else a ConfigMap holds.
         Body::ConfigMap(_) => false,
-        Body::Service(_) | Body::Secret(_) | Body::Upstream(_) | Body::RouteOverride(_) => true,
+        Body::Service(_)
+        | Body::Secret(_)
+        | Body::Upstream(_)
+        | Body::RouteOverride(_)
+        | Body::Fleet(_) => true,
     };
     is_told && !object.problems.is_empty()
 }

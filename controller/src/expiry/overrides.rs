@@ -101,7 +101,8 @@ fn end_of(object: &Object) -> Option<i64> {
         | Body::EndpointSlice(_)
         | Body::Secret(_)
         | Body::Upstream(_)
-        | Body::ConfigMap(_) => None,
+        | Body::ConfigMap(_)
+        | Body::Fleet(_) => None,
     }
 }
 
