@@ -201,6 +201,12 @@ impl World {
         (*fleet == self.settings.fleet).then_some(&self.snapshot)
     }
 
+    /// The Snapshot of the fleet that this World is of.
+    #[must_use]
+    pub fn own_snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
     /// The settings that everything is translated by.
     #[must_use]
     pub fn settings(&self) -> &TranslateSettings {

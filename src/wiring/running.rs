@@ -153,6 +153,7 @@ impl Running {
             &self.metrics,
             &self.stop_cluster,
             &mut self.tasks,
+            None,
         )
     }
 

@@ -5,7 +5,7 @@ use kubeng_config::listener::{Listener, Protocol};
 use kubeng_config::matching::{HostMatch, PathMatch};
 use kubeng_config::name::{ObjectKey, ObjectKind, RouteId};
 use kubeng_config::part::Part;
-use kubeng_config::problem::{CLASS_TAKEN, Problem, Subject};
+use kubeng_config::problem::{CLASS_TAKEN, DEFINED_TWICE, Problem, Subject};
 use kubeng_config::provenance::Provenance;
 use kubeng_config::route::{Action, Rank};
 
@@ -13,7 +13,7 @@ use super::fragment::{LAST, route};
 use super::refusal::Refused;
 use super::{forward, ingress_class};
 use crate::kind::Body;
-use crate::settings::{DefaultBackend, DescribedBy};
+use crate::settings::{DefaultBackend, DescribedBy, TranslateSettings};
 use crate::world::view::View;
 
 /// The Parts that belong to the fleet.
@@ -87,9 +87,22 @@ fn listeners(view: &mut View<'_>, problems: &mut Vec<Problem>) -> Vec<AnyPart> {
     listeners.collect()
 }
 
-/// Tells of classes that the Object of the fleet lists and that belong to another.
+/// Tells of a fleet that is described twice, and of classes that belong to another.
 fn tell_taken(view: &mut View<'_>, problems: &mut Vec<Problem>) {
-    let DescribedBy::Object(key) = &view.settings().described_by else { return };
+    let key = match &view.settings().described_by {
+        DescribedBy::Object(key) => key,
+        DescribedBy::Settings => {
+            let key = TranslateSettings::fleet_key(view.settings().fleet.as_str());
+            if let Some(object) = view.object(&key) {
+                let message =
+                    "the settings of the process describe the fleet of this name".to_owned();
+                let remedy = "give one of the two another name, or serve it by kubeng controller";
+                let refused = Refused::new(DEFINED_TWICE, message, remedy);
+                problems.push(refused.problem(&object, String::new()));
+            }
+            return;
+        }
+    };
     let Some(object) = view.object(key) else { return };
     let Body::Fleet(fleet) = &object.body else { return };
     for (at, class) in fleet.ingress_classes.iter().enumerate() {

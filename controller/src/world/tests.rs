@@ -525,7 +525,7 @@ proptest! {
 
 /// Problems about what the settings name are found by nobody's Verdict.
 fn is_of_settings(settings: &TranslateSettings, key: &ObjectKey) -> bool {
-    settings.described_by == DescribedBy::Object(key.clone())
+    *key == TranslateSettings::fleet_key(settings.fleet.as_str())
         || settings.default_certificate.as_ref() == Some(key)
         || settings.forwards.iter().any(|forward| forward.to.object == *key)
         || settings.default_backend.as_ref().is_some_and(|default| {
