@@ -1,6 +1,7 @@
 //! The list of commands; one file each.
 
 mod completions;
+mod controller;
 mod demo;
 mod diff;
 mod explain;
@@ -28,6 +29,8 @@ pub(crate) struct CommandLine {
 enum Command {
     /// Serve traffic by what manifests or a cluster say: all roles in one process
     Run(Box<run::Run>),
+    /// Tell the replicas of all fleets what to serve, by what manifests or a cluster say
+    Controller(Box<controller::Controller>),
     /// Start sample services and serve them from a scratch folder of sample manifests
     Demo(demo::Demo),
     /// Check manifests and say what is wrong with them
@@ -70,6 +73,7 @@ pub(crate) fn run() -> ExitCode {
     let line = CommandLine::parse();
     let result = match line.command {
         Command::Run(command) => command.run(),
+        Command::Controller(command) => command.run(),
         Command::Demo(command) => command.run(),
         Command::Validate(command) => command.run(),
         Command::Explain(command) => command.run(),

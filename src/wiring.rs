@@ -1,6 +1,7 @@
 //! Creates channels and tasks; reads like the picture in docs/ARCHITECTURE.md.
 
 mod cluster;
+pub(crate) mod controller;
 mod link;
 mod observe;
 mod running;
@@ -62,7 +63,7 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
     };
     let data = settings.data.as_deref().map(open).transpose()?;
     let mut translate = translate_settings(&settings);
-    translate.reserved = reserved(&settings).await;
+    translate.reserved = reserved(&settings, []).await;
     let metrics = Arc::new(Metrics::default());
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
@@ -176,12 +177,12 @@ fn start_controller(
 }
 
 /// Sockets of our own inside, which tenants may not name as endpoints.
-async fn reserved(settings: &Settings) -> Reserved {
+async fn reserved(settings: &Settings, own: impl IntoIterator<Item = SocketAddr>) -> Reserved {
     let api_server = match &settings.kubernetes {
         Some(kubernetes) => api_server(kubernetes.kubeconfig.as_deref()).await,
         None => None,
     };
-    Reserved::new(api_server.into_iter().chain([settings.admin]))
+    Reserved::new(api_server.into_iter().chain([settings.admin]).chain(own))
 }
 
 /// What translation is told.
