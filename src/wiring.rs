@@ -19,7 +19,6 @@ use kubeng_config::address::Reserved;
 use kubeng_config::name::{BackendId, FleetName, ObjectKey, ObjectKind, RouteId};
 use kubeng_config::observed::{EndpointHealth, KeyQuery, RecordQuery};
 use kubeng_config::problem::Problem;
-use kubeng_config::statement::Epoch;
 use kubeng_controller::control::{Answer, Control, ControlState};
 use kubeng_controller::distribution::feed::FleetFeed;
 use kubeng_controller::distribution::publisher::Publisher;
@@ -83,7 +82,7 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
     let controller = start_controller(&settings, translate, &stop, &mut tasks)?;
     let Started { control, home, answers } = controller;
     let fleet = control.now().fleet().clone();
-    let publisher = Publisher::new(fleet, Epoch::default(), home.newest, home.endpoints.follow());
+    let publisher = Publisher::inside(fleet, home.newest, home.endpoints.follow());
     let stop_link = CancellationToken::new();
     let link = link::Link { publisher, writer, answers, metrics: Arc::clone(&metrics) };
     let mut linked = JoinSet::new();

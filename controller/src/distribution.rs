@@ -4,8 +4,14 @@
 //! protobuf with the Parts in canonical form.
 
 pub mod feed;
+pub mod follower;
+pub mod history;
 pub mod line;
 pub mod publisher;
+pub mod session;
+pub mod signing;
+#[cfg(test)]
+mod simulation;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
