@@ -69,7 +69,7 @@ async fn the_listener_tells_of_fleets_replicas_and_what_they_run() {
         }
     }
     let (_, problems) = get(&rig, "/api/v1/problems").await;
-    assert!(problems.to_string().contains("KNG-1721"), "{problems}");
+    assert!(problems.to_string().contains("KNG-1741"), "{problems}");
     for (path, status) in [
         ("/api/v1/fleets/none", 404),
         ("/api/v1/replicas/prod/none", 404),

@@ -484,6 +484,23 @@ async fn what_was_dismissed_is_not_told_until_its_evidence_changes() {
 }
 
 #[tokio::test]
+async fn who_refuses_parts_that_it_cannot_read_is_skewed() {
+    let rig = Rig::start(calm(), None);
+    let replica = served(&rig).await;
+    let problem = kubeng_config::heartbeat::ReportedProblem {
+        code: problem::REPLICA_SKEWED.to_string(),
+        object: "route a".into(),
+        field: String::new(),
+        message: "it needs version 2 of the model".into(),
+        remedy: "bring it to a newer version".into(),
+    };
+    replica.beat(|beat| beat.problems = vec![problem]).await;
+    let text = rig.until("r1", ReplicaState::Skewed).await;
+    assert_eq!(text, "Version skew: 1 parts refused on replica 1.0.0");
+    rig.end().await;
+}
+
+#[tokio::test]
 async fn a_probe_finds_who_answers_otherwise() {
     let rig = Rig::start(FleetCare { probe_every: Some(Duration::from_millis(1)), ..calm() }, None);
     let mut replica = served(&rig).await;

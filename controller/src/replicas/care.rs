@@ -18,6 +18,7 @@ use super::entry::{Entry, ReplicaId, ReplicaView};
 use super::inspect::{self, Look};
 use super::probe::{self, Probe, REQUESTS_MAX};
 use super::record::Resolution;
+use super::registry::now;
 use super::store::{self, Known};
 use crate::distribution::{Question, Reply};
 
@@ -82,22 +83,34 @@ impl Care {
             }
         }
         work.shutdown().await;
-        self.write();
+        // Nothing else is served any more that could wait for the disk.
+        write(&self.replicas);
     }
 
     fn round(&mut self, work: &mut JoinSet<Option<ReplicaId>>) {
-        let views = self.replicas.list(None);
+        let (views, taken) = (Arc::new(self.replicas.list(None)), now());
         let fleets: BTreeSet<FleetName> = self.replicas.fleets().into_keys().collect();
         self.replicas.metrics.count(&fleets, &views);
-        inspect::close_gone(&self.replicas, &views);
-        for view in &views {
+        if work.len() < WORK_MAX && self.replicas.book.has_open() {
+            let (replicas, views) = (self.replicas.clone(), Arc::clone(&views));
+            work.spawn_blocking(move || {
+                inspect::close_gone(&replicas, &views, taken);
+                None
+            });
+        }
+        for view in views.iter() {
             self.look_into(view, work);
             self.heal(view, work);
         }
         self.probe(&views, work);
         self.tell(&views);
         if self.written.is_none_or(|written| written.elapsed() >= WRITTEN_EVERY) {
-            self.write();
+            self.written = Some(Instant::now());
+            let replicas = self.replicas.clone();
+            work.spawn_blocking(move || {
+                write(&replicas);
+                None
+            });
         }
         let known = |id: &ReplicaId| views.iter().any(|view| id_of(view) == *id);
         self.looks.retain(|id, _| known(id));
@@ -217,14 +230,13 @@ impl Care {
             is_new
         });
     }
+}
 
-    /// Writes down which replicas are known.
-    fn write(&mut self) {
-        self.written = Some(Instant::now());
-        if let Some(folder) = self.replicas.book.folder() {
-            let known: Vec<Known> = self.replicas.registry.each(|entry: &Entry| Known::from(entry));
-            store::write_known(folder, &known);
-        }
+/// Writes down which replicas are known.
+fn write(replicas: &Replicas) {
+    if let Some(folder) = replicas.book.folder() {
+        let known: Vec<Known> = replicas.registry.each(|entry: &Entry| Known::from(entry));
+        store::write_known(folder, &known);
     }
 }
 

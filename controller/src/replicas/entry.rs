@@ -11,6 +11,7 @@ use kubeng_config::drift::{replica_state, signs};
 use kubeng_config::fleet::FleetCare;
 use kubeng_config::heartbeat::{Build, Heartbeat, Rejected, ReportedProblem};
 use kubeng_config::name::{FleetName, ReplicaName};
+use kubeng_config::problem::REPLICA_SKEWED;
 use kubeng_config::statement::SignedStatement;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
@@ -258,6 +259,13 @@ impl Entry {
         unsigned.into_iter().chain(told.unwrap_or_default()).collect()
     }
 
+    /// How many Parts it refuses because its program cannot read them: it tells each as a Problem.
+    fn refused(&self) -> usize {
+        let code = REPLICA_SKEWED.to_string();
+        let told = self.heartbeat.iter().flat_map(|heartbeat| &heartbeat.problems);
+        told.filter(|problem| problem.code == code).count()
+    }
+
     /// Judges it; without `wanted` its fleet does not exist any more.
     pub(crate) fn judge(&mut self, wanted: Option<&Wanted>, own: &Build, now: Duration) -> Judged {
         let default = FleetCare::default();
@@ -280,7 +288,7 @@ impl Entry {
                 offered: self.offered.as_ref().map(|offered| offered.at),
                 acknowledged,
                 target,
-                refused: 0,
+                refused: self.refused(),
                 version: self.build.version.clone(),
             },
             now,

@@ -1,5 +1,7 @@
 //! Looking into a deviation: first the evidence is stored, then it is told.
 
+use std::time::Duration;
+
 use kubeng_config::canonical::Digest;
 use kubeng_config::compare::{Comparison, Side, compare};
 use kubeng_config::drift::{Moment, ReplicaState, Sign};
@@ -134,9 +136,12 @@ fn fingerprint(look: &Look, difference: Option<&Comparison>) -> Digest {
     Digest::of([bytes.as_slice()])
 }
 
-/// Ends the records of what is gone by itself.
-pub(super) fn close_gone(replicas: &Replicas, views: &[ReplicaView]) {
-    for record in replicas.book.list().into_iter().filter(DriftRecord::is_open) {
+/// Ends the records of what is gone by itself, as `views` were at `taken`.
+pub(super) fn close_gone(replicas: &Replicas, views: &[ReplicaView], taken: Duration) {
+    // What was found after they were taken is not in them.
+    let is_older = |record: &DriftRecord| record.since_seconds < taken.as_secs();
+    let open = replicas.book.list().into_iter().filter(DriftRecord::is_open);
+    for record in open.filter(is_older) {
         let view = views
             .iter()
             .find(|view| view.fleet == record.replica.fleet && view.name == record.replica.name);

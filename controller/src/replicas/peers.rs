@@ -114,3 +114,66 @@ pub(super) fn disagreements(own: &[Intent], peers: &[PeerReport]) -> Vec<Problem
     }
     problems
 }
+
+#[cfg(test)]
+mod tests {
+    use kubeng_config::drift::ReplicaState;
+
+    use super::*;
+
+    fn view(name: &str, connected: bool, heard: &str) -> ReplicaView {
+        ReplicaView {
+            name: name.parse().unwrap(),
+            fleet: "prod".parse().unwrap(),
+            state: ReplicaState::InSync,
+            marks: Vec::new(),
+            text: String::new(),
+            since: String::new(),
+            heard: heard.into(),
+            connected,
+            running: None,
+            acknowledged: None,
+            target: None,
+            version: String::new(),
+            admin: None,
+            heartbeat: None,
+        }
+    }
+
+    fn peer(replicas: Vec<ReplicaView>, fleets: Vec<Intent>) -> PeerReport {
+        PeerReport { url: "http://peer".into(), error: None, replicas, fleets }
+    }
+
+    #[test]
+    fn a_replica_is_told_by_the_controller_that_it_is_connected_to() {
+        let own = vec![view("r1", true, "1"), view("r2", false, "2"), view("r3", false, "3")];
+        let theirs = vec![
+            view("r1", false, "9"),
+            view("r2", true, "1"),
+            view("r3", false, "4"),
+            view("r4", true, "1"),
+        ];
+        let all = located(own, &[peer(theirs, Vec::new())]);
+        let by: Vec<(String, bool)> =
+            all.iter().map(|one| (one.view.name.to_string(), one.controller.is_some())).collect();
+        let expected = [("r1", false), ("r2", true), ("r3", true), ("r4", true)];
+        assert_eq!(by, expected.map(|(name, is)| (name.to_owned(), is)));
+    }
+
+    fn intent(digest: &str, at: u64) -> Intent {
+        let mut position = Position::default();
+        position.advance("folder", at);
+        Intent { name: "prod".parse().unwrap(), digest: Digest::of([digest.as_bytes()]), position }
+    }
+
+    #[test]
+    fn controllers_disagree_only_where_they_have_read_equally_far() {
+        for (digest, at, count) in [("a", 1, 0), ("b", 1, 1), ("b", 2, 0), ("a", 2, 0)] {
+            let found =
+                disagreements(&[intent("a", 1)], &[peer(Vec::new(), vec![intent(digest, at)])]);
+            assert_eq!(found.len(), count, "{digest} at {at}: {found:?}");
+            assert!(found.iter().all(|problem| problem.code == CONTROLLERS_DISAGREE));
+        }
+        assert!(disagreements(&[], &[peer(Vec::new(), vec![intent("a", 1)])]).is_empty());
+    }
+}

@@ -139,3 +139,6 @@ fn expected(snapshot: &Snapshot, request: &ProbeRequest) -> Option<RouteId> {
     };
     explain_on(snapshot, &request.listener, &head).route
 }
+
+#[cfg(test)]
+mod tests;

@@ -142,6 +142,11 @@ impl Book {
         all
     }
 
+    /// Whether any record is open.
+    pub(crate) fn has_open(&self) -> bool {
+        self.lock().values().any(DriftRecord::is_open)
+    }
+
     pub(crate) fn get(&self, id: &str) -> Option<DriftRecord> {
         self.lock().get(id).cloned()
     }
