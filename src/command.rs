@@ -18,6 +18,7 @@ mod say;
 mod upgrade;
 mod validate;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -104,7 +105,8 @@ pub(crate) fn run() -> ExitCode {
         Ok(Finding::Fine) => ExitCode::SUCCESS,
         Ok(Finding::Problems) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("kubeng: {error:#}");
+            // Nobody may read it any more.
+            let _ = writeln!(std::io::stderr(), "kubeng: {error:#}");
             ExitCode::from(2)
         }
     }

@@ -58,7 +58,9 @@ pub struct Admin {
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The address cannot be opened.
-    #[error("cannot open the admin listener on {address}")]
+    #[error(
+        "cannot open the admin listener on {address}; end what holds it, or give --admin another address"
+    )]
     Bind {
         /// The address.
         address: SocketAddr,

@@ -98,15 +98,48 @@ impl Session {
         self.newest = Some(newest);
     }
 
-    /// Takes in Endpoints that have changed. What is to be served must have been taken in after them,
+    /// Takes in Endpoints that have changed. They do not wait, but for one: a Backend loses its last
+    /// Endpoint after the replica has answered what is newest now, for that may lead elsewhere.
+    /// What is to be served must have been taken in after them,
     /// so that those of Backends that are not served yet are in it.
     pub fn endpoints(
         &mut self,
         sets: impl IntoIterator<Item = (BackendId, Arc<EndpointSet>)>,
         received: Option<Instant>,
     ) {
-        let sets = sets.into_iter().filter(|(id, _)| self.may_serve(id)).collect();
-        self.due.put(sets, received);
+        let sets: Vec<_> = sets.into_iter().filter(|(id, _)| self.may_serve(id)).collect();
+        if !sets.is_empty() {
+            let behind = self.next_answer();
+            self.due.put(sets, received, behind);
+        }
+    }
+
+    /// The Offer after whose answer the replica serves what is newest now; none when it does already,
+    /// or will not.
+    fn next_answer(&self) -> Option<u64> {
+        let newest = self.newest.as_ref()?;
+        match &self.awaited {
+            Some(Awaited::Answer { statement, .. }) => {
+                let is_newest = statement.target == newest.snapshot.digest();
+                Some(if is_newest { self.nonce } else { self.nonce + 1 })
+            }
+            Some(Awaited::Holdings) => None,
+            None => {
+                let statement = self.statement(newest);
+                let is_due = !self.is_served(&statement) && !self.is_refused(&statement);
+                (is_due && !self.is_deposed()).then_some(self.nonce + 1)
+            }
+        }
+    }
+
+    fn statement(&self, newest: &Published) -> Statement {
+        Statement {
+            fleet: self.fleet.clone(),
+            epoch: self.epoch,
+            position: newest.position.clone(),
+            target: newest.snapshot.digest(),
+            model_version: MODEL_VERSION,
+        }
     }
 
     /// Takes in the term of leadership.
@@ -158,10 +191,16 @@ impl Session {
         if self.awaited.is_some() {
             return None;
         }
-        match self.held {
+        let next = match self.held {
             Held::Unknown => self.ask(newest.snapshot.digest()),
             Held::Snapshot(_) | Held::Parts { .. } => self.offer(&newest),
+        };
+        if next.is_some() {
+            return next;
         }
+        // The Offer that they waited for is not made: what was newest then is so no more.
+        self.due.answered(u64::MAX);
+        self.due.message(&self.held, &newest)
     }
 
     /// Takes in what the replica says.
@@ -211,7 +250,10 @@ impl Session {
 
     fn answered(&mut self) -> Option<(Snapshot, Statement)> {
         match self.awaited.take() {
-            Some(Awaited::Answer { snapshot, statement }) => Some((snapshot, statement)),
+            Some(Awaited::Answer { snapshot, statement }) => {
+                self.due.answered(self.nonce);
+                Some((snapshot, statement))
+            }
             other @ (Some(Awaited::Holdings) | None) => {
                 self.awaited = other;
                 None
@@ -254,13 +296,7 @@ impl Session {
     }
 
     fn offer(&mut self, newest: &Published) -> Option<ToReplica> {
-        let statement = Statement {
-            fleet: self.fleet.clone(),
-            epoch: self.epoch,
-            position: newest.position.clone(),
-            target: newest.snapshot.digest(),
-            model_version: MODEL_VERSION,
-        };
+        let statement = self.statement(newest);
         if self.is_served(&statement) || self.is_refused(&statement) {
             return None;
         }
