@@ -2,6 +2,7 @@
 
 mod compare;
 mod completions;
+mod controller;
 mod demo;
 mod diff;
 mod drift;
@@ -33,6 +34,8 @@ pub(crate) struct CommandLine {
 enum Command {
     /// Serve traffic by what manifests or a cluster say: all roles in one process
     Run(Box<run::Run>),
+    /// Tell the replicas of all fleets what to serve, by what manifests or a cluster say
+    Controller(Box<controller::Controller>),
     /// Start sample services and serve them from a scratch folder of sample manifests
     Demo(demo::Demo),
     /// Check manifests and say what is wrong with them
@@ -83,6 +86,7 @@ pub(crate) fn run() -> ExitCode {
     let line = CommandLine::parse();
     let result = match line.command {
         Command::Run(command) => command.run(),
+        Command::Controller(command) => command.run(),
         Command::Demo(command) => command.run(),
         Command::Validate(command) => command.run(),
         Command::Explain(command) => command.run(),
