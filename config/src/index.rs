@@ -8,6 +8,7 @@
 mod by_path;
 pub mod host;
 pub mod path;
+pub mod walk;
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -104,7 +104,7 @@ fn snapshot(routes: &BTreeMap<u8, Wanted>) -> Snapshot {
 }
 
 fn compile(before: &Table, newer: &Snapshot, keys: &mut KeyCache, metrics: &Metrics) -> Table {
-    let secrets = std::collections::HashMap::<SecretId, Secret>::new();
+    let secrets = Map::<SecretId, Secret>::default();
     let answers = Answers::new();
     let mut compiler = Compiler {
         secrets: &secrets,
