@@ -4,8 +4,10 @@
 //! protobuf with the Parts in canonical form.
 
 pub mod feed;
+pub mod follower;
 pub mod line;
 pub mod publisher;
+pub mod signing;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
