@@ -7,6 +7,7 @@ mod explain;
 mod export;
 mod load;
 mod man;
+//mod proxy;
 mod run;
 mod say;
 mod upgrade;
@@ -28,6 +29,8 @@ pub(crate) struct CommandLine {
 enum Command {
     /// Serve traffic by what manifests or a cluster say: all roles in one process
     Run(Box<run::Run>),
+    /// Serve what controllers say: one replica of a fleet
+    //Proxy(Box<proxy::Proxy>),
     /// Start sample services and serve them from a scratch folder of sample manifests
     Demo(demo::Demo),
     /// Check manifests and say what is wrong with them
@@ -70,6 +73,7 @@ pub(crate) fn run() -> ExitCode {
     let line = CommandLine::parse();
     let result = match line.command {
         Command::Run(command) => command.run(),
+        //Command::Proxy(command) => command.run(),
         Command::Demo(command) => command.run(),
         Command::Validate(command) => command.run(),
         Command::Explain(command) => command.run(),

@@ -3,7 +3,7 @@
 mod backends;
 mod explain;
 mod problems;
-mod requests;
+pub(crate) mod requests;
 mod routes;
 mod snapshot;
 

@@ -7,7 +7,9 @@ mod api;
 mod host;
 mod probes;
 mod problem;
+mod replica;
 mod server;
 mod status;
 
+pub use replica::{EmergencyChange, Later, StandaloneReplica};
 pub use server::{Admin, LocalReplica, ServeError};

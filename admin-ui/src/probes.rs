@@ -1,12 +1,14 @@
 //! What balancers, kubelets and Prometheus ask.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 
-use crate::server::Context;
+use crate::server::{Context, LocalReplica};
 
 pub(crate) fn routes() -> Router<Context> {
     Router::new()
@@ -16,7 +18,7 @@ pub(crate) fn routes() -> Router<Context> {
 }
 
 /// The process answers, so it lives.
-async fn livez() -> &'static str {
+pub(crate) async fn livez() -> &'static str {
     "ok\n"
 }
 
@@ -36,7 +38,7 @@ async fn readyz(State(context): State<Context>) -> impl IntoResponse {
     }
 }
 
-async fn metrics(State(context): State<Context>) -> impl IntoResponse {
+pub(crate) async fn metrics(State(replica): State<Arc<dyn LocalReplica>>) -> impl IntoResponse {
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (kind, context.replica.metrics())
+    (kind, replica.metrics())
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
+use axum::extract::FromRef;
 use axum::middleware;
 use kubeng_config::name::{BackendId, RouteId};
 use kubeng_config::observed::{EndpointHealth, KeyQuery, RecordQuery};
@@ -16,6 +17,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::replica::{self, StandaloneReplica};
 use crate::{api, host, probes, problem, status};
 
 /// What the replica in this process says of itself.
@@ -43,10 +45,16 @@ pub(crate) struct Context {
     pub(crate) replica: Arc<dyn LocalReplica>,
 }
 
+impl FromRef<Context> for Arc<dyn LocalReplica> {
+    fn from_ref(context: &Context) -> Self {
+        Self::clone(&context.replica)
+    }
+}
+
 /// The admin listener, bound but not serving yet.
 pub struct Admin {
     listener: TcpListener,
-    context: Context,
+    router: Router,
 }
 
 /// Why the admin listener does not serve. Fatal: without it nobody could see what goes on.
@@ -75,10 +83,25 @@ impl Admin {
         control: Control,
         replica: Arc<dyn LocalReplica>,
     ) -> Result<Self, ServeError> {
+        Self::bind_to(address, router(Context { control, replica })).await
+    }
+
+    /// Opens `address` for a process that has no controller.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub async fn bind_replica(
+        address: SocketAddr,
+        replica: Arc<dyn StandaloneReplica>,
+    ) -> Result<Self, ServeError> {
+        Self::bind_to(address, replica::router(replica)).await
+    }
+
+    async fn bind_to(address: SocketAddr, router: Router) -> Result<Self, ServeError> {
         let listener = TcpListener::bind(address)
             .await
             .map_err(|source| ServeError::Bind { address, source })?;
-        Ok(Self { listener, context: Context { control, replica } })
+        Ok(Self { listener, router })
     }
 
     /// On a socket that another process has opened.
@@ -90,9 +113,23 @@ impl Admin {
         control: Control,
         replica: Arc<dyn LocalReplica>,
     ) -> io::Result<Self> {
+        Self::on_socket(socket, router(Context { control, replica }))
+    }
+
+    /// The same for a process that has no controller.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub fn replica_on(
+        socket: std::net::TcpListener,
+        replica: Arc<dyn StandaloneReplica>,
+    ) -> io::Result<Self> {
+        Self::on_socket(socket, replica::router(replica))
+    }
+
+    fn on_socket(socket: std::net::TcpListener, router: Router) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        let listener = TcpListener::from_std(socket)?;
-        Ok(Self { listener, context: Context { control, replica } })
+        Ok(Self { listener: TcpListener::from_std(socket)?, router })
     }
 
     /// A second handle on its socket, for the process that takes over. It holds the port open.
@@ -116,7 +153,7 @@ impl Admin {
     /// # Errors
     /// When the listener fails for good.
     pub async fn serve(self, stop: CancellationToken) -> Result<(), ServeError> {
-        let serving = axum::serve(self.listener, router(self.context))
+        let serving = axum::serve(self.listener, self.router)
             .with_graceful_shutdown({
                 let stop = stop.clone();
                 async move { stop.cancelled().await }

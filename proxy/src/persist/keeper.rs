@@ -37,6 +37,8 @@ pub struct KeeperSettings {
     pub folder: PathBuf,
     /// The key that secrets are encrypted with; none: the mode of the file protects them.
     pub key: Option<Arc<DataKey>>,
+    /// What was loaded from there and is served; it is not written again.
+    pub loaded: Option<SignedStatement>,
     /// What is wrong with what was found at the start, in words.
     pub damaged: Option<String>,
 }
@@ -47,6 +49,7 @@ pub struct Keeper {
     newest: watch::Receiver<Option<Keep>>,
     state: watch::Sender<Option<LastKnownGood>>,
     kept: Option<Kept>,
+    loaded: Option<SignedStatement>,
     /// When it was last written, or was tried to be.
     tried: Option<Instant>,
 }
@@ -67,10 +70,10 @@ impl Keeper {
         newest: watch::Receiver<Option<Keep>>,
         state: watch::Sender<Option<LastKnownGood>>,
     ) -> Self {
-        let KeeperSettings { folder, key, damaged } = settings;
+        let KeeperSettings { folder, key, loaded, damaged } = settings;
         let folder = Folder::new(&folder);
         let shelf = Shelf { folder, key, facts, stamps: BTreeMap::new(), damaged };
-        Self { shelf, newest, state, kept: None, tried: None }
+        Self { shelf, newest, state, kept: None, loaded, tried: None }
     }
 
     /// Runs until it is told to stop; what is not on disk by then is written first.
@@ -108,14 +111,20 @@ impl Keeper {
 
     /// Takes note of the files that are there.
     async fn adopt(mut self) -> Self {
-        let Some(keep) = self.newest.borrow_and_update().clone() else { return self };
+        let Some(loaded) = self.loaded.take() else { return self };
+        // What came since then is written as every other.
+        let is_loaded = |keep: &Keep| keep.statement == loaded;
+        if !self.newest.borrow().as_ref().is_some_and(is_loaded) {
+            return self;
+        }
+        self.newest.mark_unchanged();
         let (shelf, (endpoints, file)) = off_the_runtime(self.shelf, |shelf| {
             let endpoints = shelf.facts.endpoints_digest();
             (endpoints, shelf.adopt())
         })
         .await;
         self.shelf = shelf;
-        self.kept = Some(Kept { digest: keep.statement.statement.target, endpoints, file });
+        self.kept = Some(Kept { digest: loaded.statement.target, endpoints, file });
         self.tell();
         self
     }
