@@ -19,7 +19,6 @@ use kubeng_config::address::Reserved;
 use kubeng_config::name::{BackendId, FleetName, ObjectKey, ObjectKind, RouteId};
 use kubeng_config::observed::{EndpointHealth, KeyQuery, RecordQuery};
 use kubeng_config::problem::Problem;
-use kubeng_config::statement::Epoch;
 use kubeng_controller::control::{Answer, Control, ControlState};
 use kubeng_controller::distribution::follower::Follower;
 use kubeng_controller::distribution::publisher::{PendingEndpoints, Published, Publisher};
@@ -75,7 +74,7 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
     let controller = start_controller(&settings, translate, &stop, &mut tasks)?;
     let Started { control, newest, endpoints, answers } = controller;
     let fleet = control.now().fleet().clone();
-    let publisher = Publisher::new(fleet.clone(), Epoch::default(), newest, endpoints);
+    let publisher = Publisher::inside(fleet.clone(), newest, endpoints);
     let stop_link = CancellationToken::new();
     // Nobody could come between, so nothing is signed; and nobody asks for digests over this link.
     let follower = (fleet.clone(), Follower::new(fleet, None, None));

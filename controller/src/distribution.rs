@@ -5,8 +5,10 @@
 
 pub mod feed;
 pub mod follower;
+pub mod history;
 pub mod line;
 pub mod publisher;
+pub mod session;
 pub mod signing;
 
 use std::num::NonZeroU32;

@@ -37,7 +37,7 @@ impl Link {
                 _ = again.tick() => if self.agent.look_again() {
                     self.tell(None).await;
                 },
-                reply = self.agent.replied() => self.publisher.answered(&reply),
+                reply = self.agent.replied() => self.publisher.heard(&reply),
                 message = self.publisher.next() => match message {
                     None => return self.agent.writer,
                     Some(message) => self.pass_on(message).await,
@@ -62,7 +62,7 @@ impl Link {
         };
         timing.note(is_served, &self.metrics);
         let Some(answer) = answer else { return };
-        self.publisher.answered(&answer);
+        self.publisher.heard(&answer);
         match answer {
             FromReplica::Ack { digest, .. } => self.tell(Some(digest)).await,
             FromReplica::Nack { .. } => self.tell(None).await,

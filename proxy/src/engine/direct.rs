@@ -119,9 +119,11 @@ impl Engine for Direct {
         if is_for_us(&begun) {
             // Who reads them in pieces has copied what came with the head.
             drop(bytes);
-            // Should it become no tunnel, what follows may be meant for one.
-            whole.is_last |= begun.ctx.is_upgrade;
-            let mut client = Http1::new(conn, &self.shared, &mut whole);
+            let mut client = if begun.ctx.is_upgrade {
+                Http1::before_tunnel(conn, &self.shared, &mut whole)
+            } else {
+                Http1::new(conn, &self.shared, &mut whole)
+            };
             self.carry(&mut client, whole, begun.ctx).await;
             return client.finish().await;
         }

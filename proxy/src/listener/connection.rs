@@ -234,6 +234,11 @@ impl Conn {
         }
     }
 
+    /// Whether bytes came before their turn.
+    pub(crate) fn has_early(&self) -> bool {
+        !self.held.is_empty()
+    }
+
     /// How many requests were begun on it.
     pub(crate) fn requests(&self) -> u32 {
         self.requests

@@ -44,5 +44,6 @@ mod streams;
 mod tls;
 mod tls_client;
 mod upgrade;
+mod upgrade_refused;
 mod uploads;
 mod upstreams;
