@@ -15,6 +15,8 @@ pub mod publisher;
 pub mod server;
 pub mod session;
 pub mod signing;
+#[cfg(test)]
+mod simulation;
 pub mod subscriber;
 mod tls;
 mod wire;

@@ -6,6 +6,7 @@
 //!
 //! Clients of HTTP/2 are all its own: their streams are carried here, or handed over one by one.
 
+mod ahead;
 mod answer;
 mod carry;
 mod chunks;
@@ -35,7 +36,8 @@ use tokio::sync::Semaphore;
 use super::pingora::Pingora;
 use super::{Begun, Engine};
 use crate::forward;
-use crate::listener::connection::{Conn, ConnFacts};
+use crate::listener::connection::Conn;
+use crate::listener::facts::ConnFacts;
 use crate::metrics::WorkerMetrics;
 use crate::nominated::nominated;
 use crate::observe;

@@ -7,6 +7,7 @@ mod support;
 mod backend_identity;
 mod backend_tls;
 mod bad_backends;
+mod buffering;
 mod changes;
 mod collector_tls;
 mod conformance;
