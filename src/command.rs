@@ -1,13 +1,14 @@
 //! The list of commands; one file each.
 
 mod completions;
+mod controller;
 mod demo;
 mod diff;
 mod explain;
 mod export;
 mod load;
 mod man;
-//mod proxy;
+mod proxy;
 mod run;
 mod say;
 mod upgrade;
@@ -29,8 +30,10 @@ pub(crate) struct CommandLine {
 enum Command {
     /// Serve traffic by what manifests or a cluster say: all roles in one process
     Run(Box<run::Run>),
+    /// Tell the replicas of all fleets what to serve, by what manifests or a cluster say
+    Controller(Box<controller::Controller>),
     /// Serve what controllers say: one replica of a fleet
-    //Proxy(Box<proxy::Proxy>),
+    Proxy(Box<proxy::Proxy>),
     /// Start sample services and serve them from a scratch folder of sample manifests
     Demo(demo::Demo),
     /// Check manifests and say what is wrong with them
@@ -73,7 +76,8 @@ pub(crate) fn run() -> ExitCode {
     let line = CommandLine::parse();
     let result = match line.command {
         Command::Run(command) => command.run(),
-        //Command::Proxy(command) => command.run(),
+        Command::Controller(command) => command.run(),
+        Command::Proxy(command) => command.run(),
         Command::Demo(command) => command.run(),
         Command::Validate(command) => command.run(),
         Command::Explain(command) => command.run(),

@@ -193,6 +193,9 @@ codes! {
     BACKEND_NOT_FOUND = 1101 Error, "Backend does not exist",
         "A Rule names a Service or Upstream that does not exist. Its requests are answered with 503 until it does. Where an override names it, what only tunes has no effect, and what protects closes its Routes.",
         "Create it, or name another one.";
+    FLEET_NOT_PERMITTED = 1103 Error, "Fleet not allowed for the namespace",
+        "An object is for a fleet that does not allow its namespace. It is not served there, and never moved to another fleet.",
+        "Name a fleet that allows the namespace, or let the Fleet list it in namespaces.";
     PORT_NOT_FOUND = 1105 Error, "Service has no such port",
         "A Rule names a port that the Service does not have. Its requests are answered with 503.",
         "Name one of the ports that the message lists.";
@@ -211,6 +214,12 @@ codes! {
     NOT_AS_BYTES = 1110 Error, "Backend cannot be reached by plain TCP",
         "A listener of plain TCP leads to a Backend that is to be spoken to over TLS. Its bytes would go there in clear, so its connections are closed.",
         "Let it lead to a port that speaks no TLS, or pass TLS on by server name.";
+    FLEET_NOT_FOUND = 1111 Error, "Fleet does not exist",
+        "A class or an object is for a fleet that does not exist, or for none. It is not served there, and never moved to another fleet.",
+        "Create the Fleet, or name one that exists.";
+    CLASS_TAKEN = 1112 Warning, "Class belongs to another",
+        "A Fleet lists a class that an older Fleet lists, too, that names another fleet in its parameters, or that belongs to another controller. Its objects are not served by this fleet.",
+        "Remove the class from one of the two.";
     CONFIG_MAP_NOT_FOUND = 1120 Error, "ConfigMap does not exist",
         "An Upstream names a ConfigMap with the authorities that its certificate must come from, and it does not exist. Without them nothing could be verified, so requests for it are answered with 503.",
         "Create the ConfigMap with the authorities in ca.crt, or name another one.";

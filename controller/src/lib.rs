@@ -12,6 +12,7 @@ pub mod distribution;
 pub mod endpoints;
 mod events;
 pub mod expiry;
+pub mod fleets;
 pub mod intake;
 mod judged;
 pub mod kind;
