@@ -1,14 +1,19 @@
 //! The list of commands; one file each.
 
+mod compare;
 mod completions;
 mod controller;
 mod demo;
 mod diff;
+mod drift;
 mod explain;
 mod export;
+mod fleet;
 mod load;
 mod man;
 mod proxy;
+mod remote;
+mod replica;
 mod run;
 mod say;
 mod upgrade;
@@ -44,6 +49,14 @@ enum Command {
     Diff(diff::Diff),
     /// Write the effective configuration, without secrets
     Export(export::Export),
+    /// Show the fleets of a controller
+    Fleet(fleet::Fleet),
+    /// Show how replicas are, and what they run
+    Replica(replica::Replica),
+    /// Show in what replicas differ, from each other or from what they should serve
+    Compare(compare::Compare),
+    /// Show deviations of replicas, and do something about them
+    Drift(drift::Drift),
     /// Exchange the program of a running process under load, and wait until the next one serves
     Upgrade(upgrade::Upgrade),
     /// Print the completions of a shell
@@ -83,6 +96,10 @@ pub(crate) fn run() -> ExitCode {
         Command::Explain(command) => command.run(),
         Command::Diff(command) => command.run(),
         Command::Export(command) => command.run(),
+        Command::Fleet(command) => command.run(),
+        Command::Replica(command) => command.run(),
+        Command::Compare(command) => command.run(),
+        Command::Drift(command) => command.run(),
         Command::Upgrade(command) => command.run(),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),

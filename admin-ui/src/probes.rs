@@ -1,14 +1,12 @@
 //! What balancers, kubelets and Prometheus ask.
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 
-use crate::server::{Context, LocalReplica};
+use crate::server::Context;
 
 pub(crate) fn routes() -> Router<Context> {
     Router::new()
@@ -38,7 +36,8 @@ async fn readyz(State(context): State<Context>) -> impl IntoResponse {
     }
 }
 
-pub(crate) async fn metrics(State(replica): State<Arc<dyn LocalReplica>>) -> impl IntoResponse {
+async fn metrics(State(context): State<Context>) -> impl IntoResponse {
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (kind, replica.metrics())
+    let of_replicas = context.replicas.as_ref().map(|replicas| replicas.metrics());
+    (kind, context.replica.metrics() + &of_replicas.unwrap_or_default())
 }

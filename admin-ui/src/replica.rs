@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{FromRef, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
@@ -78,7 +78,7 @@ pub(crate) fn router(replica: Arc<dyn StandaloneReplica>) -> Router {
     Router::new()
         .route("/livez", get(probes::livez))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(probes::metrics))
+        .route("/metrics", get(metrics))
         .route("/", get(|| async { Redirect::temporary("/status") }))
         .route(
             "/status",
@@ -100,6 +100,11 @@ async fn readyz(State(Context(replica)): State<Context>) -> impl IntoResponse {
         Ok(how) => (StatusCode::OK, how),
         Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")),
     }
+}
+
+async fn metrics(State(Context(replica)): State<Context>) -> impl IntoResponse {
+    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    (kind, replica.metrics())
 }
 
 async fn heartbeat(State(Context(replica)): State<Context>) -> Result<Response, ErrorResponse> {

@@ -13,12 +13,13 @@ use axum::middleware;
 use kubeng_config::name::{BackendId, RouteId};
 use kubeng_config::observed::{EndpointHealth, KeyQuery, RecordQuery};
 use kubeng_controller::control::Control;
+use kubeng_controller::replicas::Replicas;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::replica::{self, StandaloneReplica};
-use crate::{api, host, probes, problem, status};
+use crate::{api, host, probes, problem, status, writing};
 
 /// What the replica in this process says of itself.
 pub trait LocalReplica: Send + Sync + 'static {
@@ -43,6 +44,10 @@ pub trait LocalReplica: Send + Sync + 'static {
 pub(crate) struct Context {
     pub(crate) control: Control,
     pub(crate) replica: Arc<dyn LocalReplica>,
+    /// What is known of replicas, where any are connected to this process.
+    pub(crate) replicas: Option<Replicas>,
+    /// Whether only this machine can reach the listener.
+    pub(crate) is_loopback: bool,
 }
 
 impl FromRef<Context> for Arc<dyn LocalReplica> {
@@ -54,7 +59,13 @@ impl FromRef<Context> for Arc<dyn LocalReplica> {
 /// The admin listener, bound but not serving yet.
 pub struct Admin {
     listener: TcpListener,
-    router: Router,
+    answers: Answers,
+}
+
+/// What it answers from.
+enum Answers {
+    Controller(Context),
+    Replica(Arc<dyn StandaloneReplica>),
 }
 
 /// Why the admin listener does not serve. Fatal: without it nobody could see what goes on.
@@ -83,7 +94,8 @@ impl Admin {
         control: Control,
         replica: Arc<dyn LocalReplica>,
     ) -> Result<Self, ServeError> {
-        Self::bind_to(address, router(Context { control, replica })).await
+        let listener = bind_to(address).await?;
+        Self::new(listener, control, replica).map_err(ServeError::Serve)
     }
 
     /// Opens `address` for a process that has no controller.
@@ -94,14 +106,7 @@ impl Admin {
         address: SocketAddr,
         replica: Arc<dyn StandaloneReplica>,
     ) -> Result<Self, ServeError> {
-        Self::bind_to(address, replica::router(replica)).await
-    }
-
-    async fn bind_to(address: SocketAddr, router: Router) -> Result<Self, ServeError> {
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|source| ServeError::Bind { address, source })?;
-        Ok(Self { listener, router })
+        Ok(Self { listener: bind_to(address).await?, answers: Answers::Replica(replica) })
     }
 
     /// On a socket that another process has opened.
@@ -113,7 +118,8 @@ impl Admin {
         control: Control,
         replica: Arc<dyn LocalReplica>,
     ) -> io::Result<Self> {
-        Self::on_socket(socket, router(Context { control, replica }))
+        socket.set_nonblocking(true)?;
+        Self::new(TcpListener::from_std(socket)?, control, replica)
     }
 
     /// The same for a process that has no controller.
@@ -124,12 +130,29 @@ impl Admin {
         socket: std::net::TcpListener,
         replica: Arc<dyn StandaloneReplica>,
     ) -> io::Result<Self> {
-        Self::on_socket(socket, replica::router(replica))
+        socket.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(socket)?;
+        Ok(Self { listener, answers: Answers::Replica(replica) })
     }
 
-    fn on_socket(socket: std::net::TcpListener, router: Router) -> io::Result<Self> {
-        socket.set_nonblocking(true)?;
-        Ok(Self { listener: TcpListener::from_std(socket)?, router })
+    fn new(
+        listener: TcpListener,
+        control: Control,
+        replica: Arc<dyn LocalReplica>,
+    ) -> io::Result<Self> {
+        let is_loopback = listener.local_addr()?.ip().is_loopback();
+        let context = Context { control, replica, replicas: None, is_loopback };
+        Ok(Self { listener, answers: Answers::Controller(context) })
+    }
+
+    /// It tells of these replicas, too. A process without a controller knows none.
+    #[must_use]
+    pub fn with_replicas(mut self, replicas: Replicas) -> Self {
+        match &mut self.answers {
+            Answers::Controller(context) => context.replicas = Some(replicas),
+            Answers::Replica(_) => {}
+        }
+        self
     }
 
     /// A second handle on its socket, for the process that takes over. It holds the port open.
@@ -153,7 +176,11 @@ impl Admin {
     /// # Errors
     /// When the listener fails for good.
     pub async fn serve(self, stop: CancellationToken) -> Result<(), ServeError> {
-        let serving = axum::serve(self.listener, self.router)
+        let router = match self.answers {
+            Answers::Controller(context) => router(context),
+            Answers::Replica(replica) => replica::router(replica),
+        };
+        let serving = axum::serve(self.listener, router)
             .with_graceful_shutdown({
                 let stop = stop.clone();
                 async move { stop.cancelled().await }
@@ -167,6 +194,11 @@ impl Admin {
     }
 }
 
+async fn bind_to(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|source| ServeError::Bind { address, source })
+}
+
 /// How long answers in progress may take once the listener is told to stop.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -176,6 +208,7 @@ fn router(context: Context) -> Router {
         .merge(status::routes())
         .nest("/api/v1", api::routes())
         .fallback(problem::not_found)
+        .layer(middleware::from_fn_with_state(context.clone(), writing::check))
         .layer(middleware::from_fn(host::check))
         .with_state(context)
 }

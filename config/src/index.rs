@@ -77,6 +77,13 @@ impl<T: Clone> Index<T> {
         }
     }
 
+    /// Damages the paths of a Route's hosts on purpose: no prefix is found there any more although all
+    /// are in place. For tests that see that such damage is noticed.
+    #[cfg(debug_assertions)]
+    pub fn hide_prefixes(&mut self, route: &Route) {
+        self.change(route, Paths::hide_prefixes);
+    }
+
     /// Changes the paths of every host at which `route` is served.
     ///
     /// Nearly always several Listeners serve the same under a host: what they

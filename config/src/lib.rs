@@ -41,13 +41,16 @@
 //! | Request key | what of a request decides where it goes, counted to replay it |
 
 pub mod address;
+pub mod adopt;
 pub mod authority;
 pub mod backend;
 pub mod bounded;
 pub mod canonical;
 pub mod certificate;
+pub mod compare;
 pub mod delta;
 pub mod difference;
+pub mod drift;
 pub mod editable;
 pub mod endpoint;
 pub mod explain;

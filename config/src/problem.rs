@@ -310,6 +310,27 @@ codes! {
     SAVED_FILE_UNWRITABLE = 1723 Error, "Saved file cannot be written",
         "A replica cannot keep what it serves on its disk. It serves on; started without a controller it would serve what was written last.",
         "Make room on the disk, or give the right to write to the folder of --data; it is tried again by itself.";
+    REPLICA_TAMPERED = 1740 Error, "Replica changed on the machine",
+        "The saved configuration of a replica is not what it wrote, an emergency change is in force there, what it serves is not signed, or its program is not one that it may be. The evidence is kept.",
+        "Look at it with kubeng drift show, then heal it, or dismiss it with a reason.";
+    REPLICA_DRIFTED = 1741 Error, "Replica runs something else",
+        "What a replica decides requests by is not what it acknowledged. The evidence is kept.",
+        "Compare it with kubeng compare, then heal it, adopt what differs, or dismiss it with a reason.";
+    REPLICA_DIVERGENT = 1742 Error, "Replica answers otherwise",
+        "A replica runs what it should, and would serve a request by another Route than the configuration says.",
+        "Look at it with kubeng drift show, heal it, and report it.";
+    REPLICA_STALE = 1743 Warning, "Replica does not acknowledge",
+        "A replica was offered a configuration and has not answered in time. It goes on serving what it had.",
+        "Look at its log and its load.";
+    REPLICA_SKEWED = 1744 Warning, "Replica is of another version",
+        "Some Parts need a newer program than the replica is. They are refused there.",
+        "Bring the replica to a newer version.";
+    REPLICA_UNREACHABLE = 1745 Warning, "Replica does not report",
+        "A replica has not told of itself for three heartbeats. It may go on serving: it needs no controller for that.",
+        "See whether it runs and reaches a controller; kubeng replica forget takes it off the list.";
+    CONTROLLERS_DISAGREE = 1746 Error, "Controllers intend different configurations",
+        "Two controllers have read equally far and intend different configurations for one fleet, so what its replicas serve depends on which of them they are connected to.",
+        "Give all controllers the same settings, the same version and the same manifests.";
 }
 
 #[cfg(test)]

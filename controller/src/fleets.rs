@@ -18,6 +18,7 @@ use kubeng_config::position::Position;
 use tokio::sync::watch;
 
 use crate::distribution::feed::{EndpointBoard, FleetFeed, FleetFeeds};
+use crate::distribution::history::History;
 use crate::distribution::publisher::Published;
 use crate::kind::Body;
 use crate::kind::fleet::Fleet;
@@ -48,6 +49,8 @@ struct Served {
     facts: Arc<FleetFacts>,
     published: watch::Sender<Arc<Published>>,
     endpoints: Arc<EndpointBoard>,
+    /// For replicas in other processes, which come back.
+    history: Arc<History>,
     /// When the oldest event had been read whose effect is not served yet.
     waiting_since: Option<Instant>,
 }
@@ -232,8 +235,11 @@ impl Fleets {
         match self.described_by {
             Describer::Settings(_) => self.forget_when_served(beside.serving),
             Describer::Objects(_) => {
-                // Publishers measure from here on.
-                self.all.values_mut().for_each(|served| served.waiting_since = None);
+                for served in self.all.values_mut() {
+                    served.history.note(served.world.own_snapshot());
+                    // Publishers measure from here on.
+                    served.waiting_since = None;
+                }
             }
         }
         if std::mem::take(&mut self.are_others) {
@@ -255,8 +261,8 @@ impl Fleets {
 impl Served {
     fn new(world: World, facts: FleetFacts) -> Self {
         let (published, _) = watch::channel(Arc::new(Published::default()));
-        let (facts, endpoints) = (Arc::new(facts), Arc::default());
-        Self { world, facts, published, endpoints, waiting_since: None }
+        let (facts, endpoints, history) = (Arc::new(facts), Arc::default(), Arc::default());
+        Self { world, facts, published, endpoints, history, waiting_since: None }
     }
 
     fn feed(&self) -> FleetFeed {
@@ -264,6 +270,7 @@ impl Served {
             facts: Arc::clone(&self.facts),
             newest: self.published.subscribe(),
             endpoints: Arc::clone(&self.endpoints),
+            history: Arc::clone(&self.history),
         }
     }
 

@@ -36,6 +36,8 @@ mod request;
 mod shared;
 mod sketch;
 mod table;
+#[cfg(debug_assertions)]
+mod tamper;
 mod tls;
 mod trace;
 mod walk;

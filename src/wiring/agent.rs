@@ -183,6 +183,10 @@ impl Agent {
         }
         self.known.unresolved = self.writer.unresolved().iter().map(known::unresolved).collect();
         let is_over = self.end_emergency_if_due(SystemTime::now());
+        #[cfg(debug_assertions)]
+        if self.writer.tamper() {
+            self.walking.wanted.notify_one();
+        }
         self.known.all() != before || is_over
     }
 

@@ -52,7 +52,8 @@ pub(crate) async fn serve(settings: Settings, replica: ReplicaSettings) -> anyho
     };
     let mut who = controllers.who(&replica);
     let plane = data_plane(&settings, Reserved::new([settings.admin]), ports)?;
-    let (proxy, mut writer) = Proxy::start(ProxySettings { listen: replica.listen.clone(), ..plane })?;
+    let (proxy, mut writer) =
+        Proxy::start(ProxySettings { listen: replica.listen.clone(), ..plane })?;
     let (is_leaving, stop) = (Arc::new(AtomicBool::new(false)), CancellationToken::new());
     let stop_following = CancellationToken::new();
     let mut tasks = JoinSet::new();
@@ -80,9 +81,8 @@ pub(crate) async fn serve(settings: Settings, replica: ReplicaSettings) -> anyho
     let (told, to) = mpsc::channel(LINE_MESSAGES_MAX);
     let (from, tells) = mpsc::channel(LINE_MESSAGES_MAX);
     let (link, link_state) = watch::channel(Default::default());
-    let inherited = admin_socket.filter(|socket| {
-        socket.local_addr().is_ok_and(|local| local == settings.admin)
-    });
+    let inherited = admin_socket
+        .filter(|socket| socket.local_addr().is_ok_and(|local| local == settings.admin));
     let (seen, seen_by) = watch::channel(Default::default());
     let on_machine = Arc::new(OnMachine {
         facts: proxy.facts(),

@@ -110,6 +110,12 @@ impl<T: Clone> Paths<T> {
         }
     }
 
+    /// As if the length of the longest prefix had been lost.
+    #[cfg(debug_assertions)]
+    pub(super) fn hide_prefixes(&mut self) {
+        self.prefix_bytes_max = 0;
+    }
+
     fn entries(&self, path: &PathMatch) -> &[Entry<T>] {
         let entries = match path {
             PathMatch::Exact(path) => self.exact.get(path.as_str()),

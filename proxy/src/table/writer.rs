@@ -29,7 +29,7 @@ use crate::tls::config::TlsCache;
 
 /// Puts Tables in place. There is one for each replica.
 pub struct TableWriter {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     /// The keys of all certificates that are served, and what Filters need.
     pub(super) secrets: Map<SecretId, Secret>,
     keys: KeyCache,

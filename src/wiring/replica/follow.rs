@@ -150,9 +150,8 @@ impl Follow {
     /// Finds out what takes a while with many Backends.
     fn measure(&mut self) {
         let facts = self.agent.facts();
-        self.measuring.spawn_blocking(move || {
-            (facts.endpoints_digest(), kubeng_proxy::resources(&facts))
-        });
+        self.measuring
+            .spawn_blocking(move || (facts.endpoints_digest(), kubeng_proxy::resources(&facts)));
     }
 
     fn tell_of_itself(&mut self, endpoints: Digest, resources: Resources) {
