@@ -50,16 +50,49 @@ pub(super) struct Agent {
 }
 
 /// The way to the task that walks the running Table; nobody walks where nobody is told.
-#[derive(Clone)]
 pub(super) struct Walking {
     pub(super) wanted: Arc<Notify>,
     pub(super) found: watch::Receiver<Option<(Walked, Instant)>>,
+    /// What was found when somebody was told last.
+    last: Option<Walked>,
+}
+
+/// What came by itself.
+pub(super) enum Noticed {
+    /// An answer that took a while.
+    Replied(FromReplica),
+    /// The file that is kept is in another state.
+    File,
+    /// Something else was found in the running Table.
+    Walked,
 }
 
 impl Walking {
     /// Where nobody walks.
     pub(super) fn nobody() -> Self {
-        Self { wanted: Arc::default(), found: watch::channel(None).1 }
+        Self::new(Arc::default(), watch::channel(None).1)
+    }
+
+    /// Where somebody walks when it is `wanted`, and tells what was `found`.
+    pub(super) fn new(
+        wanted: Arc<Notify>,
+        found: watch::Receiver<Option<(Walked, Instant)>>,
+    ) -> Self {
+        Self { wanted, found, last: None }
+    }
+
+    /// Waits until something else was found in the running Table. Cancel safe.
+    async fn walked(&mut self) {
+        loop {
+            if self.found.changed().await.is_err() {
+                // Nobody walks, or the process ends.
+                return std::future::pending().await;
+            }
+            let found = self.found.borrow().map(|(walked, _)| walked);
+            if std::mem::replace(&mut self.last, found) != found {
+                return;
+            }
+        }
     }
 }
 
@@ -115,12 +148,15 @@ impl Agent {
 
     /// Waits for the next answer that took a while. Cancel safe.
     pub(super) async fn replied(&mut self) -> FromReplica {
-        loop {
-            match self.asked.join_next().await {
-                Some(Ok((id, reply))) => return FromReplica::Reply { id, reply },
-                Some(Err(panicked)) => error!(error = %panicked, "a question has no answer"),
-                None => std::future::pending().await,
-            }
+        asked::replied(&mut self.asked).await
+    }
+
+    /// Waits for whatever comes by itself. Cancel safe.
+    pub(super) async fn noticed(&mut self) -> Noticed {
+        tokio::select! {
+            reply = asked::replied(&mut self.asked) => Noticed::Replied(reply),
+            () = saved::file_changed(&mut self.keeping) => Noticed::File,
+            () = self.walking.walked() => Noticed::Walked,
         }
     }
 

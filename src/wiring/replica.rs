@@ -73,7 +73,7 @@ pub(crate) async fn serve(settings: Settings, replica: ReplicaSettings) -> anyho
         let (wanted, stop) = (Arc::clone(&wanted), stop.clone());
         async move { walker.run(&wanted, stop).await }
     });
-    let walking = Walking { wanted, found: walking };
+    let walking = Walking::new(wanted, walking);
     let mut agent = Agent::new(writer, proxy.facts(), follower, walking, Some(keeping));
     agent.found(found);
 

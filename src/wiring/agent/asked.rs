@@ -8,7 +8,8 @@ use kubeng_config::delta::PartKey;
 use kubeng_config::snapshot::Snapshot;
 use kubeng_controller::distribution::{FromReplica, ProbeRequest, Question, Reply};
 use kubeng_proxy::Lookup;
-use tracing::{info, warn};
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
 
 use super::Agent;
 
@@ -69,6 +70,17 @@ impl Agent {
                 warn!(%reason, "cannot heal");
                 Err(reason)
             }
+        }
+    }
+}
+
+/// Waits for the next answer that took a while. Cancel safe.
+pub(super) async fn replied(asked: &mut JoinSet<(u64, Result<Reply, String>)>) -> FromReplica {
+    loop {
+        match asked.join_next().await {
+            Some(Ok((id, reply))) => return FromReplica::Reply { id, reply },
+            Some(Err(panicked)) => error!(error = %panicked, "a question has no answer"),
+            None => std::future::pending().await,
         }
     }
 }

@@ -100,17 +100,4 @@ impl Agent {
         self.believed = Some(keys.clone());
         self.follower = Follower::new(fleet, Some(keys), serves).having_heard(heard);
     }
-
-    /// Waits until another digest was found in the running Table. Cancel safe.
-    pub(in crate::wiring) async fn walked(&mut self) {
-        let before = self.walking.found.borrow().map(|(walked, _)| walked);
-        loop {
-            if self.walking.found.changed().await.is_err() {
-                return std::future::pending().await;
-            }
-            if self.walking.found.borrow().map(|(walked, _)| walked) != before {
-                return;
-            }
-        }
-    }
 }

@@ -178,17 +178,17 @@ impl Agent {
         self.known.unwritable = unwritable;
         true
     }
+}
 
-    /// Waits until the file is in another state. Cancel safe.
-    pub(in crate::wiring) async fn file_changed(&mut self) {
-        let is_told = match &mut self.keeping {
-            Some(keeping) => keeping.state.changed().await.is_ok(),
-            None => false,
-        };
-        if !is_told {
-            // Nobody keeps anything, or the process ends.
-            std::future::pending().await
-        }
+/// Waits until the file is in another state. Cancel safe.
+pub(super) async fn file_changed(keeping: &mut Option<Keeping>) {
+    let is_told = match keeping {
+        Some(keeping) => keeping.state.changed().await.is_ok(),
+        None => false,
+    };
+    if !is_told {
+        // Nobody keeps anything, or the process ends.
+        std::future::pending().await
     }
 }
 

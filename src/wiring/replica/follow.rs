@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::super::agent::{Agent, Change, Ended, Who};
+use super::super::agent::{Agent, Change, Ended, Noticed, Who};
 use super::super::link::LOOK_AGAIN_EVERY;
 use super::controllers::Keys;
 
@@ -90,23 +90,31 @@ impl Follow {
             tokio::select! {
                 () = stop.cancelled() => return self.agent.writer,
                 Some(message) = self.to.recv() => self.take(message).await,
-                reply = self.agent.replied() => self.tell(reply).await,
+                noticed = self.agent.noticed() => self.notice(noticed).await,
                 Some(command) = self.commands.recv() => self.obey(command),
                 _ = again.tick() => if self.agent.look_again() {
                     self.show();
                     self.beat.hurry();
                 },
-                () = self.agent.file_changed() => if self.agent.look_at_file() {
-                    self.show();
-                    self.beat.hurry();
-                },
-                () = self.agent.walked() => self.beat.hurry(),
                 () = tokio::time::sleep_until(self.beat.due), if may_measure => self.measure(),
                 Some(measured) = self.measuring.join_next() => {
                     self.beat = Beat { last: Some(Instant::now()), due: Instant::now() + every };
                     if let Ok((endpoints, resources)) = measured {
                         self.tell_of_itself(endpoints, resources);
                     }
+                }
+            }
+        }
+    }
+
+    async fn notice(&mut self, noticed: Noticed) {
+        match noticed {
+            Noticed::Replied(reply) => self.tell(reply).await,
+            Noticed::Walked => self.beat.hurry(),
+            Noticed::File => {
+                if self.agent.look_at_file() {
+                    self.show();
+                    self.beat.hurry();
                 }
             }
         }
