@@ -11,6 +11,7 @@ mod export;
 mod fleet;
 mod load;
 mod man;
+mod proxy;
 mod remote;
 mod replica;
 mod run;
@@ -37,6 +38,8 @@ enum Command {
     Run(Box<run::Run>),
     /// Tell the replicas of all fleets what to serve, by what manifests or a cluster say
     Controller(Box<controller::Controller>),
+    /// Serve what controllers say: one replica of a fleet
+    Proxy(Box<proxy::Proxy>),
     /// Start sample services and serve them from a scratch folder of sample manifests
     Demo(demo::Demo),
     /// Check manifests and say what is wrong with them
@@ -88,6 +91,7 @@ pub(crate) fn run() -> ExitCode {
     let result = match line.command {
         Command::Run(command) => command.run(),
         Command::Controller(command) => command.run(),
+        Command::Proxy(command) => command.run(),
         Command::Demo(command) => command.run(),
         Command::Validate(command) => command.run(),
         Command::Explain(command) => command.run(),

@@ -3,6 +3,7 @@
 mod command;
 mod data;
 mod notify;
+mod readiness;
 mod settings;
 mod shutdown;
 mod telemetry;

@@ -8,6 +8,7 @@ pub(crate) mod kubernetes;
 mod listeners;
 mod observe;
 pub(crate) mod process;
+pub(crate) mod replica;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -21,5 +21,5 @@ mod inherit;
 mod next;
 
 pub(crate) use desk::{Desk, Outcome, address};
-pub(crate) use inherit::{Before, Inherited, inherit, until_ready};
+pub(crate) use inherit::{Before, Inherited, inherit};
 pub(crate) use next::{Lent, Next, start_next};

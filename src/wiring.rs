@@ -1,9 +1,11 @@
 //! Creates channels and tasks; reads like the picture in docs/ARCHITECTURE.md.
 
+mod agent;
 mod cluster;
 pub(crate) mod controller;
 mod link;
 mod observe;
+pub(crate) mod replica;
 mod running;
 mod sources;
 
@@ -21,6 +23,7 @@ use kubeng_config::observed::{EndpointHealth, KeyQuery, RecordQuery};
 use kubeng_config::problem::Problem;
 use kubeng_controller::control::{Answer, Control, ControlState};
 use kubeng_controller::distribution::feed::FleetFeed;
+use kubeng_controller::distribution::follower::Follower;
 use kubeng_controller::distribution::publisher::Publisher;
 use kubeng_controller::fleets::Fleets;
 use kubeng_controller::kind::ingress::PortName;
@@ -29,7 +32,7 @@ use kubeng_controller::reconcile::{Channels, EVENTS_WAITING_MAX, Reconciler};
 use kubeng_controller::settings::{DefaultBackend, ExternalNames, TranslateSettings, WithoutClass};
 use kubeng_controller::source::kubernetes::connection::api_server;
 use kubeng_controller::world::World;
-use kubeng_proxy::{Limits, Proxy, ProxyFacts, ProxySettings};
+use kubeng_proxy::{Limits, ListeningSockets, Proxy, ProxyFacts, ProxySettings};
 use serde_json::Value;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -37,10 +40,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::data::DataFolder;
+use crate::readiness::Readiness;
 use crate::settings::Settings;
 use crate::shutdown::Signals;
 use crate::upgrade::{self, Inherited};
-use running::Running;
+use agent::{Agent, Walking};
+use running::{Begin, Running};
 
 /// The name of the one fleet that a process serves by itself.
 const FLEET: &str = "default";
@@ -67,24 +72,18 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
 
-    let (proxy, writer) = Proxy::start(ProxySettings {
-        workers: settings.workers,
-        trusted_proxies: settings.trusted_proxies.clone(),
-        drain: settings.drain - settings.drain_delay,
-        observe: settings.observe.proxy(),
-        reserved: translate.reserved.clone(),
-        inherited: ports,
-        zone: settings.zone.as_deref().map(Arc::from),
-        sticky_key: settings.sticky_key()?,
-        limits: limits(&settings),
-    })?;
+    let reserved = translate.reserved.clone();
+    let (proxy, writer) = Proxy::start(data_plane(&settings, reserved, ports)?)?;
 
     let controller = start_controller(&settings, translate, &stop, &mut tasks)?;
     let Started { control, home, answers } = controller;
     let fleet = control.now().fleet().clone();
-    let publisher = Publisher::inside(fleet, home.newest, home.endpoints.follow());
+    let publisher = Publisher::inside(fleet.clone(), home.newest, home.endpoints.follow());
     let stop_link = CancellationToken::new();
-    let link = link::Link { publisher, writer, answers, metrics: Arc::clone(&metrics) };
+    // Nobody could come between, so nothing is signed; and nobody asks for digests over this link.
+    let follower = (fleet.clone(), Follower::new(fleet, None, None));
+    let agent = Agent::new(writer, proxy.facts(), follower, Walking::nobody(), None);
+    let link = link::Link { publisher, agent, answers, metrics: Arc::clone(&metrics) };
     let mut linked = JoinSet::new();
     linked.spawn(link.run(stop_link.clone()));
 
@@ -100,21 +99,29 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
     if settings.observe.has_log_file() {
         tasks.spawn(observe::reopen_on_hangup(proxy.facts(), stop.clone()));
     }
+    let stop_cluster = CancellationToken::new();
+    let begin = {
+        let (settings, control, stop) = (settings.clone(), control.clone(), stop_cluster.clone());
+        let begin = move |tasks: &mut JoinSet<()>| {
+            cluster::tell(&settings, &control, &metrics, &stop, tasks, None)
+        };
+        Some(Box::new(begin) as Begin)
+    };
     let running = Running {
         admin_socket: admin.lend_socket()?,
         proxy,
         data,
         tasks,
         stop,
-        stop_cluster: CancellationToken::new(),
+        stop_cluster,
         linked,
         stop_link,
         admins: JoinSet::new(),
         stop_admin: CancellationToken::new(),
         is_leaving,
         settings,
-        control,
-        metrics,
+        readiness: Readiness::Controller(control),
+        begin,
     };
     running.run(signals, before, admin).await
 }
@@ -130,6 +137,26 @@ async fn open_admin(
         Some(socket) => Ok(Admin::on(socket, control, replica)?),
         None => Ok(Admin::bind(address, control, replica).await?),
     }
+}
+
+/// How the data plane runs, whoever feeds it.
+fn data_plane(
+    settings: &Settings,
+    reserved: Reserved,
+    inherited: Vec<ListeningSockets>,
+) -> anyhow::Result<ProxySettings> {
+    Ok(ProxySettings {
+        workers: settings.workers,
+        trusted_proxies: settings.trusted_proxies.clone(),
+        drain: settings.drain - settings.drain_delay,
+        observe: settings.observe.proxy(),
+        reserved,
+        listen: BTreeMap::new(),
+        inherited,
+        zone: settings.zone.as_deref().map(Arc::from),
+        sticky_key: settings.sticky_key()?,
+        limits: limits(settings),
+    })
 }
 
 fn limits(settings: &Settings) -> Limits {

@@ -8,7 +8,7 @@ mod export;
 mod fleets;
 mod problems;
 mod replicas;
-mod requests;
+pub(crate) mod requests;
 mod routes;
 mod snapshot;
 

@@ -9,10 +9,12 @@ mod host;
 mod peers;
 mod probes;
 mod problem;
+mod replica;
 mod server;
 mod status;
 mod writing;
 
 pub use client::{AdminClient, Answer, ClientError};
 pub use peers::follow as follow_peers;
+pub use replica::{EmergencyChange, Later, StandaloneReplica};
 pub use server::{Admin, LocalReplica, ServeError};

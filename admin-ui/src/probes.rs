@@ -16,7 +16,7 @@ pub(crate) fn routes() -> Router<Context> {
 }
 
 /// The process answers, so it lives.
-async fn livez() -> &'static str {
+pub(crate) async fn livez() -> &'static str {
     "ok\n"
 }
 

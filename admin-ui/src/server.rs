@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
+use axum::extract::FromRef;
 use axum::middleware;
 use kubeng_config::name::{BackendId, RouteId};
 use kubeng_config::observed::{EndpointHealth, KeyQuery, RecordQuery};
@@ -17,6 +18,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::replica::{self, StandaloneReplica};
 use crate::{api, host, probes, problem, status, writing};
 
 /// What the replica in this process says of itself.
@@ -48,10 +50,22 @@ pub(crate) struct Context {
     pub(crate) is_loopback: bool,
 }
 
+impl FromRef<Context> for Arc<dyn LocalReplica> {
+    fn from_ref(context: &Context) -> Self {
+        Self::clone(&context.replica)
+    }
+}
+
 /// The admin listener, bound but not serving yet.
 pub struct Admin {
     listener: TcpListener,
-    context: Context,
+    answers: Answers,
+}
+
+/// What it answers from.
+enum Answers {
+    Controller(Context),
+    Replica(Arc<dyn StandaloneReplica>),
 }
 
 /// Why the admin listener does not serve. Fatal: without it nobody could see what goes on.
@@ -82,10 +96,19 @@ impl Admin {
         control: Control,
         replica: Arc<dyn LocalReplica>,
     ) -> Result<Self, ServeError> {
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|source| ServeError::Bind { address, source })?;
+        let listener = bind_to(address).await?;
         Self::new(listener, control, replica).map_err(ServeError::Serve)
+    }
+
+    /// Opens `address` for a process that has no controller.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub async fn bind_replica(
+        address: SocketAddr,
+        replica: Arc<dyn StandaloneReplica>,
+    ) -> Result<Self, ServeError> {
+        Ok(Self { listener: bind_to(address).await?, answers: Answers::Replica(replica) })
     }
 
     /// On a socket that another process has opened.
@@ -98,8 +121,20 @@ impl Admin {
         replica: Arc<dyn LocalReplica>,
     ) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
+        Self::new(TcpListener::from_std(socket)?, control, replica)
+    }
+
+    /// The same for a process that has no controller.
+    ///
+    /// # Errors
+    /// When it cannot be used.
+    pub fn replica_on(
+        socket: std::net::TcpListener,
+        replica: Arc<dyn StandaloneReplica>,
+    ) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
         let listener = TcpListener::from_std(socket)?;
-        Self::new(listener, control, replica)
+        Ok(Self { listener, answers: Answers::Replica(replica) })
     }
 
     fn new(
@@ -108,13 +143,17 @@ impl Admin {
         replica: Arc<dyn LocalReplica>,
     ) -> io::Result<Self> {
         let is_loopback = listener.local_addr()?.ip().is_loopback();
-        Ok(Self { listener, context: Context { control, replica, replicas: None, is_loopback } })
+        let context = Context { control, replica, replicas: None, is_loopback };
+        Ok(Self { listener, answers: Answers::Controller(context) })
     }
 
-    /// It tells of these replicas, too.
+    /// It tells of these replicas, too. A process without a controller knows none.
     #[must_use]
     pub fn with_replicas(mut self, replicas: Replicas) -> Self {
-        self.context.replicas = Some(replicas);
+        match &mut self.answers {
+            Answers::Controller(context) => context.replicas = Some(replicas),
+            Answers::Replica(_) => {}
+        }
         self
     }
 
@@ -139,7 +178,11 @@ impl Admin {
     /// # Errors
     /// When the listener fails for good.
     pub async fn serve(self, stop: CancellationToken) -> Result<(), ServeError> {
-        let serving = axum::serve(self.listener, router(self.context))
+        let router = match self.answers {
+            Answers::Controller(context) => router(context),
+            Answers::Replica(replica) => replica::router(replica),
+        };
+        let serving = axum::serve(self.listener, router)
             .with_graceful_shutdown({
                 let stop = stop.clone();
                 async move { stop.cancelled().await }
@@ -151,6 +194,11 @@ impl Admin {
             () = async { stop.cancelled().await; tokio::time::sleep(LINGER).await } => Ok(()),
         }
     }
+}
+
+async fn bind_to(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|source| ServeError::Bind { address, source })
 }
 
 /// How long answers in progress may take once the listener is told to stop.

@@ -71,11 +71,11 @@ fn problems(text: &mut String, state: &ControlState) {
     }
 }
 
-async fn codes() -> String {
+pub(crate) async fn codes() -> String {
     CODES.iter().map(|page| format!("{}  {}\n", page.code, page.title)).collect()
 }
 
-async fn code(Path(code): Path<String>, uri: axum::http::Uri) -> Response {
+pub(crate) async fn code(Path(code): Path<String>, uri: axum::http::Uri) -> Response {
     match code.parse::<Code>() {
         Ok(code) => page(code).into_response(),
         Err(_) => problem::not_found(uri).await.into_response(),

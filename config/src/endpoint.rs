@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::canonical::{self, Digest};
+use crate::name::BackendId;
 
 /// One address that takes requests.
 #[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -92,4 +93,18 @@ impl EndpointSet {
     pub fn digest(&self) -> Digest {
         Digest::of([canonical::to_bytes(&self.0).as_slice()])
     }
+}
+
+/// The digest over the Endpoints of many Backends, in whatever order they come.
+///
+/// Replicas and controllers compare it for Backends whose Endpoints are discovered; what is written is
+/// configuration, and names in it resolve for each replica by itself.
+#[must_use]
+pub fn digest_of_all<'a>(
+    sets: impl IntoIterator<Item = (&'a BackendId, &'a EndpointSet)>,
+) -> Digest {
+    let lines = sets.into_iter().map(|(id, set)| format!("{id}\n{}\n", set.digest()));
+    let mut lines: Vec<String> = lines.collect();
+    lines.sort();
+    Digest::of(lines.iter().map(String::as_bytes))
 }

@@ -8,6 +8,7 @@
 mod by_path;
 pub mod host;
 pub mod path;
+pub mod walk;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -74,6 +75,13 @@ impl<T: Clone> Index<T> {
                 self.listeners.remove(&attachment.listener);
             }
         }
+    }
+
+    /// Damages the paths of a Route's hosts on purpose: no prefix is found there any more although all
+    /// are in place. For tests that see that such damage is noticed.
+    #[cfg(debug_assertions)]
+    pub fn hide_prefixes(&mut self, route: &Route) {
+        self.change(route, Paths::hide_prefixes);
     }
 
     /// Changes the paths of every host at which `route` is served.

@@ -31,6 +31,13 @@ impl<V: Serialize + DeserializeOwned> Part<V> {
         Self { digest: Digest::of([bytes.as_slice()]), value: Arc::new(value) }
     }
 
+    /// Writes a value that is shared already in its canonical form.
+    #[must_use]
+    pub fn of(value: Arc<V>) -> Self {
+        let bytes = canonical::to_bytes(&*value);
+        Self { digest: Digest::of([bytes.as_slice()]), value }
+    }
+
     /// Reads a Part that came from elsewhere, strictly.
     ///
     /// # Errors
@@ -106,6 +113,19 @@ impl<K: Ord + Clone + Display, V> Default for PartMap<K, V> {
         let empty = Arc::new(Bucket { digest: bucket_digest::<K, V>(&[]), parts: Vec::new() });
         Self::new(vec![empty; BUCKETS], 0)
     }
+}
+
+/// The digest of a map that had these Parts, without one being made: for who writes Parts again and
+/// keeps none of them. Of two with one key both count, which no map has.
+#[must_use]
+pub fn digest_of<K: Ord + Display>(mut parts: Vec<(K, Digest)>) -> Digest {
+    parts.sort();
+    let mut buckets = vec![Vec::new(); BUCKETS];
+    for (key, digest) in &parts {
+        buckets[bucket_of(key)].push((key, *digest));
+    }
+    let digests: Vec<Digest> = buckets.iter().map(|bucket| lines_digest(bucket)).collect();
+    Digest::of(digests.iter().map(|one| one.as_bytes().as_slice()))
 }
 
 /// One difference between two maps.
@@ -240,9 +260,14 @@ fn bucket_of(key: &impl Display) -> usize {
 
 /// The hash of the keys and digests of a bucket, each key ended by a line feed, which no key holds.
 fn bucket_digest<K: Display, V>(parts: &[(K, Part<V>)]) -> Digest {
+    let parts: Vec<(&K, Digest)> = parts.iter().map(|(key, part)| (key, part.digest)).collect();
+    lines_digest(&parts)
+}
+
+fn lines_digest<K: Display>(parts: &[(&K, Digest)]) -> Digest {
     let lines: Vec<String> = parts
         .iter()
-        .map(|(key, part)| format!("{}\n{}\n", key.to_string().escape_default(), part.digest))
+        .map(|(key, digest)| format!("{}\n{digest}\n", key.to_string().escape_default()))
         .collect();
     Digest::of(lines.iter().map(String::as_bytes))
 }
@@ -289,6 +314,9 @@ mod tests {
             prop_assert_eq!(a.diff(&a).count(), 0);
             prop_assert_eq!(a.digest() == b.digest(), old == new);
             prop_assert_eq!(b.len(), new.len());
+            let written = b.iter().map(|(key, part)| (key.clone(), Part::new(**part.value())));
+            let written = written.map(|(key, part)| (key, part.digest())).collect();
+            prop_assert_eq!(digest_of::<String>(written), b.digest());
         }
 
         #[test]

@@ -301,6 +301,15 @@ codes! {
     SOURCE_UNREACHABLE = 1704 Error, "Source cannot be reached",
         "A folder or an API server cannot be read. What was last read goes on being served; at start nothing is served until it can.",
         "Check path, address and rights; it is tried again by itself.";
+    REFUSED_ON_MACHINE = 1721 Warning, "Refused on the machine",
+        "Somebody on the machine of a replica has made a route answer 503 there, for a limited time. Other replicas serve it.",
+        "Take it back with kubeng replica emergency --end, or wait until it ends.";
+    SAVED_FILE_DAMAGED = 1722 Error, "Saved file cannot be used",
+        "A replica keeps what it serves in a file, for a start without a controller. That file was changed, cut short or damaged, or cannot be read. It is not loaded; the one before it is.",
+        "Find out who changed it; it is written again with the next change, or by kubeng drift heal.";
+    SAVED_FILE_UNWRITABLE = 1723 Error, "Saved file cannot be written",
+        "A replica cannot keep what it serves on its disk. It serves on; started without a controller it would serve what was written last.",
+        "Make room on the disk, or give the right to write to the folder of --data; it is tried again by itself.";
     REPLICA_TAMPERED = 1740 Error, "Replica changed on the machine",
         "The saved configuration of a replica is not what it wrote, an emergency change is in force there, what it serves is not signed, or its program is not one that it may be. The evidence is kept.",
         "Look at it with kubeng drift show, then heal it, or dismiss it with a reason.";

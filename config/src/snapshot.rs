@@ -10,7 +10,7 @@ use crate::certificate::{Certificate, ServerName, ServerNameId};
 use crate::delta::{AnyPart, Delta, PartKey};
 use crate::listener::Listener;
 use crate::name::{BackendId, CertificateId, ListenerId, PolicyId, RouteId};
-use crate::part::{Change, Part, PartMap};
+use crate::part::{self, Change, Part, PartMap};
 use crate::policy::Policy;
 use crate::route::{Action, Route, TargetAction};
 
@@ -109,15 +109,40 @@ impl Snapshot {
     /// The digest over all kinds: the identity of the configuration.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        let kinds = [
+        of_kinds([
             self.listeners.digest(),
             self.policies.digest(),
             self.backends.digest(),
             self.certificates.digest(),
             self.server_names.digest(),
             self.routes.digest(),
-        ];
-        Digest::of(kinds.iter().map(|digest| digest.as_bytes().as_slice()))
+        ])
+    }
+
+    /// The digest of a Snapshot that had Parts of these keys and digests, whether or not they fit
+    /// together: for who writes Parts again from what they became.
+    #[must_use]
+    pub fn digest_of(parts: impl IntoIterator<Item = (PartKey, Digest)>) -> Digest {
+        let (mut listeners, mut policies, mut backends) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut certificates, mut server_names, mut routes) = (Vec::new(), Vec::new(), Vec::new());
+        for (key, digest) in parts {
+            match key {
+                PartKey::Listener(id) => listeners.push((id, digest)),
+                PartKey::Policy(id) => policies.push((id, digest)),
+                PartKey::Backend(id) => backends.push((id, digest)),
+                PartKey::Certificate(id) => certificates.push((id, digest)),
+                PartKey::ServerName(id) => server_names.push((id, digest)),
+                PartKey::Route(id) => routes.push((id, digest)),
+            }
+        }
+        of_kinds([
+            part::digest_of(listeners),
+            part::digest_of(policies),
+            part::digest_of(backends),
+            part::digest_of(certificates),
+            part::digest_of(server_names),
+            part::digest_of(routes),
+        ])
     }
 
     /// The Snapshot that `delta` leads to; the way of a replica, which checks both ends.
@@ -274,6 +299,10 @@ impl Snapshot {
             PartKey::Route(id) => self.routes.contains(id),
         }
     }
+}
+
+fn of_kinds(kinds: [Digest; 6]) -> Digest {
+    Digest::of(kinds.iter().map(|digest| digest.as_bytes().as_slice()))
 }
 
 fn older_count(references: &imbl::OrdMap<PartKey, u32>, key: &PartKey) -> u32 {

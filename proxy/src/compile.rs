@@ -26,7 +26,7 @@ use crate::backend::{BackendState, CompiledBackend, resolve, tls};
 use crate::filter::state::Memory;
 use crate::metrics::Metrics;
 use crate::shared::Shared;
-use crate::table::{CompiledListener, CompiledRoute, CompiledSocket, NamedTls, Table};
+use crate::table::{CompiledListener, CompiledRoute, CompiledSocket, Map, NamedTls, Table};
 use crate::tls::client::{ClientPolicy, ClientPolicyError};
 use crate::tls::config::{SpokenTls, TlsCache};
 use crate::tls::{CertificateError, certified_key};
@@ -85,7 +85,7 @@ impl KeyCache {
 
 /// What compiling reads beside the Delta.
 pub(crate) struct Compiler<'a> {
-    pub(crate) secrets: &'a HashMap<SecretId, Secret>,
+    pub(crate) secrets: &'a Map<SecretId, Secret>,
     pub(crate) keys: &'a mut KeyCache,
     /// What Filters remember.
     pub(crate) memory: &'a Memory,

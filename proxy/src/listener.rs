@@ -65,6 +65,15 @@ pub(crate) enum Command {
     Close(SocketAddr),
 }
 
+/// A socket as the Table wants it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Wanted {
+    /// What stands first on its connections.
+    pub(crate) opening: Opening,
+    /// Where it is opened: mostly the address that its Listeners were given.
+    pub(crate) at: SocketAddr,
+}
+
 /// The open sockets of all workers.
 pub(crate) struct Sockets {
     workers: Vec<mpsc::Sender<Command>>,
@@ -119,7 +128,7 @@ impl Sockets {
     /// Opens what is wanted and not open, closes what is open and not wanted.
     ///
     /// Gives the ports that could not be opened; calling it again tries them again.
-    pub(crate) fn become_like(&mut self, wanted: &BTreeMap<SocketAddr, Opening>) -> Vec<Unbound> {
+    pub(crate) fn become_like(&mut self, wanted: &BTreeMap<SocketAddr, Wanted>) -> Vec<Unbound> {
         if self.handover.is_given_up() {
             // Another process opens and closes them.
             return Vec::new();
@@ -132,10 +141,18 @@ impl Sockets {
             self.handover.release(address);
             self.close(address);
         }
-        for (&address, &opening) in wanted {
-            let is_ipv4_beside =
-                wanted.keys().any(|other| other.ip() == IPV4_ANY && other.port() == address.port());
-            let families = Families::of(address, is_ipv4_beside);
+        for (&address, &Wanted { opening, at }) in wanted {
+            let mut others = wanted.iter().filter(|(other, _)| **other != address);
+            if at.port() != 0 && others.any(|(_, other)| other.at == at) {
+                // Workers share a port, so the system would not say so.
+                let error = io::ErrorKind::AddrInUse.into();
+                unbound.push(Unbound { address: at, error });
+                continue;
+            }
+            let is_ipv4_beside = wanted
+                .values()
+                .any(|other| other.at.ip() == IPV4_ANY && other.at.port() == at.port());
+            let families = Families::of(at, is_ipv4_beside);
             let before = self.open.get(&address);
             if before.is_some_and(|open| open.opening == opening && open.families == families) {
                 continue;
@@ -146,10 +163,10 @@ impl Sockets {
                 Some(open) => bind_all(open.local, workers, families),
                 None => self.handover.take(address, workers).unwrap_or_else(|| {
                     // Sockets of our own are no reason to refuse: all of them share their ports.
-                    if !self.is_ours(address) {
-                        probe(address, families)?;
+                    if !self.is_ours(at) {
+                        probe(at, families)?;
                     }
-                    bind_all(address, workers, families)
+                    bind_all(at, workers, families)
                 }),
             };
             let kept = bound.and_then(|(local, listeners)| {
@@ -160,7 +177,7 @@ impl Sockets {
                     self.close(address);
                     self.start(address, Open::new(opening, local, families), listeners);
                 }
-                Err(error) => unbound.push(Unbound { address, error }),
+                Err(error) => unbound.push(Unbound { address: at, error }),
             }
         }
         unbound

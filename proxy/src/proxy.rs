@@ -1,6 +1,8 @@
 //! The replica as its owner sees it: start, look, drain.
 
+use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -9,6 +11,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use kubeng_config::address::Reserved;
+use kubeng_config::name::ListenerId;
 use tokio::runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -46,6 +49,9 @@ pub struct ProxySettings {
     pub observe: ObserveSettings,
     /// Sockets of the control plane, which tenants may not name as Endpoints.
     pub reserved: Reserved,
+    /// Where this replica opens Listeners, where not at their own address: several replicas of a fleet
+    /// on one machine need it.
+    pub listen: BTreeMap<ListenerId, SocketAddr>,
     /// Sockets of the process before this one. Listeners that have their address use them.
     pub inherited: Vec<ListeningSockets>,
     /// The zone that the replica runs in, for Backends that prefer their own.
@@ -64,6 +70,7 @@ impl Default for ProxySettings {
             drain: Duration::from_secs(20),
             observe: ObserveSettings::default(),
             reserved: Reserved::default(),
+            listen: BTreeMap::new(),
             inherited: Vec::new(),
             zone: None,
             sticky_key: None,
@@ -157,6 +164,7 @@ impl Proxy {
             drain,
             observe,
             reserved,
+            listen,
             inherited,
             zone,
             sticky_key,
@@ -183,6 +191,7 @@ impl Proxy {
             closing: watch::Sender::new(false),
             stopping: watch::Sender::new(false),
             reserved: Arc::new(reserved),
+            listen,
             zone,
             sticky_key: StickyKey::new(sticky_key.as_deref()).map_err(|_| StartError::Random)?,
             passwords: Passwords::new(workers),

@@ -1,5 +1,7 @@
 //! What all workers of a replica share.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
@@ -7,6 +9,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use kubeng_config::address::Reserved;
+use kubeng_config::name::ListenerId;
 use rustls::sign::CertifiedKey;
 use tokio::sync::watch;
 
@@ -48,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) stopping: watch::Sender<bool>,
     /// What tenants may not name on this replica.
     pub(crate) reserved: Arc<Reserved>,
+    /// Where Listeners are opened that are not opened at their own address.
+    pub(crate) listen: BTreeMap<ListenerId, SocketAddr>,
     /// The zone that this replica runs in.
     pub(crate) zone: Option<Arc<str>>,
     /// The key of the cookies that keep clients at their Endpoints.

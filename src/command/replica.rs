@@ -1,5 +1,7 @@
 //! `kubeng replica`: how replicas are, and what they run.
 
+mod emergency;
+
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::Value;
@@ -23,6 +25,8 @@ enum Verb {
     Export(Export),
     /// Take a replica off the list that does not run any more
     Forget(Forget),
+    /// Refuse a route on one replica alone, for a limited time; its controllers see that and by whom
+    Emergency(emergency::Emergency),
 }
 
 #[derive(Debug, Args)]
@@ -67,6 +71,7 @@ impl Replica {
     pub(super) fn run(self) -> anyhow::Result<Finding> {
         match self.verb {
             Verb::List(list) => list.run(),
+            Verb::Emergency(emergency) => emergency.run(),
             Verb::Export(export) => {
                 let format = match export.format {
                     Format::Yaml => "yaml",

@@ -41,12 +41,17 @@ impl Run {
 
 /// Serves on a runtime of its own; requests are served by threads of the proxy.
 pub(super) fn serve(settings: Settings) -> anyhow::Result<()> {
+    on_runtime(wiring::serve(settings))
+}
+
+/// Runs a role on a runtime of its own.
+pub(super) fn on_runtime(role: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("control")
         .enable_all()
         .build()?;
-    runtime.block_on(wiring::serve(settings))
+    runtime.block_on(role)
 }
 
 /// One for the loop of the controller, one for everything beside it.

@@ -288,7 +288,7 @@ impl Given {
         Ok(self.or(file))
     }
 
-    fn or(self, file: Self) -> Self {
+    pub(super) fn or(self, file: Self) -> Self {
         fn list<T>(given: Vec<T>, file: Vec<T>) -> Vec<T> {
             if given.is_empty() { file } else { given }
         }

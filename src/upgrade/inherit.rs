@@ -6,7 +6,6 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use kubeng_controller::control::Control;
 use kubeng_proxy::ListeningSockets;
 use rustix::net::SocketType;
 use rustix::net::sockopt::socket_type;
@@ -14,6 +13,7 @@ use tokio::time::timeout;
 use tracing::info;
 
 use super::channel::{Channel, FORMAT, Message};
+use crate::readiness::Readiness;
 
 /// What the process before this one lends; empty where there was none.
 #[derive(Default)]
@@ -76,10 +76,10 @@ impl Before {
     ///
     /// # Errors
     /// When it says something else.
-    pub(crate) async fn take_over(self, control: Control) -> anyhow::Result<()> {
+    pub(crate) async fn take_over(self, readiness: Readiness) -> anyhow::Result<()> {
         let Self(channel) = self;
         tokio::select! {
-            () = until_ready(control) => {}
+            () = readiness.until_ready() => {}
             // It says nothing unasked, so it has ended.
             gone = channel.receive() => {
                 ensure!(gone?.is_none(), "the process before this one is ahead of its time");
@@ -93,16 +93,6 @@ impl Before {
         match channel.receive().await? {
             Some((Message::Go, _)) | None => Ok(()),
             Some((other, _)) => bail!("the process before this one says {other:?}"),
-        }
-    }
-}
-
-/// Waits until requests can be served.
-pub(crate) async fn until_ready(mut control: Control) {
-    while !control.now().is_ready() {
-        if !control.changed().await {
-            // The loop has ended, and the process with it.
-            std::future::pending::<()>().await;
         }
     }
 }

@@ -4,24 +4,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kubeng_config::canonical::Digest;
-use kubeng_config::problem::{self, Problem, Subject};
 use kubeng_controller::control::Answer;
 use kubeng_controller::distribution::publisher::Publisher;
-use kubeng_controller::distribution::{FromReplica, NackReason, Offer, ToReplica};
+use kubeng_controller::distribution::{FromReplica, ToReplica};
 use kubeng_controller::metrics::Metrics;
-use kubeng_proxy::{TableWriter, Unbound, Unresolved};
+use kubeng_proxy::TableWriter;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
-use tracing::error;
+
+use super::agent::Agent;
 
 /// How often what waits for the world outside is looked at again.
-const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(3);
+pub(super) const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(3);
 
-/// Hands what the publisher says to the writer of Tables, and its answers back.
+/// Hands what the publisher says to the replica, and its answers back.
 pub(super) struct Link {
     pub(super) publisher: Publisher,
-    pub(super) writer: TableWriter,
+    pub(super) agent: Agent,
     pub(super) answers: mpsc::Sender<Answer>,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -31,120 +31,87 @@ impl Link {
     pub(super) async fn run(mut self, stop: CancellationToken) -> TableWriter {
         let mut again = tokio::time::interval(LOOK_AGAIN_EVERY);
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut known = Known::default();
         loop {
             tokio::select! {
-                () = stop.cancelled() => return self.writer,
-                _ = again.tick() => self.look_again(&mut known).await,
+                () = stop.cancelled() => return self.agent.writer,
+                _ = again.tick() => if self.agent.look_again() {
+                    self.tell(None).await;
+                },
+                reply = self.agent.replied() => self.publisher.heard(&reply),
                 message = self.publisher.next() => match message {
-                    None => return self.writer,
-                    Some(ToReplica::Endpoints { sets, received }) => {
-                        self.writer.set_endpoints(&sets);
-                        if let Some(received) = received {
-                            self.metrics.endpoints_propagated(received.elapsed());
-                        }
-                    }
-                    // Nobody shares with the only replica, and nobody asks it over this link.
-                    Some(
-                        ToReplica::Replicas(_) | ToReplica::TellHoldings | ToReplica::Ask { .. },
-                    ) => {}
-                    Some(ToReplica::Offer(offer)) => {
-                        let served = self.apply(&offer, &mut known);
-                        if let (Some(received), true) = (offer.received, served.is_some()) {
-                            self.metrics.propagated(received.elapsed());
-                        }
-                        self.tell(served, &known).await;
-                    }
+                    None => return self.agent.writer,
+                    Some(message) => self.pass_on(message).await,
                 }
             }
         }
     }
 
-    /// Applies the Delta of an Offer; gives the digest when it is served.
-    fn apply(&mut self, offer: &Offer, known: &mut Known) -> Option<Digest> {
-        let nonce = offer.nonce;
-        match self.writer.apply(&offer.delta) {
-            Ok(applied) => {
-                self.metrics.applied.inc();
-                known.unbound = applied.unbound.iter().map(unbound).collect();
-                known.rejected = None;
-                let (digest, problems) = (applied.digest, known.all());
-                self.publisher.heard(&FromReplica::Ack { nonce, digest, problems });
-                Some(digest)
-            }
-            Err(rejection) => {
-                self.metrics.rejected.inc();
-                let rejection = anyhow::Error::new(rejection);
-                error!(error = %format!("{rejection:#}"), "the replica rejected a configuration");
-                known.rejected = Some(rejected(&rejection));
-                let (reason, problems) = (NackReason::Rejected, known.all());
-                self.publisher.heard(&FromReplica::Nack { nonce, reason, problems });
-                None
-            }
+    async fn pass_on(&mut self, message: ToReplica) {
+        let timing = Timing::of(&message);
+        let answer = self.agent.take(message).await;
+        let is_served = match &answer {
+            Some(FromReplica::Nack { .. }) => false,
+            Some(
+                FromReplica::Ack { .. }
+                | FromReplica::Hello(_)
+                | FromReplica::Holdings(..)
+                | FromReplica::Heartbeat(_)
+                | FromReplica::Reply { .. },
+            )
+            | None => true,
+        };
+        timing.note(is_served, &self.metrics);
+        let Some(answer) = answer else { return };
+        self.publisher.heard(&answer);
+        match answer {
+            FromReplica::Ack { digest, .. } => self.tell(Some(digest)).await,
+            FromReplica::Nack { .. } => self.tell(None).await,
+            FromReplica::Hello(_)
+            | FromReplica::Holdings(..)
+            | FromReplica::Heartbeat(_)
+            | FromReplica::Reply { .. } => {}
         }
     }
 
-    /// Tries ports again that could not be opened, and looks which names resolve.
-    async fn look_again(&mut self, known: &mut Known) {
-        let before = known.all();
-        if !known.unbound.is_empty() {
-            known.unbound = self.writer.retry_ports().iter().map(unbound).collect();
-        }
-        known.unresolved = self.writer.unresolved().iter().map(unresolved).collect();
-        if known.all() != before {
-            self.tell(None, known).await;
-        }
-    }
-
-    async fn tell(&self, serving: Option<Digest>, known: &Known) {
+    async fn tell(&self, serving: Option<Digest>) {
         // The loop has gone only when the process ends.
-        let _ = self.answers.send(Answer { serving, problems: known.all() }).await;
+        let _ = self.answers.send(Answer { serving, problems: self.agent.problems() }).await;
     }
 }
 
-/// What is wrong at the replica, each until it is mended.
-#[derive(Default)]
-struct Known {
-    unbound: Vec<Problem>,
-    rejected: Option<Problem>,
-    unresolved: Vec<Problem>,
+/// When what a message says had been read: the clock is the same on both sides.
+#[derive(Clone, Copy)]
+enum Timing {
+    Configuration(Option<std::time::Instant>),
+    Endpoints(Option<std::time::Instant>),
+    Nothing,
 }
 
-impl Known {
-    fn all(&self) -> Vec<Problem> {
-        self.unbound.iter().chain(&self.rejected).chain(&self.unresolved).cloned().collect()
+impl Timing {
+    fn of(message: &ToReplica) -> Self {
+        match message {
+            ToReplica::Offer(offer) => Self::Configuration(offer.received),
+            ToReplica::Endpoints { received, .. } => Self::Endpoints(*received),
+            ToReplica::TellHoldings | ToReplica::Replicas(_) | ToReplica::Ask { .. } => {
+                Self::Nothing
+            }
+        }
     }
-}
 
-fn rejected(rejection: &anyhow::Error) -> Problem {
-    Problem {
-        subject: Subject::Other("replica".into()),
-        field: String::new(),
-        code: problem::REJECTED,
-        message: format!("{rejection:#}"),
-        remedy: "mend what it names; until then the former configuration is served".into(),
-        provenance: None,
-    }
-}
-
-fn unbound(port: &Unbound) -> Problem {
-    Problem {
-        subject: Subject::Other(format!("listener on {}", port.address)),
-        field: String::new(),
-        code: problem::PORT_NOT_BOUND,
-        message: format!("{} cannot be opened: {}", port.address, port.error),
-        remedy: "end the program that holds it, or choose another port; it is tried again".into(),
-        provenance: None,
-    }
-}
-
-fn unresolved(name: &Unresolved) -> Problem {
-    Problem {
-        subject: Subject::Object(name.backend.object.clone()),
-        field: String::new(),
-        code: problem::NAME_NOT_RESOLVED,
-        message: format!("{:?} gives no address: {}", name.name, name.reason),
-        remedy: "mend the name, or name an address; it is asked for again".into(),
-        provenance: None,
+    fn note(self, is_served: bool, metrics: &Metrics) {
+        match self {
+            Self::Configuration(received) => {
+                if !is_served {
+                    metrics.rejected.inc();
+                    return;
+                }
+                metrics.applied.inc();
+                if let Some(received) = received {
+                    metrics.propagated(received.elapsed());
+                }
+            }
+            Self::Endpoints(Some(received)) => metrics.endpoints_propagated(received.elapsed()),
+            Self::Endpoints(None) | Self::Nothing => {}
+        }
     }
 }

@@ -7,17 +7,15 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use kubeng_admin::{Admin, ServeError};
-use kubeng_controller::control::Control;
-use kubeng_controller::metrics::Metrics;
 use kubeng_proxy::{Proxy, TableWriter};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::cluster;
 use crate::data::DataFolder;
 use crate::notify;
+use crate::readiness::Readiness;
 use crate::settings::Settings;
 use crate::shutdown::{Signals, Told};
 use crate::upgrade::{self, Before, Desk, Lent, Next, Outcome};
@@ -25,8 +23,9 @@ use crate::upgrade::{self, Before, Desk, Lent, Next, Outcome};
 /// Everything that runs.
 pub(super) struct Running {
     pub(super) settings: Settings,
-    pub(super) control: Control,
-    pub(super) metrics: Arc<Metrics>,
+    pub(super) readiness: Readiness,
+    /// What only one process may do at a time, beside answering as admin: to be begun once.
+    pub(super) begin: Option<Begin>,
     pub(super) proxy: Proxy,
     /// Held until the end.
     pub(super) data: Option<DataFolder>,
@@ -43,6 +42,9 @@ pub(super) struct Running {
     /// A second handle, for the next process.
     pub(super) admin_socket: TcpListener,
 }
+
+/// Begins tasks. What they write may be written by one process at a time.
+pub(super) type Begin = Box<dyn FnOnce(&mut JoinSet<()>) -> anyhow::Result<()> + Send>;
 
 /// Why the process ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -79,7 +81,7 @@ impl Running {
             self.open_up(admin.take())?;
         }
         let mut taking_over = JoinSet::new();
-        taking_over.spawn(take_over(before, self.control.clone()));
+        taking_over.spawn(take_over(before, self.readiness.clone()));
         let mut upgrades: JoinSet<anyhow::Result<Next>> = JoinSet::new();
         let mut is_upgrade_wanted = false;
         let mut desk = Desk::open();
@@ -113,12 +115,12 @@ impl Running {
                 Some(taken) = taking_over.join_next() => {
                     taken.context("taking over panicked")?.context("cannot take over")?;
                     self.open_up(admin.take())?;
-                    if self.control.now().is_ready() {
+                    if self.readiness.is_ready() {
                         self.proxy.forget_inherited();
                         notify::ready();
                     } else {
                         // The one before ended early: its sockets are still to be asked for.
-                        taking_over.spawn(take_over(None, self.control.clone()));
+                        taking_over.spawn(take_over(None, self.readiness.clone()));
                     }
                 }
                 Some(upgraded) = upgrades.join_next() => match upgraded.context("it panicked") {
@@ -147,14 +149,7 @@ impl Running {
             warn!(%error, "kubeng upgrade cannot find this process by its data folder");
         }
         self.admins.spawn(admin.serve(self.stop_admin.clone()));
-        cluster::tell(
-            &self.settings,
-            &self.control,
-            &self.metrics,
-            &self.stop_cluster,
-            &mut self.tasks,
-            None,
-        )
+        self.begin.take().map_or(Ok(()), |begin| begin(&mut self.tasks))
     }
 
     fn lend(&self) -> anyhow::Result<Lent> {
@@ -206,13 +201,13 @@ impl Running {
 }
 
 /// Waits until this process serves and, if there was one before, that one leaves.
-async fn take_over(before: Option<Before>, control: Control) -> anyhow::Result<()> {
+async fn take_over(before: Option<Before>, readiness: Readiness) -> anyhow::Result<()> {
     match before {
         Some(before) => {
-            before.take_over(control).await?;
+            before.take_over(readiness).await?;
             info!("upgrade: taken over from the process before");
         }
-        None => upgrade::until_ready(control).await,
+        None => readiness.until_ready().await,
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! `GET /api/v1/requests` and `/api/v1/request-keys`: what was served, and what usually comes.
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::Json;
@@ -10,16 +11,16 @@ use serde_json::{Value, json};
 
 use super::computed;
 use crate::problem::ErrorResponse;
-use crate::server::Context;
+use crate::server::LocalReplica;
 
 pub(crate) async fn recent(
-    State(context): State<Context>,
+    State(replica): State<Arc<dyn LocalReplica>>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ErrorResponse> {
     let query = request_query(&query.unwrap_or_default(), SystemTime::now())
         .map_err(ErrorResponse::malformed)?;
     let answer = move || {
-        let requests = context.replica.requests(&query);
+        let requests = replica.requests(&query);
         // As many as were asked for: there may be more.
         let is_cut = requests.len() == query.limit;
         Json(json!({ "requests": requests, "mayHaveMore": is_cut }))
@@ -28,11 +29,11 @@ pub(crate) async fn recent(
 }
 
 pub(crate) async fn keys(
-    State(context): State<Context>,
+    State(replica): State<Arc<dyn LocalReplica>>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ErrorResponse> {
     let query = key_query(&query.unwrap_or_default()).map_err(ErrorResponse::malformed)?;
-    computed(move || Json(context.replica.request_keys(&query))).await
+    computed(move || Json(replica.request_keys(&query))).await
 }
 
 fn request_query(query: &str, now: SystemTime) -> Result<RecordQuery, String> {

@@ -24,8 +24,12 @@ pub struct RateLimit {
     /// Requests that may come at once after a rest.
     pub burst: Between<1, 1_000_000>,
     /// Replicas that share the limit; each grants its part of `requests` and `burst`. Default: 1.
+    /// With [`RateScope::Fleet`] it counts only until a controller has told how many there are.
     #[serde(default = "one")]
     pub replicas: Between<1, 10_000>,
+    /// Whether the limit is that of each replica or is shared out. Default: of each replica.
+    #[serde(default, skip_serializing_if = "RateScope::is_replica")]
+    pub scope: RateScope,
     /// Keys that are remembered; 32 bytes each. Default: 16,384.
     #[serde(default = "default_keys_max")]
     pub keys_max: Between<8, 1_048_576>,
@@ -43,6 +47,23 @@ fn one() -> Between<1, 10_000> {
 
 pub(super) fn default_keys_max() -> Between<8, 1_048_576> {
     Between::clamped(16_384)
+}
+
+/// Who grants a limit.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RateScope {
+    /// Each replica, or each of as many as `replicas` says its part.
+    #[default]
+    Replica,
+    /// The replicas of the fleet that are there at each moment: each its part, at least 1 at once.
+    Fleet,
+}
+
+impl RateScope {
+    fn is_replica(&self) -> bool {
+        *self == Self::Replica
+    }
 }
 
 /// Whose requests are counted together.

@@ -41,6 +41,14 @@ impl<K: Borrow<str> + Eq + Hash, V> ByPath<K, V> {
         }
     }
 
+    /// All of them, in no order.
+    pub(super) fn iter(&self) -> Box<dyn Iterator<Item = (&K, &V)> + '_> {
+        match self {
+            Self::Few(few) => Box::new(few.iter().map(|(key, value)| (key, value))),
+            Self::Many(many) => Box::new(many.iter()),
+        }
+    }
+
     pub(super) fn insert(&mut self, key: K, value: V) {
         match self {
             Self::Few(few) => {

@@ -68,6 +68,14 @@ impl<T: Clone> Hosts<T> {
         map.insert(name.clone(), Arc::clone(paths));
     }
 
+    /// All hosts with their paths, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (HostMatch, &Paths<T>)> {
+        of(&self.exact, HostMatch::Exact)
+            .chain(of(&self.one_label_below, HostMatch::OneLabelBelow))
+            .chain(of(&self.any_labels_below, HostMatch::AnyLabelsBelow))
+            .chain(self.any.as_deref().map(|paths| (HostMatch::Any, paths)))
+    }
+
     /// The paths of the most special host that accepts `host`.
     pub(super) fn find(&self, host: Option<&str>) -> Option<&Paths<T>> {
         let found = host.and_then(|host| {
@@ -96,4 +104,11 @@ impl<T: Clone> Hosts<T> {
         }
         None
     }
+}
+
+fn of<T>(
+    map: &HostMap<T>,
+    form: fn(Hostname) -> HostMatch,
+) -> impl Iterator<Item = (HostMatch, &Paths<T>)> {
+    map.iter().map(move |(name, paths)| (form(name.clone()), &**paths))
 }

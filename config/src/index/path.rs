@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Found;
 use super::by_path::ByPath;
+use super::walk::Placed;
 use crate::matching::{Match, PathMatch, PathPrefix, Pattern};
 use crate::name::RouteId;
 use crate::path::CanonicalPath;
@@ -109,6 +110,12 @@ impl<T: Clone> Paths<T> {
         }
     }
 
+    /// As if the length of the longest prefix had been lost.
+    #[cfg(debug_assertions)]
+    pub(super) fn hide_prefixes(&mut self) {
+        self.prefix_bytes_max = 0;
+    }
+
     fn entries(&self, path: &PathMatch) -> &[Entry<T>] {
         let entries = match path {
             PathMatch::Exact(path) => self.exact.get(path.as_str()),
@@ -173,6 +180,22 @@ impl<T: Clone> Paths<T> {
 }
 
 impl<T> Paths<T> {
+    /// Every Match that is looked for, with the path under which it is found.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (PathMatch, Placed<'_, T>)> {
+        let exact = self.exact.iter().map(|(path, found)| (PathMatch::Exact(path.clone()), found));
+        let regexes = self.regexes.iter();
+        let regexes = regexes.map(|(pattern, found)| (PathMatch::Regex(pattern.clone()), found));
+        let prefixes = self.prefixes.iter();
+        let prefixes = prefixes.map(|(prefix, found)| (PathMatch::Prefix(prefix.clone()), found));
+        let otherwise = self.otherwise.iter().map(|found| (PathMatch::Otherwise, found));
+        exact.chain(regexes).chain(prefixes).chain(otherwise).flat_map(|(path, entries)| {
+            entries.iter().map(move |entry| {
+                let Entry { id, route, at, value } = entry;
+                (path.clone(), Placed { id, route, at: *at, value })
+            })
+        })
+    }
+
     /// The part of `path` that ends with an element and is no longer than any prefix.
     fn longest<'a>(&self, path: &'a str) -> Option<&'a str> {
         // An element may end right behind the longest prefix.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::scalar::{Bytes, Span};
 use crate::bounded::{AtMost, Between};
 use crate::filter::client_address::NETS_MAX;
-use crate::filter::rate_limit::{LimitStatus, RateKey};
+use crate::filter::rate_limit::{LimitStatus, RateKey, RateScope};
 use crate::name::{NameError, serde_as_text};
 
 /// Limits of one Route.
@@ -40,6 +40,8 @@ pub struct RatePatch {
     pub by: Option<Key>,
     /// Replicas that share the limit.
     pub replicas: Option<Between<1, 10_000>>,
+    /// `replica` or `fleet`, whose replicas share it as many as there are.
+    pub scope: Option<RateScope>,
     /// Clients that are not limited.
     pub exempt: Option<AtMost<IpNet, NETS_MAX>>,
     /// 429 or 503.

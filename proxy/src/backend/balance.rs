@@ -8,7 +8,7 @@ pub(crate) mod two_choices;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The order in which things with weights take turns, spread evenly.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Eq, PartialEq)]
 pub(crate) struct Schedule {
     /// Numbers of the things; each as often as its weight, in lowest terms.
     turns: Box<[u32]>,
@@ -87,6 +87,17 @@ impl Rotation {
             [weight] if *weight > 0 => None,
             _ => Some(Self { schedule: Schedule::new(weights), turn: Turn::default() }),
         }
+    }
+
+    /// Whether it is that of things with these weights.
+    pub(crate) fn is_of(&self, weights: &[u32]) -> bool {
+        self.schedule == Schedule::new(weights)
+    }
+
+    /// How many turns the thing of this number really has.
+    pub(crate) fn turns_of(&self, number: usize) -> u32 {
+        let turns = self.schedule.turns.iter().filter(|turn| **turn as usize == number);
+        u32::try_from(turns.count()).unwrap_or(u32::MAX)
     }
 
     /// The one whose turn it is; none when none has a weight.

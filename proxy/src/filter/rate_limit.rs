@@ -4,11 +4,13 @@
 //! algorithm): no timer fills it, and the bucket that is full the soonest is spared the best.
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderValue};
 use http::{HeaderName, StatusCode};
-use kubeng_config::filter::rate_limit::{LimitStatus, RateKey, RateLimit};
+use kubeng_config::filter::rate_limit::{LimitStatus, RateKey, RateLimit, RateScope};
 
 use super::{Step, Target, client_address};
 use crate::forward;
@@ -19,11 +21,40 @@ use crate::reply::Reply;
 #[derive(Debug)]
 pub(crate) struct Buckets {
     began: Instant,
+    /// What is granted here where nobody shares it out from moment to moment.
+    grant: Grant,
+    /// What is shared out, and among how many.
+    shared: Option<Box<SharedOut>>,
+    full_at: Keyed<FullAt>,
+}
+
+/// A limit that the replicas of a fleet share.
+#[derive(Debug)]
+struct SharedOut {
+    limit: RateLimit,
+    /// How many there are; 0 until a controller has told.
+    replicas: Arc<AtomicU32>,
+}
+
+/// What one replica grants.
+#[derive(Clone, Copy, Debug)]
+struct Grant {
     /// The time that one request costs, in nanoseconds.
     cost: u64,
     /// How far ahead of the clock a bucket may be, in nanoseconds.
     ahead_max: u64,
-    full_at: Keyed<FullAt>,
+}
+
+impl Grant {
+    /// The part of one of `replicas`.
+    fn of(limit: &RateLimit, replicas: u64) -> Self {
+        let share = |of: u64| (of / replicas).max(1);
+        let per = Duration::from_secs(limit.per_seconds.get()).as_nanos();
+        // Rates are divided, not counts: a small limit stays exact over many replicas.
+        let cost = per * u128::from(replicas) / u128::from(limit.requests.get());
+        let cost = u64::try_from(cost).unwrap_or(u64::MAX).max(1);
+        Self { cost, ahead_max: cost.saturating_mul(share(limit.burst.get()) - 1) }
+    }
 }
 
 /// When a bucket is full again, in nanoseconds since the Filter began.
@@ -37,18 +68,29 @@ impl Spare for FullAt {
 }
 
 impl Buckets {
-    pub(crate) fn new(limit: &RateLimit) -> Self {
-        let RateLimit { key, requests, per_seconds, burst, replicas, keys_max, .. } = limit;
-        let share = |of: u64| (of / replicas.get()).max(1);
-        let per = Duration::from_secs(per_seconds.get()).as_nanos();
-        // Rates are divided, not counts: a small limit stays exact over many replicas.
-        let cost = per * u128::from(replicas.get()) / u128::from(requests.get());
-        let cost = u64::try_from(cost).unwrap_or(u64::MAX).max(1);
+    /// Of a replica whose fleet has `replicas` of them; 0 where nobody has told.
+    pub(crate) fn new(limit: &RateLimit, replicas: &Arc<AtomicU32>) -> Self {
+        let shared = match limit.scope {
+            RateScope::Replica => None,
+            RateScope::Fleet => {
+                let (limit, replicas) = (limit.clone(), Arc::clone(replicas));
+                Some(Box::new(SharedOut { limit, replicas }))
+            }
+        };
         Self {
             began: Instant::now(),
-            cost,
-            ahead_max: cost.saturating_mul(share(burst.get()) - 1),
-            full_at: Keyed::new(keys_len(key, keys_max.as_usize())),
+            grant: Grant::of(limit, limit.replicas.get()),
+            shared,
+            full_at: Keyed::new(keys_len(&limit.key, limit.keys_max.as_usize())),
+        }
+    }
+
+    /// What is granted at this moment.
+    fn grant(&self) -> Grant {
+        let Some(shared) = &self.shared else { return self.grant };
+        match shared.replicas.load(Ordering::Relaxed) {
+            0 => self.grant,
+            replicas => Grant::of(&shared.limit, u64::from(replicas)),
         }
     }
 
@@ -60,13 +102,14 @@ impl Buckets {
         let now = now.saturating_duration_since(self.began).as_nanos();
         let now = u64::try_from(now).unwrap_or(u64::MAX);
         let number = self.full_at.number(key);
+        let Grant { cost, ahead_max } = self.grant();
         let taken = self.full_at.with(number, FullAt(0), |full_at| {
             let full = full_at.0.max(now);
             let ahead = full - now;
-            if ahead > self.ahead_max {
-                return Err(Duration::from_nanos(ahead - self.ahead_max));
+            if ahead > ahead_max {
+                return Err(Duration::from_nanos(ahead - ahead_max));
             }
-            full_at.0 = full.saturating_add(self.cost);
+            full_at.0 = full.saturating_add(cost);
             Ok(())
         });
         // A bucket can always be spared, so there is an answer.
@@ -148,7 +191,7 @@ mod tests {
     use super::*;
 
     fn buckets(text: &str) -> Buckets {
-        Buckets::new(&serde_json::from_str(text).unwrap())
+        Buckets::new(&serde_json::from_str(text).unwrap(), &Arc::default())
     }
 
     fn client(last: u8) -> Key<'static> {
@@ -182,6 +225,25 @@ mod tests {
             assert_eq!(buckets.take(&Key::Route, at(0)), Ok(()));
         }
         assert_eq!(buckets.take(&Key::Route, at(0)), Err(Duration::from_millis(500)));
+    }
+
+    #[test]
+    fn a_fleet_shares_its_limit_out_as_it_grows_and_nothing_is_forgotten() {
+        let text = r#"{"key":"route","requests":10,"perSeconds":1,"burst":4,"scope":"fleet"}"#;
+        let replicas = Arc::new(AtomicU32::new(0));
+        let buckets = Buckets::new(&serde_json::from_str(text).unwrap(), &replicas);
+        let at = |millis| buckets.began + Duration::from_millis(millis);
+        for _ in 0..4 {
+            assert_eq!(buckets.take(&Key::Route, at(0)), Ok(()), "alone it grants all");
+        }
+        replicas.store(2, Ordering::Relaxed);
+        // What was taken is remembered: 400 ms ahead, of which 200 ms may be.
+        assert_eq!(buckets.take(&Key::Route, at(0)), Err(Duration::from_millis(200)));
+        assert_eq!(buckets.take(&Key::Route, at(200)), Ok(()));
+        assert_eq!(buckets.take(&Key::Route, at(200)), Err(Duration::from_millis(200)));
+        replicas.store(100, Ordering::Relaxed);
+        assert_eq!(buckets.take(&Key::Route, at(1000)), Ok(()), "at least one at once");
+        assert_eq!(buckets.take(&Key::Route, at(1000)), Err(Duration::from_secs(10)));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //! stays as it is, and is there only for Routes that have such Filters.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
 use kubeng_config::certificate::Secret;
@@ -16,7 +18,7 @@ use super::concurrency_limit::Counts;
 use super::jwt::key_set::{KeySet, KeySets};
 use super::mirror::Share;
 use super::rate_limit::Buckets;
-use crate::table::CompiledRoute;
+use crate::table::{CompiledRoute, Map};
 
 /// What one Filter remembers. A clone is the same memory.
 #[derive(Clone, Debug)]
@@ -36,9 +38,9 @@ pub(crate) enum State {
 }
 
 impl State {
-    fn new(filter: &Filter, secrets: &HashMap<SecretId, Secret>, key_sets: &KeySets) -> Self {
+    fn new(filter: &Filter, secrets: &Map<SecretId, Secret>, of: &Memory) -> Self {
         match filter {
-            Filter::RateLimit(limit) => Self::Buckets(Arc::new(Buckets::new(limit))),
+            Filter::RateLimit(limit) => Self::Buckets(Arc::new(Buckets::new(limit, &of.replicas))),
             Filter::ConcurrencyLimit(limit) => Self::Counts(Arc::new(Counts::new(limit))),
             Filter::BasicAuth(auth) => {
                 Self::Users(secrets.get(&auth.users).and_then(Users::read).map(Arc::new))
@@ -46,7 +48,7 @@ impl State {
             Filter::Jwt(jwt) => match &jwt.keys {
                 JwtKeys::Secret(id) => Self::Key(secrets.get(id).cloned()),
                 JwtKeys::Inline(_) => Self::Key(None),
-                JwtKeys::Remote(source) => Self::KeySet(key_sets.of(source)),
+                JwtKeys::Remote(source) => Self::KeySet(of.key_sets.of(source)),
             },
             Filter::ExternalAuth(auth) => {
                 Self::Gate(Arc::new(Semaphore::new(auth.questions_max.as_usize())))
@@ -88,6 +90,8 @@ pub(crate) struct Memory {
     /// How many there may be before those are forgotten that are served no more.
     sweep_at: usize,
     key_sets: Arc<KeySets>,
+    /// How many replicas share out what is the fleet's; 0 until somebody has told.
+    replicas: Arc<AtomicU32>,
 }
 
 impl Memory {
@@ -96,12 +100,17 @@ impl Memory {
         Self { key_sets, ..Self::default() }
     }
 
+    /// From here on `replicas` share out what is the fleet's. What was used up stays used up.
+    pub(crate) fn set_replicas(&self, replicas: NonZeroU32) {
+        self.replicas.store(replicas.get(), Ordering::Relaxed);
+    }
+
     /// The states of the Filters of `route`, in their order; empty where none remembers anything.
     pub(crate) fn states(
         &self,
         id: &RouteId,
         route: &Route,
-        secrets: &HashMap<SecretId, Secret>,
+        secrets: &Map<SecretId, Secret>,
     ) -> Box<[State]> {
         let before = self.routes.get(id).and_then(Weak::upgrade);
         let states: Vec<State> = route
@@ -110,7 +119,7 @@ impl Memory {
             .enumerate()
             .map(|(at, filter)| {
                 let known = before.as_ref().and_then(|before| known(before, at, filter));
-                known.unwrap_or_else(|| State::new(filter, secrets, &self.key_sets))
+                known.unwrap_or_else(|| State::new(filter, secrets, self))
             })
             .collect();
         let is_any = states.iter().any(|state| !matches!(state, State::None));

@@ -104,7 +104,7 @@ fn snapshot(routes: &BTreeMap<u8, Wanted>) -> Snapshot {
 }
 
 fn compile(before: &Table, newer: &Snapshot, keys: &mut KeyCache, metrics: &Metrics) -> Table {
-    let secrets = std::collections::HashMap::<SecretId, Secret>::new();
+    let secrets = Map::<SecretId, Secret>::default();
     let answers = Answers::new();
     let mut compiler = Compiler {
         secrets: &secrets,
@@ -117,6 +117,12 @@ fn compile(before: &Table, newer: &Snapshot, keys: &mut KeyCache, metrics: &Metr
         tls: &mut TlsCache::default(),
     };
     compiler.compile(before, &before.snapshot.delta_to(newer)).unwrap().table
+}
+
+/// The digest of what requests use.
+fn walked(table: &Table) -> kubeng_config::canonical::Digest {
+    let parts = crate::walk::parts_of(table);
+    Snapshot::digest_of(parts.iter().map(|part| (part.key(), part.digest())))
 }
 
 /// Which Route and Backend serve each of some requests.
@@ -152,6 +158,7 @@ proptest! {
             table = compile(&table, &newer, &mut keys, &metrics);
             let fresh = compile(&Table::empty(), &newer, &mut keys, &metrics);
             prop_assert_eq!(table.digest(), newer.digest());
+            prop_assert_eq!(walked(&table), newer.digest(), "written again from what is found");
             prop_assert_eq!(answers(&table), answers(&fresh));
             prop_assert_eq!(table.backends.len(), fresh.backends.len());
             prop_assert!(answers(&table).iter().flatten().all(|(_, is_known)| *is_known));

@@ -1,7 +1,11 @@
 //! The one writer of Tables.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+mod heal;
+mod refuse;
+
+use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use kubeng_config::canonical::Digest;
@@ -9,7 +13,6 @@ use kubeng_config::certificate::Secret;
 use kubeng_config::delta::{AnyPart, Delta, PartKey};
 use kubeng_config::endpoint::EndpointSet;
 use kubeng_config::filter::Filter;
-use kubeng_config::listener::Opening;
 use kubeng_config::name::{BackendId, RouteId, SecretId};
 use kubeng_config::snapshot::Snapshot;
 use tokio::sync::watch;
@@ -19,16 +22,16 @@ use crate::backend::probe::{AllAsked, Asked};
 use crate::backend::resolve::{self, AllNamed, Answers, Named, Unresolved};
 use crate::compile::{Compiled, Compiler, KeyCache, Rejection};
 use crate::filter::state::Memory;
-use crate::listener::{Sockets, Unbound};
+use crate::listener::{Sockets, Unbound, Wanted};
 use crate::shared::Shared;
-use crate::table::Table;
+use crate::table::{CompiledRoute, Map, Table};
 use crate::tls::config::TlsCache;
 
 /// Puts Tables in place. There is one for each replica.
 pub struct TableWriter {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
     /// The keys of all certificates that are served, and what Filters need.
-    secrets: HashMap<SecretId, Secret>,
+    pub(super) secrets: Map<SecretId, Secret>,
     keys: KeyCache,
     memory: Memory,
     tls: TlsCache,
@@ -36,6 +39,8 @@ pub struct TableWriter {
     names: Names,
     /// The Backends whose Endpoints are asked whether they are well.
     asked: watch::Sender<AllAsked>,
+    /// Routes that answer 503 on this replica alone, with what served them before.
+    refused: BTreeMap<RouteId, Option<Arc<CompiledRoute>>>,
 }
 
 /// What is exchanged with the resolver of names.
@@ -43,6 +48,10 @@ pub(crate) struct Names {
     pub(crate) named: watch::Sender<AllNamed>,
     pub(crate) answers: watch::Receiver<Answers>,
 }
+
+/// Secrets that were served at one moment.
+#[derive(Clone)]
+pub struct Secrets(pub(crate) Map<SecretId, Secret>);
 
 /// A Delta is served.
 #[derive(Debug)]
@@ -63,13 +72,14 @@ impl TableWriter {
         let memory = Memory::new(shared.key_sets.clone());
         Self {
             shared,
-            secrets: HashMap::new(),
+            secrets: Map::default(),
             keys: KeyCache::default(),
             memory,
             tls: TlsCache::default(),
             sockets,
             names,
             asked,
+            refused: BTreeMap::new(),
         }
     }
 
@@ -80,6 +90,11 @@ impl TableWriter {
     /// When it does not fit, or a part of it cannot be served. Nothing has changed then.
     pub fn apply(&mut self, delta: &Delta) -> Result<Applied, Rejection> {
         let before = self.shared.table.load_full();
+        self.apply_to(&before, delta)
+    }
+
+    /// Serves what `delta` leads to from `before`, in the place of what serves.
+    fn apply_to(&mut self, before: &Table, delta: &Delta) -> Result<Applied, Rejection> {
         let replaced = self.put_secrets(delta);
         let answers = self.names.answers.borrow();
         let mut compiler = Compiler {
@@ -92,10 +107,10 @@ impl TableWriter {
             shared: &Arc::downgrade(&self.shared),
             tls: &mut self.tls,
         };
-        let compiled = compiler.compile(&before, delta);
+        let compiled = compiler.compile(before, delta);
         // The resolver waits for it.
         drop(answers);
-        let Compiled { table, endpoints, remembering, backends } = match compiled {
+        let Compiled { mut table, endpoints, remembering, backends } = match compiled {
             Ok(compiled) => compiled,
             Err(rejection) => {
                 self.take_back(replaced);
@@ -104,7 +119,8 @@ impl TableWriter {
         };
         remembering.iter().for_each(|route| self.memory.keep(route));
         let touched: Vec<_> = removed_backends(delta).chain(backends).collect();
-        self.put_endpoints(&touched, &before, &table, &endpoints);
+        self.put_endpoints(&touched, before, &table, &endpoints);
+        self.refuse_again(&mut table);
         let table = Arc::new(table);
         self.shared.table.store(table.clone());
         self.ask(&touched, &table);
@@ -121,6 +137,18 @@ impl TableWriter {
                 backend.state.store(set);
             }
         }
+    }
+
+    /// From here on `replicas` share out what is the fleet's, such as rate limits. Nothing that was
+    /// used up is forgotten.
+    pub fn set_replicas(&self, replicas: NonZeroU32) {
+        self.memory.set_replicas(replicas);
+    }
+
+    /// The private keys and other secrets that are served, for the disk. A clone is a pointer.
+    #[must_use]
+    pub fn secrets(&self) -> Secrets {
+        Secrets(self.secrets.clone())
     }
 
     /// Tries the ports again that could not be opened; gives those that still cannot.
@@ -158,8 +186,12 @@ impl TableWriter {
     }
 
     fn become_like(&mut self, table: &Table) -> Vec<Unbound> {
-        let wanted: BTreeMap<SocketAddr, Opening> =
-            table.sockets.iter().map(|(&address, socket)| (address, socket.opening)).collect();
+        let wanted = table.sockets.iter().map(|(&address, socket)| {
+            let names = socket.listeners.iter().map(|listener| &listener.id);
+            let elsewhere = names.filter_map(|id| self.shared.listen.get(id)).next().copied();
+            (address, Wanted { opening: socket.opening, at: elsewhere.unwrap_or(address) })
+        });
+        let wanted: BTreeMap<SocketAddr, Wanted> = wanted.collect();
         self.sockets.become_like(&wanted)
     }
 

@@ -23,6 +23,8 @@ use crate::request::Fields;
 pub(crate) struct ClientPolicy {
     /// Equal where the same is asked.
     pub(crate) digest: Digest,
+    /// What the verifier was made of.
+    pub(crate) asked: ClientCertificates,
     pub(super) verifier: Arc<dyn ClientCertVerifier>,
 }
 
@@ -61,7 +63,7 @@ impl ClientPolicy {
             ClientCertificateMode::Request => builder.allow_unauthenticated(),
         };
         let verifier = builder.build().map_err(ClientPolicyError::Verifier)?;
-        Ok(Self { digest, verifier })
+        Ok(Self { digest, asked: asked.clone(), verifier })
     }
 }
 

@@ -61,6 +61,11 @@ impl SpokenTls {
         self.policy.as_ref()
     }
 
+    /// Whether versions and suites are those of `tls`.
+    pub(crate) fn is_as(&self, tls: Option<&ListenerTls>) -> bool {
+        self.options == options_digest(tls.unwrap_or(&ListenerTls::default()))
+    }
+
     /// Equal where versions and suites are.
     pub(super) fn options(&self) -> Digest {
         self.options

@@ -49,6 +49,7 @@ fn shared() -> Arc<Shared> {
         closing: watch::Sender::new(false),
         stopping: watch::Sender::new(false),
         reserved: Arc::default(),
+        listen: Default::default(),
         zone: None,
         sticky_key: crate::backend::sticky::StickyKey::new(None).unwrap(),
         passwords: crate::filter::basic_auth::Passwords::new(1),

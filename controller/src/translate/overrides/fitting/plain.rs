@@ -56,7 +56,7 @@ pub(super) fn body_limit(limits: &Limits) -> Option<Filter> {
 }
 
 pub(super) fn rate(rate: &RatePatch) -> Made {
-    let RatePatch { requests, per, burst, by, replicas, exempt, status } = rate;
+    let RatePatch { requests, per, burst, by, replicas, scope, exempt, status } = rate;
     let needed = || misfit("a rate says no requests", "write limits.rate.requests");
     let requests = requests.ok_or_else(needed)?;
     Ok(Some(Filter::RateLimit(RateLimit {
@@ -65,6 +65,7 @@ pub(super) fn rate(rate: &RatePatch) -> Made {
         per_seconds: Between::clamped(per.map_or(1, Span::seconds)),
         burst: burst.unwrap_or(requests),
         replicas: replicas.unwrap_or(Between::SMALLEST),
+        scope: scope.unwrap_or_default(),
         keys_max: KEYS_MAX,
         exempt: exempt.clone().unwrap_or_default(),
         status: status.unwrap_or_default(),

@@ -1,0 +1,340 @@
+//! Settings of `kubeng proxy`: a replica whose controllers are elsewhere.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use clap::Args;
+use kubeng_config::name::{FleetName, ListenerId, ReplicaName};
+use serde::Deserialize;
+
+use super::Settings;
+use super::given::Given;
+
+/// What only a replica is given; all else is as with `kubeng run`.
+#[derive(Clone, Debug, Default, Args, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub(crate) struct GivenReplica {
+    /// Fleet that this replica belongs to
+    #[arg(long, value_name = "NAME", env = "KUBENG_FLEET")]
+    fleet: Option<String>,
+
+    /// Controller to follow, as https://HOST:PORT; may be repeated, the first that answers is followed
+    #[arg(
+        long = "controller",
+        value_name = "URL",
+        env = "KUBENG_CONTROLLERS",
+        value_delimiter = ','
+    )]
+    controllers: Vec<String>,
+
+    /// Name of this replica within its fleet [default: the name of the machine]
+    #[arg(long, value_name = "NAME", env = "KUBENG_REPLICA_NAME")]
+    name: Option<String>,
+
+    /// Token that a controller has issued for joining its fleet; used once
+    #[arg(long, value_name = "TOKEN", env = "KUBENG_JOIN_TOKEN", hide_env_values = true)]
+    join_token: Option<String>,
+
+    /// File with such a token
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "KUBENG_JOIN_TOKEN_FILE",
+        conflicts_with = "join_token"
+    )]
+    join_token_file: Option<PathBuf>,
+
+    /// Certificate chain of this replica in PEM, instead of joining; read again when it changes
+    #[arg(long, value_name = "FILE", env = "KUBENG_CERT")]
+    cert: Option<PathBuf>,
+
+    /// Its private key in PEM
+    #[arg(long, value_name = "FILE", env = "KUBENG_KEY")]
+    key: Option<PathBuf>,
+
+    /// Authorities that certificates of controllers must come from, in PEM
+    #[arg(long, value_name = "FILE", env = "KUBENG_CA")]
+    ca: Option<PathBuf>,
+
+    /// Public keys that statements of controllers are signed with, one a line
+    #[arg(long, value_name = "FILE", env = "KUBENG_SIGNING_KEYS")]
+    signing_keys: Option<PathBuf>,
+
+    /// Where this replica opens a listener of the fleet instead of at its own address; may be repeated
+    #[arg(
+        long = "listen",
+        value_name = "LISTENER=ADDR",
+        env = "KUBENG_LISTEN",
+        value_delimiter = ','
+    )]
+    listen: Vec<String>,
+
+    /// File with the key that private keys are encrypted with on disk, at least 32 bytes [default: they
+    /// are protected by the mode of their file only]
+    #[arg(long, value_name = "FILE", env = "KUBENG_DATA_KEY_FILE")]
+    data_key_file: Option<PathBuf>,
+
+    /// How often the replica tells of itself [default: 5]
+    #[arg(long, value_name = "SECONDS", env = "KUBENG_HEARTBEAT")]
+    heartbeat: Option<u64>,
+
+    /// How often it looks at all that it runs, without a change [default: 60]
+    #[arg(long, value_name = "SECONDS", env = "KUBENG_TABLE_CHECK")]
+    table_check: Option<u64>,
+}
+
+/// The lines of a settings file that belong to a replica.
+const NAMES: &[&str] = &[
+    "fleet",
+    "controllers",
+    "name",
+    "join-token",
+    "join-token-file",
+    "cert",
+    "key",
+    "ca",
+    "signing-keys",
+    "listen",
+    "data-key-file",
+    "heartbeat",
+    "table-check",
+];
+
+/// How a replica finds its controllers, and what it keeps.
+#[derive(Clone, Debug)]
+pub(crate) struct ReplicaSettings {
+    pub(crate) fleet: FleetName,
+    pub(crate) name: ReplicaName,
+    pub(crate) controllers: Vec<String>,
+    pub(crate) credentials: Credentials,
+    pub(crate) listen: BTreeMap<ListenerId, SocketAddr>,
+    pub(crate) data: PathBuf,
+    pub(crate) data_key_file: Option<PathBuf>,
+    pub(crate) heartbeat: Duration,
+    pub(crate) table_check: Duration,
+}
+
+/// How it shows controllers who it is.
+#[derive(Clone)]
+pub(crate) enum Credentials {
+    /// By what a controller certifies for a token, which lies in the data folder from then on.
+    Joined {
+        /// Needed the first time.
+        token: Option<String>,
+    },
+    /// By files that something else cares for.
+    Files { cert: PathBuf, key: PathBuf, ca: PathBuf, signing_keys: PathBuf },
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Joined { token: None } => f.write_str("Joined"),
+            Self::Joined { token: Some(_) } => f.write_str("Joined(by token)"),
+            Self::Files { cert, .. } => write!(f, "Files({})", cert.display()),
+        }
+    }
+}
+
+impl GivenReplica {
+    /// Fills what is not given, here and in `given`, from a settings file.
+    pub(crate) fn with_file(self, given: Given, path: &Path) -> anyhow::Result<(Self, Given)> {
+        let shown = path.display();
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the settings file {shown}"))?;
+        let cannot = || format!("cannot use the settings file {shown}");
+        let all: toml::Table = toml::from_str(&text).with_context(cannot)?;
+        let (ours, rest): (toml::Table, toml::Table) =
+            all.into_iter().partition(|(name, _)| NAMES.contains(&name.as_str()));
+        let ours: Self = ours.try_into().with_context(cannot)?;
+        let rest: Given = rest.try_into().with_context(cannot)?;
+        Ok((self.or(ours), given.or(rest)))
+    }
+
+    fn or(self, file: Self) -> Self {
+        fn list(given: Vec<String>, file: Vec<String>) -> Vec<String> {
+            if given.is_empty() { file } else { given }
+        }
+        // A token that is given in one way is not completed by the other.
+        let has_token = self.join_token.is_some() || self.join_token_file.is_some();
+        let file_token = |token| if has_token { None } else { token };
+        Self {
+            fleet: self.fleet.or(file.fleet),
+            controllers: list(self.controllers, file.controllers),
+            name: self.name.or(file.name),
+            join_token: self.join_token.or(file_token(file.join_token)),
+            join_token_file: self.join_token_file.or(if has_token {
+                None
+            } else {
+                file.join_token_file
+            }),
+            cert: self.cert.or(file.cert),
+            key: self.key.or(file.key),
+            ca: self.ca.or(file.ca),
+            signing_keys: self.signing_keys.or(file.signing_keys),
+            listen: list(self.listen, file.listen),
+            data_key_file: self.data_key_file.or(file.data_key_file),
+            heartbeat: self.heartbeat.or(file.heartbeat),
+            table_check: self.table_check.or(file.table_check),
+        }
+    }
+
+    /// The settings, complete and checked; those of the data plane beside them.
+    pub(crate) fn settle(self, given: Given) -> anyhow::Result<(ReplicaSettings, Settings)> {
+        refuse_sources(&given)?;
+        let settings = given.settle()?;
+        let fleet = self.fleet.as_deref().context("which fleet? say --fleet NAME")?;
+        let fleet = fleet.parse().context("--fleet is empty")?;
+        ensure!(
+            !self.controllers.is_empty(),
+            "which controller? say --controller https://HOST:PORT"
+        );
+        let data = settings.data.clone();
+        let data = data.context("a replica keeps what it serves: say --data DIR")?;
+        let name = match &self.name {
+            Some(name) => name.parse().context("--name is empty")?,
+            None => machine_name()?,
+        };
+        let mut listen = BTreeMap::new();
+        for text in &self.listen {
+            let (id, address) = listen_at(text).with_context(|| {
+                format!(
+                    "--listen {text:?} is not of the form LISTENER=ADDR, as https=127.0.0.1:8443"
+                )
+            })?;
+            if listen.insert(id, address).is_some() {
+                bail!("--listen {text:?} names a listener for the second time");
+            }
+        }
+        let replica = ReplicaSettings {
+            fleet,
+            name,
+            controllers: self.controllers.clone(),
+            credentials: self.credentials()?,
+            listen,
+            data,
+            data_key_file: self.data_key_file,
+            heartbeat: seconds("heartbeat", self.heartbeat, 5)?,
+            table_check: seconds("table-check", self.table_check, 60)?,
+        };
+        Ok((replica, settings))
+    }
+
+    fn credentials(&self) -> anyhow::Result<Credentials> {
+        match (&self.cert, &self.key, &self.ca, &self.signing_keys) {
+            (None, None, None, None) => {
+                let read = |path: &PathBuf| {
+                    std::fs::read_to_string(path)
+                        .with_context(|| format!("cannot read join-token-file {}", path.display()))
+                };
+                let from_file = self.join_token_file.as_ref().map(read).transpose()?;
+                let token = self.join_token.clone().or(from_file);
+                Ok(Credentials::Joined { token: token.map(|token| token.trim().to_owned()) })
+            }
+            (Some(cert), Some(key), Some(ca), Some(signing_keys)) => {
+                ensure!(
+                    self.join_token.is_none() && self.join_token_file.is_none(),
+                    "a join token and --cert are two ways to say who the replica is; give one"
+                );
+                let (cert, key) = (cert.clone(), key.clone());
+                Ok(Credentials::Files {
+                    cert,
+                    key,
+                    ca: ca.clone(),
+                    signing_keys: signing_keys.clone(),
+                })
+            }
+            _ => bail!("--cert, --key, --ca and --signing-keys belong together; give all four"),
+        }
+    }
+}
+
+/// What a controller reads has no effect here, and somebody may believe that it has.
+fn refuse_sources(given: &Given) -> anyhow::Result<()> {
+    let faults = [
+        ("--manifests", !given.manifests.is_empty()),
+        ("--kubernetes", given.kubernetes.is_some()),
+        ("--http", given.http.is_some()),
+        ("--https", given.https.is_some()),
+        ("--tcp", !given.tcp.is_empty()),
+        ("--tls-passthrough", !given.tls_passthrough.is_empty()),
+        ("--proxy-protocol-from", !given.proxy_protocol_from.is_empty()),
+        ("--ingress-class", !given.ingress_classes.is_empty()),
+        ("--default-backend", given.default_backend.is_some()),
+        ("--default-certificate", given.default_certificate.is_some()),
+    ];
+    match faults.iter().find(|(_, is_given)| *is_given) {
+        Some((name, _)) => bail!(
+            "{name} has no effect on a replica: its controllers say what is served and where; \
+             see --listen for other addresses"
+        ),
+        None => Ok(()),
+    }
+}
+
+fn listen_at(text: &str) -> Option<(ListenerId, SocketAddr)> {
+    let (name, address) = text.rsplit_once('=')?;
+    Some((name.parse().ok()?, address.parse().ok()?))
+}
+
+fn seconds(name: &str, given: Option<u64>, default: u64) -> anyhow::Result<Duration> {
+    match given.unwrap_or(default) {
+        seconds @ 1..=3600 => Ok(Duration::from_secs(seconds)),
+        other => bail!("{name} is {other} s; write 1 to 3600"),
+    }
+}
+
+fn machine_name() -> anyhow::Result<ReplicaName> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    text.trim().parse().context("the machine has no name; say --name NAME")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: &str = "fleet = \"prod\"\ncontrollers = [\"https://a:1\"]\ndata = \"/d\"\n";
+
+    fn settle(file: &str) -> anyhow::Result<(ReplicaSettings, Settings)> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("kubeng.toml");
+        std::fs::write(&path, file).unwrap();
+        let (replica, given) = GivenReplica::default().with_file(Given::default(), &path)?;
+        replica.settle(given)
+    }
+
+    #[test]
+    fn one_file_has_the_lines_of_both() {
+        let text =
+            format!("{WHOLE}workers = 3\nlisten = [\"https=127.0.0.1:8443\"]\nname = \"r1\"");
+        let (replica, settings) = settle(&text).unwrap();
+        assert_eq!((settings.workers, replica.name.as_str()), (3, "r1"));
+        let https = "https".parse::<ListenerId>().unwrap();
+        assert_eq!(replica.listen[&https], "127.0.0.1:8443".parse().unwrap());
+        assert_eq!(replica.heartbeat, Duration::from_secs(5));
+        assert!(settle(WHOLE).unwrap().0.name.as_str().len() > 1, "that of the machine");
+    }
+
+    #[test]
+    fn what_cannot_be_used_says_why() {
+        for (more, word) in [
+            ("manifests = [\"/m\"]", "--manifests has no effect"),
+            ("http = \"127.0.0.1:1\"", "--listen"),
+            ("listen = [\"https\"]", "LISTENER=ADDR"),
+            ("listen = [\"a=127.0.0.1:1\", \"a=127.0.0.1:2\"]", "second time"),
+            ("cert = \"c\"", "belong together"),
+            ("heartbeat = 0", "1 to 3600"),
+            ("fleets = \"x\"", "fleets"),
+        ] {
+            let error = settle(&format!("{WHOLE}{more}")).unwrap_err();
+            assert!(format!("{error:#}").contains(word), "{more}: {error:#}");
+        }
+        let files = "cert = \"c\"\nkey = \"k\"\nca = \"a\"\nsigning-keys = \"s\"\n";
+        settle(&format!("{WHOLE}{files}")).unwrap();
+        let error = settle(&format!("{WHOLE}{files}join-token = \"t\"")).unwrap_err();
+        assert!(error.to_string().contains("two ways"), "{error}");
+    }
+}
