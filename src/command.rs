@@ -9,6 +9,7 @@ mod load;
 mod man;
 mod run;
 mod say;
+mod token;
 mod upgrade;
 mod validate;
 
@@ -40,6 +41,8 @@ enum Command {
     Export(export::Export),
     /// Exchange the program of a running process under load, and wait until the next one serves
     Upgrade(upgrade::Upgrade),
+    /// Make tokens that replicas join a fleet with
+    Token(token::Token),
     /// Print the completions of a shell
     Completions(completions::Completions),
     /// Print the manual page
@@ -76,6 +79,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Diff(command) => command.run(),
         Command::Export(command) => command.run(),
         Command::Upgrade(command) => command.run(),
+        Command::Token(command) => command.run(),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),
     };
