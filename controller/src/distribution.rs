@@ -6,11 +6,17 @@
 pub mod authority;
 pub mod connection;
 pub mod feed;
+pub mod follower;
+pub mod history;
 pub mod identity;
 pub mod join;
 pub mod line;
 pub mod publisher;
 pub mod server;
+pub mod session;
+pub mod signing;
+#[cfg(test)]
+mod simulation;
 pub mod subscriber;
 mod tls;
 mod wire;

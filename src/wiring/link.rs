@@ -69,7 +69,7 @@ impl Link {
                 known.unbound = applied.unbound.iter().map(unbound).collect();
                 known.rejected = None;
                 let (digest, problems) = (applied.digest, known.all());
-                self.publisher.answered(&FromReplica::Ack { nonce, digest, problems });
+                self.publisher.heard(&FromReplica::Ack { nonce, digest, problems });
                 Some(digest)
             }
             Err(rejection) => {
@@ -78,7 +78,7 @@ impl Link {
                 error!(error = %format!("{rejection:#}"), "the replica rejected a configuration");
                 known.rejected = Some(rejected(&rejection));
                 let (reason, problems) = (NackReason::Rejected, known.all());
-                self.publisher.answered(&FromReplica::Nack { nonce, reason, problems });
+                self.publisher.heard(&FromReplica::Nack { nonce, reason, problems });
                 None
             }
         }

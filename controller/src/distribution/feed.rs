@@ -7,6 +7,7 @@ use kubeng_config::fleet::FleetFacts;
 use kubeng_config::name::FleetName;
 use tokio::sync::watch;
 
+use super::history::History;
 use super::publisher::{PendingEndpoints, Published};
 
 /// One fleet, as it is delivered. A clone is a few pointers.
@@ -18,6 +19,9 @@ pub struct FleetFeed {
     pub newest: watch::Receiver<Arc<Published>>,
     /// The newest Endpoints of its Backends, for each replica by itself.
     pub endpoints: Arc<EndpointBoard>,
+    /// Its newest Snapshots, for replicas that come back with one of them. Whoever publishes notes
+    /// them.
+    pub history: Arc<History>,
 }
 
 /// All fleets by name; a fleet that is gone is not in it any more.

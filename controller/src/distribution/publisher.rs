@@ -1,19 +1,22 @@
 //! One publisher per replica: always the difference to the newest, never a queue.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use kubeng_config::backend::EndpointSource;
-use kubeng_config::delta::{AnyPart, Delta};
 use kubeng_config::endpoint::EndpointSet;
 use kubeng_config::name::{BackendId, FleetName};
 use kubeng_config::position::Position;
 use kubeng_config::snapshot::Snapshot;
-use kubeng_config::statement::{Epoch, MODEL_VERSION, SignedStatement, Statement};
+use kubeng_config::statement::Epoch;
 use tokio::sync::{Notify, watch};
 
-use super::{FromReplica, Offer, ToReplica};
+use super::feed::FleetFeed;
+use super::history::History;
+use super::session::Session;
+use super::signing::SigningKey;
+use super::{FromReplica, Hello, ToReplica};
 use crate::world::World;
 
 /// A Snapshot with what travels beside it. A clone is a few pointers.
@@ -64,31 +67,51 @@ impl PendingEndpoints {
     }
 }
 
-/// Tells one replica what to serve, and remembers what it has acknowledged.
+/// Tells one replica what to serve, as its [`Session`] decides.
 pub struct Publisher {
+    session: Session,
+    history: Arc<History>,
     newest: watch::Receiver<Arc<Published>>,
     endpoints: Arc<PendingEndpoints>,
-    fleet: FleetName,
-    epoch: Epoch,
-    acknowledged: Snapshot,
-    /// What was sent and is not answered.
-    sent: Option<Snapshot>,
-    /// Of the last Offer.
-    nonce: u64,
+    epoch: watch::Receiver<Epoch>,
+    replicas: Option<watch::Receiver<NonZeroU32>>,
 }
 
 impl Publisher {
-    /// A publisher for a replica that serves nothing yet.
+    /// A publisher for a replica of the fleet of `feed` that has said `hello`.
+    ///
+    /// What it says is of the term of leadership in `epoch` and signed by `signer`. `replicas` says
+    /// how many are there.
     #[must_use]
     pub fn new(
+        feed: &FleetFeed,
+        hello: &Hello,
+        epoch: watch::Receiver<Epoch>,
+        signer: Option<Arc<SigningKey>>,
+        replicas: watch::Receiver<NonZeroU32>,
+    ) -> Self {
+        let FleetFeed { facts, newest, endpoints, history } = feed;
+        // Followed before the newest is looked at, so that nothing falls between.
+        let (endpoints, mut newest) = (endpoints.follow(), newest.clone());
+        history.note(&newest.borrow_and_update().snapshot);
+        let history = Arc::clone(history);
+        let serves = hello.serves.as_ref();
+        let session = Session::new(facts.name.clone(), serves, Arc::clone(&history), signer);
+        Self { session, history, newest, endpoints, epoch, replicas: Some(replicas) }
+    }
+
+    /// A publisher for the only replica, in the same process: nothing is signed, nobody else leads, and
+    /// the replica serves nothing yet.
+    #[must_use]
+    pub fn inside(
         fleet: FleetName,
-        epoch: Epoch,
-        mut newest: watch::Receiver<Arc<Published>>,
+        newest: watch::Receiver<Arc<Published>>,
         endpoints: Arc<PendingEndpoints>,
     ) -> Self {
-        newest.mark_changed();
-        let acknowledged = Snapshot::default();
-        Self { newest, endpoints, fleet, epoch, acknowledged, sent: None, nonce: 0 }
+        let history = Arc::new(History::default());
+        let session = Session::new(fleet, None, Arc::clone(&history), None);
+        let (_, epoch) = watch::channel(Epoch::default());
+        Self { session, history, newest, endpoints, epoch, replicas: None }
     }
 
     /// What to tell the replica next; `None` when there will be nothing more.
@@ -96,105 +119,71 @@ impl Publisher {
     /// Endpoints never wait for a configuration. Cancel safe.
     pub async fn next(&mut self) -> Option<ToReplica> {
         loop {
+            self.look();
+            if let Some(message) = self.session.say() {
+                return Some(message);
+            }
             tokio::select! {
-                biased;
-                () = self.endpoints.arrived.notified() => {
-                    if let Some(message) = self.endpoint_message() {
-                        return Some(message);
-                    }
-                }
-                changed = self.newest.changed() => {
-                    changed.ok()?;
-                    if let Some(message) = self.delta_message() {
-                        return Some(message);
-                    }
-                }
+                () = self.endpoints.arrived.notified() => {}
+                changed = self.newest.changed() => changed.ok()?,
+                () = changed(&mut self.epoch) => {}
+                () = replicas_changed(&mut self.replicas) => {}
             }
         }
     }
 
-    /// Takes the answer to the Offer that was sent.
-    pub fn answered(&mut self, answer: &FromReplica) {
-        match answer {
-            FromReplica::Ack { nonce, .. } if *nonce == self.nonce => {
-                if let Some(sent) = self.sent.take() {
-                    self.acknowledged = sent;
-                }
-            }
-            // The replica keeps what it had; the next Snapshot is compared with that.
-            FromReplica::Nack { nonce, .. } if *nonce == self.nonce => self.sent = None,
-            FromReplica::Ack { .. }
-            | FromReplica::Nack { .. }
-            | FromReplica::Hello(_)
-            | FromReplica::Holdings(..)
-            | FromReplica::Heartbeat(_)
-            | FromReplica::Reply { .. } => {}
-        }
+    /// Takes in what the replica says.
+    pub fn heard(&mut self, message: &FromReplica) {
+        self.session.heard(message);
     }
 
-    fn endpoint_message(&self) -> Option<ToReplica> {
-        let waiting = self.endpoints.take();
-        let sets: Vec<_> = waiting
-            .sets
-            .into_iter()
-            .filter(|(id, _)| self.acknowledged.backends().contains(id))
-            .collect();
-        // A Backend that is not served yet gets its newest set with the Delta that brings it.
-        (!sets.is_empty()).then_some(ToReplica::Endpoints { sets, received: waiting.received })
+    /// The conversation, to see how far it is.
+    #[must_use]
+    pub fn session(&self) -> &Session {
+        &self.session
     }
 
-    fn delta_message(&mut self) -> Option<ToReplica> {
+    /// Takes in all that has come. Endpoints first: what is newest then has them as well.
+    fn look(&mut self) {
+        let Waiting { sets, received } = self.endpoints.take();
         let newest = Arc::clone(&self.newest.borrow_and_update());
-        let mut delta = self.acknowledged.delta_to(&newest.snapshot);
-        if delta.is_empty() {
-            return None;
+        self.history.note(&newest.snapshot);
+        self.session.published(newest);
+        self.session.endpoints(sets, received);
+        self.session.epoch(*self.epoch.borrow_and_update());
+        if let Some(replicas) = &mut self.replicas {
+            self.session.replicas(*replicas.borrow_and_update());
         }
-        complete(&mut delta, &newest);
-        self.sent = Some(newest.snapshot.clone());
-        self.nonce += 1;
-        let statement = Statement {
-            fleet: self.fleet.clone(),
-            epoch: self.epoch,
-            position: newest.position.clone(),
-            target: delta.target,
-            model_version: MODEL_VERSION,
-        };
-        let statement = SignedStatement { statement, signature: None };
-        let offer = Offer { nonce: self.nonce, delta, statement, received: newest.received };
-        Some(ToReplica::Offer(Box::new(offer)))
     }
 }
 
-/// Adds the Endpoints of Backends and the keys of Certificates that come with the Delta.
-fn complete(delta: &mut Delta, newest: &Published) {
-    delta.secrets = newest.world.as_ref().map_or_else(Vec::new, |world| world.secrets_of(delta));
-    for part in &delta.upserts {
-        match part {
-            AnyPart::Backend(id, part) => match part.value().endpoints {
-                EndpointSource::Discovered => {
-                    let set = newest.endpoints.get(id).cloned().unwrap_or_default();
-                    delta.endpoints.push((id.clone(), set));
-                }
-                EndpointSource::Written(_) => {}
-            },
-            AnyPart::Certificate(..)
-            | AnyPart::Listener(..)
-            | AnyPart::Policy(..)
-            | AnyPart::ServerName(..)
-            | AnyPart::Route(..) => {}
-        }
+/// Waits for another value; for ever when nobody can send one any more.
+async fn changed<T>(receiver: &mut watch::Receiver<T>) {
+    if receiver.changed().await.is_err() {
+        std::future::pending().await
+    }
+}
+
+async fn replicas_changed(replicas: &mut Option<watch::Receiver<NonZeroU32>>) {
+    match replicas {
+        Some(replicas) => changed(replicas).await,
+        None => std::future::pending().await,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use kubeng_config::address::AddressRule;
-    use kubeng_config::backend::{Backend, BackendProtocol};
+    use kubeng_config::backend::{Backend, BackendProtocol, EndpointSource};
     use kubeng_config::canonical::Digest;
+    use kubeng_config::delta::AnyPart;
     use kubeng_config::endpoint::Endpoint;
+    use kubeng_config::fleet::{FleetCare, FleetClass, FleetFacts};
+    use kubeng_config::heartbeat::Build;
     use kubeng_config::part::Part;
+    use kubeng_config::statement::MODEL_VERSION;
 
-    use super::super::NackReason;
+    use super::super::Offer;
     use super::*;
 
     fn backend() -> (BackendId, Snapshot) {
@@ -222,15 +211,11 @@ mod tests {
         newest: watch::Receiver<Arc<Published>>,
         pending: &Arc<PendingEndpoints>,
     ) -> Publisher {
-        Publisher::new("default".parse().unwrap(), Epoch(1), newest, Arc::clone(pending))
+        Publisher::inside("default".parse().unwrap(), newest, Arc::clone(pending))
     }
 
-    fn ack(nonce: u64) -> FromReplica {
-        FromReplica::Ack { nonce, digest: Digest::default(), problems: Vec::new() }
-    }
-
-    fn nack(nonce: u64) -> FromReplica {
-        FromReplica::Nack { nonce, reason: NackReason::Rejected, problems: Vec::new() }
+    fn ack(offer: &Offer) -> FromReplica {
+        FromReplica::Ack { nonce: offer.nonce, digest: offer.delta.target, problems: Vec::new() }
     }
 
     /// As the loop does it: first where Deltas take them from, then the message.
@@ -261,7 +246,7 @@ mod tests {
             panic!("the configuration comes first: nothing else is served")
         };
         assert_eq!(offer.delta.endpoints, [(id.clone(), set(2))], "the newest set comes with it");
-        publisher.answered(&ack(offer.nonce));
+        publisher.heard(&ack(&offer));
         tell(&published, &pending, vec![(id.clone(), set(3))]);
         let Some(ToReplica::Endpoints { sets, .. }) = publisher.next().await else {
             panic!("a served Backend gets its Endpoints by themselves")
@@ -270,20 +255,61 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_rejected_is_compared_with_what_is_served() {
+    async fn nothing_more_comes_when_nobody_publishes_any_more() {
         let (_, snapshot) = backend();
         let (published, newest) = watch::channel(Arc::new(Published::default()));
         let mut publisher = publisher(newest, &Arc::default());
-        published.send_modify(|published| Arc::make_mut(published).snapshot = snapshot.clone());
-        for answer in [nack, ack] {
-            let Some(ToReplica::Offer(offer)) = publisher.next().await else {
-                panic!("there is a difference")
-            };
-            assert_eq!(offer.delta.upserts.len(), 1, "all of it is sent, also for the second time");
-            publisher.answered(&answer(offer.nonce));
-            published.send_modify(|_| ());
-        }
+        published.send_modify(|published| Arc::make_mut(published).snapshot = snapshot);
         drop(published);
-        assert!(publisher.next().await.is_none(), "nothing differs any more");
+        let Some(ToReplica::Offer(offer)) = publisher.next().await else {
+            panic!("what was published last is told")
+        };
+        publisher.heard(&ack(&offer));
+        assert!(publisher.next().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn what_changes_beside_the_configuration_is_told_at_once() {
+        let (_, snapshot) = backend();
+        let first = Published { snapshot, ..Published::default() };
+        let (published, newest) = watch::channel(Arc::new(first));
+        let facts = FleetFacts {
+            name: "default".parse().unwrap(),
+            display_name: String::new(),
+            class: FleetClass::Shared,
+            care: FleetCare::default(),
+        };
+        let (endpoints, history) = Default::default();
+        let feed = FleetFeed { facts: Arc::new(facts), newest, endpoints, history };
+        let (epoch, told_epoch) = watch::channel(Epoch(1));
+        let (live, told_live) = watch::channel(NonZeroU32::MIN);
+        let hello = Hello {
+            replica: "one".parse().unwrap(),
+            fleet: "default".parse().unwrap(),
+            build: Build {
+                version: "1".into(),
+                sha256: Digest::default(),
+                model_version: MODEL_VERSION,
+            },
+            admin: None,
+            serves: None,
+        };
+        let mut publisher = Publisher::new(&feed, &hello, told_epoch, None, told_live);
+        let next = publisher.next().await;
+        assert!(matches!(next, Some(ToReplica::Replicas(NonZeroU32::MIN))), "{next:?}");
+        for term in 1..=3 {
+            let Some(ToReplica::Offer(offer)) = publisher.next().await else {
+                panic!("term {term} is told")
+            };
+            assert_eq!(offer.statement.statement.epoch, Epoch(term));
+            assert_eq!(offer.delta.upserts.len(), usize::from(term == 1), "no Part changes then");
+            publisher.heard(&ack(&offer));
+            epoch.send_replace(Epoch(term + 1));
+        }
+        drop(publisher.next().await);
+        let two = NonZeroU32::new(2).unwrap();
+        let (told, _) = tokio::join!(publisher.next(), async { live.send_replace(two) });
+        assert!(matches!(told, Some(ToReplica::Replicas(live)) if live == two), "{told:?}");
+        drop(published);
     }
 }
