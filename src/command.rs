@@ -1,12 +1,18 @@
 //! The list of commands; one file each.
 
+mod compare;
 mod completions;
+mod controller;
 mod demo;
 mod diff;
+mod drift;
 mod explain;
 mod export;
+mod fleet;
 mod load;
 mod man;
+mod remote;
+mod replica;
 mod run;
 mod say;
 mod upgrade;
@@ -28,6 +34,8 @@ pub(crate) struct CommandLine {
 enum Command {
     /// Serve traffic by what manifests or a cluster say: all roles in one process
     Run(Box<run::Run>),
+    /// Tell the replicas of all fleets what to serve, by what manifests or a cluster say
+    Controller(Box<controller::Controller>),
     /// Start sample services and serve them from a scratch folder of sample manifests
     Demo(demo::Demo),
     /// Check manifests and say what is wrong with them
@@ -38,6 +46,14 @@ enum Command {
     Diff(diff::Diff),
     /// Write the effective configuration, without secrets
     Export(export::Export),
+    /// Show the fleets of a controller
+    Fleet(fleet::Fleet),
+    /// Show how replicas are, and what they run
+    Replica(replica::Replica),
+    /// Show in what replicas differ, from each other or from what they should serve
+    Compare(compare::Compare),
+    /// Show deviations of replicas, and do something about them
+    Drift(drift::Drift),
     /// Exchange the program of a running process under load, and wait until the next one serves
     Upgrade(upgrade::Upgrade),
     /// Print the completions of a shell
@@ -70,11 +86,16 @@ pub(crate) fn run() -> ExitCode {
     let line = CommandLine::parse();
     let result = match line.command {
         Command::Run(command) => command.run(),
+        Command::Controller(command) => command.run(),
         Command::Demo(command) => command.run(),
         Command::Validate(command) => command.run(),
         Command::Explain(command) => command.run(),
         Command::Diff(command) => command.run(),
         Command::Export(command) => command.run(),
+        Command::Fleet(command) => command.run(),
+        Command::Replica(command) => command.run(),
+        Command::Compare(command) => command.run(),
+        Command::Drift(command) => command.run(),
         Command::Upgrade(command) => command.run(),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),

@@ -2,6 +2,7 @@
 //!
 //! What can be given stands in [`given`]; each theme reads and checks its part in its own file.
 
+pub(crate) mod controller;
 pub(crate) mod given;
 pub(crate) mod kubernetes;
 mod listeners;

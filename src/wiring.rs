@@ -1,6 +1,7 @@
 //! Creates channels and tasks; reads like the picture in docs/ARCHITECTURE.md.
 
 mod cluster;
+pub(crate) mod controller;
 mod link;
 mod observe;
 mod running;
@@ -12,13 +13,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
+use anyhow::Context as _;
 use kubeng_admin::{Admin, LocalReplica};
 use kubeng_config::address::Reserved;
 use kubeng_config::name::{BackendId, FleetName, ObjectKey, ObjectKind, RouteId};
 use kubeng_config::observed::{EndpointHealth, KeyQuery, RecordQuery};
 use kubeng_config::problem::Problem;
 use kubeng_controller::control::{Answer, Control, ControlState};
-use kubeng_controller::distribution::publisher::{PendingEndpoints, Published, Publisher};
+use kubeng_controller::distribution::feed::FleetFeed;
+use kubeng_controller::distribution::publisher::Publisher;
+use kubeng_controller::fleets::Fleets;
 use kubeng_controller::kind::ingress::PortName;
 use kubeng_controller::metrics::Metrics;
 use kubeng_controller::reconcile::{Channels, EVENTS_WAITING_MAX, Reconciler};
@@ -58,7 +62,7 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
     };
     let data = settings.data.as_deref().map(open).transpose()?;
     let mut translate = translate_settings(&settings);
-    translate.reserved = reserved(&settings).await;
+    translate.reserved = reserved(&settings, []).await;
     let metrics = Arc::new(Metrics::default());
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
@@ -76,9 +80,9 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
     })?;
 
     let controller = start_controller(&settings, translate, &stop, &mut tasks)?;
-    let Started { control, newest, endpoints, answers } = controller;
+    let Started { control, home, answers } = controller;
     let fleet = control.now().fleet().clone();
-    let publisher = Publisher::inside(fleet, newest, endpoints);
+    let publisher = Publisher::inside(fleet, home.newest, home.endpoints.follow());
     let stop_link = CancellationToken::new();
     let link = link::Link { publisher, writer, answers, metrics: Arc::clone(&metrics) };
     let mut linked = JoinSet::new();
@@ -142,8 +146,7 @@ fn limits(settings: &Settings) -> Limits {
 /// What the rest of the process needs of the controller.
 struct Started {
     control: Control,
-    newest: watch::Receiver<Arc<Published>>,
-    endpoints: Arc<PendingEndpoints>,
+    home: FleetFeed,
     answers: mpsc::Sender<Answer>,
 }
 
@@ -157,32 +160,28 @@ fn start_controller(
     let (events, told) = mpsc::channel(EVENTS_WAITING_MAX);
     let (references, referenced) = watch::channel(BTreeSet::new());
     let names = sources::start(settings, &events, &referenced, stop, tasks)?;
-    let fleet = translate.fleet.clone();
     let world = World::new(translate);
-    let (published, newest) = watch::channel(Arc::new(Published::default()));
-    let (state, control) =
-        watch::channel(Arc::new(ControlState::new(fleet.clone(), world.clone())));
-    let endpoints = Arc::new(PendingEndpoints::default());
+    let (state, control) = watch::channel(Arc::new(ControlState::new(world.clone())));
+    let fleets = Fleets::of_settings(world);
+    let home = fleets.home().context("the settings describe a fleet")?;
     let (answers, answered) = mpsc::channel(ANSWERS_MAX);
-    let reconciler = Reconciler::new(fleet, names, world);
+    let reconciler = Reconciler::new(names, fleets);
     tasks.spawn(reconciler.run(Channels {
         events: told,
-        published,
-        endpoints: Arc::clone(&endpoints),
         state,
         referenced: references,
         answers: answered,
     }));
-    Ok(Started { control: Control::new(control), newest, endpoints, answers })
+    Ok(Started { control: Control::new(control), home, answers })
 }
 
 /// Sockets of our own inside, which tenants may not name as endpoints.
-async fn reserved(settings: &Settings) -> Reserved {
+async fn reserved(settings: &Settings, own: impl IntoIterator<Item = SocketAddr>) -> Reserved {
     let api_server = match &settings.kubernetes {
         Some(kubernetes) => api_server(kubernetes.kubeconfig.as_deref()).await,
         None => None,
     };
-    Reserved::new(api_server.into_iter().chain([settings.admin]))
+    Reserved::new(api_server.into_iter().chain([settings.admin]).chain(own))
 }
 
 /// What translation is told.

@@ -1,15 +1,21 @@
 //! The router of the API; one file per resource, one line each.
 
 mod backends;
+mod compare;
+mod drift;
 mod explain;
+mod export;
+mod fleets;
 mod problems;
+mod replicas;
 mod requests;
 mod routes;
 mod snapshot;
 
 use axum::Router;
 use axum::http::StatusCode;
-use axum::routing::get;
+use axum::routing::{get, post};
+use kubeng_controller::replicas::Replicas;
 
 use crate::problem::ErrorResponse;
 use crate::server::Context;
@@ -23,6 +29,16 @@ pub(crate) fn routes() -> Router<Context> {
         .route("/explain", get(explain::ask))
         .route("/requests", get(requests::recent))
         .route("/request-keys", get(requests::keys))
+        .route("/fleets", get(fleets::list))
+        .route("/fleets/{fleet}", get(fleets::read))
+        .route("/fleets/{fleet}/export", get(fleets::write))
+        .route("/replicas", get(replicas::list))
+        .route("/replicas/{fleet}/{name}", get(replicas::read).delete(replicas::forget))
+        .route("/replicas/{fleet}/{name}/export", get(replicas::write))
+        .route("/compare", get(compare::ask))
+        .route("/drift", get(drift::list))
+        .route("/drift/{id}", get(drift::read))
+        .route("/drift/{id}/{verb}", post(drift::act))
 }
 
 /// Computes an answer where it holds nothing up: with many routes it takes a while.
@@ -35,4 +51,20 @@ async fn computed<T: Send + 'static>(
         title: "The answer could not be computed",
         detail: "this is a fault of Kubeng; its log says more".into(),
     })
+}
+
+/// What is known of replicas.
+fn replicas_of(context: &Context) -> Result<&Replicas, ErrorResponse> {
+    context.replicas.as_ref().ok_or_else(|| {
+        ErrorResponse::not_found(
+            "this process has no replicas connected to it: ask a kubeng controller".to_owned(),
+        )
+    })
+}
+
+/// The first parameter of this name.
+fn parameter(query: Option<&str>, name: &str) -> Option<String> {
+    form_urlencoded::parse(query.unwrap_or_default().as_bytes())
+        .find(|(known, _)| known == name)
+        .map(|(_, value)| value.into_owned())
 }

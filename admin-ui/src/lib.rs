@@ -4,10 +4,15 @@
 //! It has no login, so it belongs on a loopback address.
 
 mod api;
+mod client;
 mod host;
+mod peers;
 mod probes;
 mod problem;
 mod server;
 mod status;
+mod writing;
 
+pub use client::{AdminClient, Answer, ClientError};
+pub use peers::follow as follow_peers;
 pub use server::{Admin, LocalReplica, ServeError};

@@ -38,5 +38,6 @@ async fn readyz(State(context): State<Context>) -> impl IntoResponse {
 
 async fn metrics(State(context): State<Context>) -> impl IntoResponse {
     let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (kind, context.replica.metrics())
+    let of_replicas = context.replicas.as_ref().map(|replicas| replicas.metrics());
+    (kind, context.replica.metrics() + &of_replicas.unwrap_or_default())
 }

@@ -26,6 +26,18 @@ impl ErrorResponse {
     }
 }
 
+impl ErrorResponse {
+    /// Something that does not exist.
+    pub(crate) fn not_found(detail: String) -> Self {
+        Self {
+            status: StatusCode::NOT_FOUND,
+            slug: "not-found",
+            title: "There is nothing here",
+            detail,
+        }
+    }
+}
+
 impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
         let body = json!({
@@ -47,7 +59,7 @@ pub(crate) async fn not_found(uri: Uri) -> ErrorResponse {
         title: "There is nothing here",
         detail: format!(
             "{} does not exist; see /status and /api/v1/{{routes,backends,problems,snapshot,explain,\
-             requests,request-keys}}",
+             requests,request-keys,fleets,replicas,compare,drift}}",
             uri.path()
         ),
     }

@@ -12,11 +12,12 @@ use axum::middleware;
 use kubeng_config::name::{BackendId, RouteId};
 use kubeng_config::observed::{EndpointHealth, KeyQuery, RecordQuery};
 use kubeng_controller::control::Control;
+use kubeng_controller::replicas::Replicas;
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::{api, host, probes, problem, status};
+use crate::{api, host, probes, problem, status, writing};
 
 /// What the replica in this process says of itself.
 pub trait LocalReplica: Send + Sync + 'static {
@@ -41,6 +42,10 @@ pub trait LocalReplica: Send + Sync + 'static {
 pub(crate) struct Context {
     pub(crate) control: Control,
     pub(crate) replica: Arc<dyn LocalReplica>,
+    /// What is known of replicas, where any are connected to this process.
+    pub(crate) replicas: Option<Replicas>,
+    /// Whether only this machine can reach the listener.
+    pub(crate) is_loopback: bool,
 }
 
 /// The admin listener, bound but not serving yet.
@@ -78,7 +83,7 @@ impl Admin {
         let listener = TcpListener::bind(address)
             .await
             .map_err(|source| ServeError::Bind { address, source })?;
-        Ok(Self { listener, context: Context { control, replica } })
+        Self::new(listener, control, replica).map_err(ServeError::Serve)
     }
 
     /// On a socket that another process has opened.
@@ -92,7 +97,23 @@ impl Admin {
     ) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         let listener = TcpListener::from_std(socket)?;
-        Ok(Self { listener, context: Context { control, replica } })
+        Self::new(listener, control, replica)
+    }
+
+    fn new(
+        listener: TcpListener,
+        control: Control,
+        replica: Arc<dyn LocalReplica>,
+    ) -> io::Result<Self> {
+        let is_loopback = listener.local_addr()?.ip().is_loopback();
+        Ok(Self { listener, context: Context { control, replica, replicas: None, is_loopback } })
+    }
+
+    /// It tells of these replicas, too.
+    #[must_use]
+    pub fn with_replicas(mut self, replicas: Replicas) -> Self {
+        self.context.replicas = Some(replicas);
+        self
     }
 
     /// A second handle on its socket, for the process that takes over. It holds the port open.
@@ -139,6 +160,7 @@ fn router(context: Context) -> Router {
         .merge(status::routes())
         .nest("/api/v1", api::routes())
         .fallback(problem::not_found)
+        .layer(middleware::from_fn_with_state(context.clone(), writing::check))
         .layer(middleware::from_fn(host::check))
         .with_state(context)
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use kubeng_harness::backend::Backend;
-use kubeng_harness::client::{Client, Counts};
+use kubeng_harness::client::{Client, Counts, REQUESTS_MAX};
 use kubeng_harness::process::{Kubeng, Launch};
 use tokio::task::JoinSet;
 
@@ -204,22 +204,26 @@ fn of_requests(changes: usize, took: Duration, tallies: &[Tally; 2]) -> Report {
         "failed",
         "connections",
         "closed",
+        "of age",
     ];
     let mut report = Report::new(&title, head);
     let mut all = Tally::default();
     for (name, tally) in ["HTTP/1.1", "HTTPS"].iter().zip(tallies) {
         let Tally { counts, not_ok, illegal, example } = tally;
         let right = counts.answered - not_ok - illegal;
-        let figures =
-            [counts.sent, right, *not_ok, *illegal, counts.failed, counts.opened, counts.closed];
-        let [sent, right, not_ok, illegal, failed, opened, closed] = figures.map(|n| n.to_string());
-        report.row([(*name).to_owned(), sent, right, not_ok, illegal, failed, opened, closed]);
+        let Counts { sent, failed, opened, closed, retired, answered: _ } = *counts;
+        let figures = [sent, right, *not_ok, *illegal, failed, opened, closed, retired];
+        let figures = figures.map(|figure| figure.to_string());
+        report.row([(*name).to_owned()].into_iter().chain(figures));
         if let Some(example) = example {
             report.note(format!("{name}: {example}"));
         }
         all.add(tally.clone());
     }
     let Tally { counts, not_ok, illegal, example: _ } = all;
+    report.note(format!(
+        "a connection ends after {REQUESTS_MAX} requests, between two of them: \"of age\""
+    ));
     report.goal("every request is accounted for", counts.sent == counts.answered + counts.failed);
     let wrong = counts.failed + not_ok + illegal;
     report.goal(format!("0 failed requests ({wrong} were)"), wrong == 0 && counts.sent > 0);

@@ -32,8 +32,8 @@ impl Report {
         Self { title: title.to_owned(), rows: vec![head], ..Self::default() }
     }
 
-    pub(crate) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.to_vec());
+    pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().collect());
     }
 
     pub(crate) fn note(&mut self, text: impl Into<String>) {

@@ -82,9 +82,14 @@ fn part(kind: &str, key: &impl fmt::Display, how: Difference) -> PartDifference 
 
 fn changed<V: Serialize>(old: &Part<V>, new: &Part<V>) -> Difference {
     let value = |part: &Part<V>| serde_json::to_value(part.value()).unwrap_or(Value::Null);
+    Difference::Changed { fields: fields(&value(old), &value(new)) }
+}
+
+/// Every field in which `new` differs from `old`.
+pub(crate) fn fields(old: &Value, new: &Value) -> Vec<FieldDifference> {
     let mut fields = Vec::new();
-    compare("", &value(old), &value(new), &mut fields);
-    Difference::Changed { fields }
+    compare("", old, new, &mut fields);
+    fields
 }
 
 fn compare(at: &str, old: &Value, new: &Value, fields: &mut Vec<FieldDifference>) {

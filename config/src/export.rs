@@ -125,21 +125,90 @@ impl Export {
     /// When it was edited, or its Parts do not fit together.
     pub fn into_snapshot(self) -> Result<Snapshot, ImportError> {
         let said = self.digest;
-        let parts = self
-            .listeners
-            .into_iter()
-            .map(|(id, value)| AnyPart::Listener(id, Part::new(value)))
-            .chain(self.policies.into_iter().map(|(id, v)| AnyPart::Policy(id, Part::new(v))))
-            .chain(self.backends.into_iter().map(|(id, v)| AnyPart::Backend(id, Part::new(v))))
-            .chain(
-                self.certificates.into_iter().map(|(id, v)| AnyPart::Certificate(id, Part::new(v))),
-            )
-            .chain(
-                self.server_names.into_iter().map(|(id, v)| AnyPart::ServerName(id, Part::new(v))),
-            )
-            .chain(self.routes.into_iter().map(|(id, v)| AnyPart::Route(id, Part::new(v))));
+        let parts = self.into_parts();
         let snapshot = Snapshot::default().edited(parts, []).map_err(ImportError::Parts)?;
         let found = snapshot.digest();
         if found == said { Ok(snapshot) } else { Err(ImportError::Digest { said, found }) }
     }
+
+    /// The Parts that were exported, whether they fit together or not.
+    #[must_use]
+    pub fn into_parts(self) -> Vec<AnyPart> {
+        let Self {
+            format: _,
+            digest: _,
+            listeners,
+            policies,
+            backends,
+            certificates,
+            server_names,
+            routes,
+        } = self;
+        let listeners = listeners.into_iter().map(|(id, v)| AnyPart::Listener(id, Part::new(v)));
+        let policies = policies.into_iter().map(|(id, v)| AnyPart::Policy(id, Part::new(v)));
+        let backends = backends.into_iter().map(|(id, v)| AnyPart::Backend(id, Part::new(v)));
+        let certificates =
+            certificates.into_iter().map(|(id, v)| AnyPart::Certificate(id, Part::new(v)));
+        let server_names =
+            server_names.into_iter().map(|(id, v)| AnyPart::ServerName(id, Part::new(v)));
+        let routes = routes.into_iter().map(|(id, v)| AnyPart::Route(id, Part::new(v)));
+        let first = listeners.chain(policies).chain(backends);
+        first.chain(certificates).chain(server_names).chain(routes).collect()
+    }
+
+    /// A document of Parts that need not fit together, as a replica may run them.
+    #[must_use]
+    pub fn of_parts(parts: &[AnyPart]) -> Self {
+        let mut export = Self {
+            format: FORMAT.into(),
+            digest: digest_of(parts),
+            listeners: BTreeMap::new(),
+            policies: BTreeMap::new(),
+            backends: BTreeMap::new(),
+            certificates: BTreeMap::new(),
+            server_names: BTreeMap::new(),
+            routes: BTreeMap::new(),
+        };
+        for part in parts {
+            match part {
+                AnyPart::Listener(id, part) => put(&mut export.listeners, id, part),
+                AnyPart::Policy(id, part) => put(&mut export.policies, id, part),
+                AnyPart::Backend(id, part) => put(&mut export.backends, id, part),
+                AnyPart::Certificate(id, part) => put(&mut export.certificates, id, part),
+                AnyPart::ServerName(id, part) => put(&mut export.server_names, id, part),
+                AnyPart::Route(id, part) => put(&mut export.routes, id, part),
+            }
+        }
+        export
+    }
+}
+
+fn put<K: Ord + Clone, V: Clone>(map: &mut BTreeMap<K, V>, id: &K, part: &Part<V>) {
+    map.insert(id.clone(), V::clone(part.value()));
+}
+
+/// The digest that a Snapshot of these Parts has, whether they fit together or not.
+#[must_use]
+pub fn digest_of(parts: &[AnyPart]) -> Digest {
+    macro_rules! of_kind {
+        ($kind:ident) => {{
+            let of_kind = parts.iter().filter_map(|part| {
+                if let AnyPart::$kind(id, part) = part {
+                    Some((id.clone(), Some(part.clone())))
+                } else {
+                    None
+                }
+            });
+            PartMap::default().with(of_kind).digest()
+        }};
+    }
+    let kinds = [
+        of_kind!(Listener),
+        of_kind!(Policy),
+        of_kind!(Backend),
+        of_kind!(Certificate),
+        of_kind!(ServerName),
+        of_kind!(Route),
+    ];
+    Digest::of(kinds.iter().map(|digest| digest.as_bytes().as_slice()))
 }

@@ -67,7 +67,7 @@ pub enum Filter {
     ExternalAuth(Box<ExternalAuth>),
     /// Limits the size of bodies.
     BodyLimit(BodyLimit),
-    /// Reads requests whole before a Backend is asked.
+    /// Holds bodies in memory between a client and a Backend.
     Buffering(Buffering),
     /// Gives the request an id.
     RequestId(RequestIds),

@@ -34,19 +34,23 @@
 //! | Layer, Scope | whose word counts where several say something about one Route |
 //! | protects, tunes | a member that keeps somebody out or limits somebody; all others |
 //! | Fleet, Replica | proxies that serve one Snapshot; one of them |
+//! | Feed, Term | what is delivered of one fleet, always the newest; whether a controller leads, and the newest Epoch it knows of |
 //! | Settings | how a process runs: ports, paths, roles |
 //! | Record, Reason | what is told about one request when it is over; why it failed on our side |
 //! | tenant | whose a request is: the namespace of the Route's Object |
 //! | Request key | what of a request decides where it goes, counted to replay it |
 
 pub mod address;
+pub mod adopt;
 pub mod authority;
 pub mod backend;
 pub mod bounded;
 pub mod canonical;
 pub mod certificate;
+pub mod compare;
 pub mod delta;
 pub mod difference;
+pub mod drift;
 pub mod editable;
 pub mod endpoint;
 pub mod explain;

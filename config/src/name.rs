@@ -137,11 +137,13 @@ pub enum ObjectKind {
     ConfigMap,
     /// `kubeng.io/v1alpha1` RouteOverride.
     RouteOverride,
+    /// `kubeng.io/v1alpha1` Fleet, cluster-scoped.
+    Fleet,
 }
 
 impl ObjectKind {
     /// All kinds, in the order in which they are declared.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Ingress,
         Self::IngressClass,
         Self::Service,
@@ -150,6 +152,7 @@ impl ObjectKind {
         Self::Upstream,
         Self::ConfigMap,
         Self::RouteOverride,
+        Self::Fleet,
     ];
 
     /// The name as it stands in `kind:`.
@@ -164,6 +167,7 @@ impl ObjectKind {
             Self::Upstream => "Upstream",
             Self::ConfigMap => "ConfigMap",
             Self::RouteOverride => "RouteOverride",
+            Self::Fleet => "Fleet",
         }
     }
 
@@ -177,7 +181,8 @@ impl ObjectKind {
             | Self::Service
             | Self::EndpointSlice
             | Self::Upstream
-            | Self::RouteOverride => false,
+            | Self::RouteOverride
+            | Self::Fleet => false,
         }
     }
 
@@ -185,7 +190,7 @@ impl ObjectKind {
     #[must_use]
     pub fn is_namespaced(self) -> bool {
         match self {
-            Self::IngressClass => false,
+            Self::IngressClass | Self::Fleet => false,
             Self::Ingress
             | Self::Service
             | Self::EndpointSlice

@@ -22,7 +22,7 @@ use crate::bounded::AtMost;
 use access::Access;
 use answer::{CorsPatch, ErrorPagePatch, MaintenancePatch, RequestIdPatch};
 use auth::Auth;
-use body::{CompressionPatch, MirrorPatch};
+use body::{BufferingPatch, CompressionPatch, MirrorPatch};
 use choice::{AffinityPatch, BackendPatch, BalancePatch, Canary};
 use forwarding::{RetryPatch, TimeoutsPatch};
 use headers::Headers;
@@ -59,6 +59,8 @@ pub struct Patch {
     pub backends: Option<AtMost<BackendPatch, 64>>,
     /// A Backend that gets some of the requests.
     pub canary: Option<Canary>,
+    /// Bodies in memory.
+    pub buffering: Option<BufferingPatch>,
     /// A Backend that gets copies.
     pub mirror: Option<MirrorPatch>,
     /// Smaller answers.

@@ -193,6 +193,9 @@ codes! {
     BACKEND_NOT_FOUND = 1101 Error, "Backend does not exist",
         "A Rule names a Service or Upstream that does not exist. Its requests are answered with 503 until it does. Where an override names it, what only tunes has no effect, and what protects closes its Routes.",
         "Create it, or name another one.";
+    FLEET_NOT_PERMITTED = 1103 Error, "Fleet not allowed for the namespace",
+        "An object is for a fleet that does not allow its namespace. It is not served there, and never moved to another fleet.",
+        "Name a fleet that allows the namespace, or let the Fleet list it in namespaces.";
     PORT_NOT_FOUND = 1105 Error, "Service has no such port",
         "A Rule names a port that the Service does not have. Its requests are answered with 503.",
         "Name one of the ports that the message lists.";
@@ -211,6 +214,12 @@ codes! {
     NOT_AS_BYTES = 1110 Error, "Backend cannot be reached by plain TCP",
         "A listener of plain TCP leads to a Backend that is to be spoken to over TLS. Its bytes would go there in clear, so its connections are closed.",
         "Let it lead to a port that speaks no TLS, or pass TLS on by server name.";
+    FLEET_NOT_FOUND = 1111 Error, "Fleet does not exist",
+        "A class or an object is for a fleet that does not exist, or for none. It is not served there, and never moved to another fleet.",
+        "Create the Fleet, or name one that exists.";
+    CLASS_TAKEN = 1112 Warning, "Class belongs to another",
+        "A Fleet lists a class that an older Fleet lists, too, that names another fleet in its parameters, or that belongs to another controller. Its objects are not served by this fleet.",
+        "Remove the class from one of the two.";
     CONFIG_MAP_NOT_FOUND = 1120 Error, "ConfigMap does not exist",
         "An Upstream names a ConfigMap with the authorities that its certificate must come from, and it does not exist. Without them nothing could be verified, so requests for it are answered with 503.",
         "Create the ConfigMap with the authorities in ca.crt, or name another one.";
@@ -292,6 +301,27 @@ codes! {
     SOURCE_UNREACHABLE = 1704 Error, "Source cannot be reached",
         "A folder or an API server cannot be read. What was last read goes on being served; at start nothing is served until it can.",
         "Check path, address and rights; it is tried again by itself.";
+    REPLICA_TAMPERED = 1740 Error, "Replica changed on the machine",
+        "The saved configuration of a replica is not what it wrote, an emergency change is in force there, what it serves is not signed, or its program is not one that it may be. The evidence is kept.",
+        "Look at it with kubeng drift show, then heal it, or dismiss it with a reason.";
+    REPLICA_DRIFTED = 1741 Error, "Replica runs something else",
+        "What a replica decides requests by is not what it acknowledged. The evidence is kept.",
+        "Compare it with kubeng compare, then heal it, adopt what differs, or dismiss it with a reason.";
+    REPLICA_DIVERGENT = 1742 Error, "Replica answers otherwise",
+        "A replica runs what it should, and would serve a request by another Route than the configuration says.",
+        "Look at it with kubeng drift show, heal it, and report it.";
+    REPLICA_STALE = 1743 Warning, "Replica does not acknowledge",
+        "A replica was offered a configuration and has not answered in time. It goes on serving what it had.",
+        "Look at its log and its load.";
+    REPLICA_SKEWED = 1744 Warning, "Replica is of another version",
+        "Some Parts need a newer program than the replica is. They are refused there.",
+        "Bring the replica to a newer version.";
+    REPLICA_UNREACHABLE = 1745 Warning, "Replica does not report",
+        "A replica has not told of itself for three heartbeats. It may go on serving: it needs no controller for that.",
+        "See whether it runs and reaches a controller; kubeng replica forget takes it off the list.";
+    CONTROLLERS_DISAGREE = 1746 Error, "Controllers intend different configurations",
+        "Two controllers have read equally far and intend different configurations for one fleet, so what its replicas serve depends on which of them they are connected to.",
+        "Give all controllers the same settings, the same version and the same manifests.";
 }
 
 #[cfg(test)]

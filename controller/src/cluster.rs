@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::control::Control;
 use crate::events;
-use crate::leader::{self, LeaderSettings, Leadership};
+use crate::leader::{self, LeaderSettings, Leadership, Term};
 use crate::metrics::Metrics;
 use crate::source::kubernetes::connection::{ConnectError, Connection};
 use crate::status::{self, Publish};
@@ -26,6 +26,8 @@ pub struct ClusterSettings {
     pub lease_namespace: String,
     /// Which addresses statuses show.
     pub publish: Publish,
+    /// Where the term of the newest leader is told, if somebody must know it.
+    pub term: Option<watch::Sender<Term>>,
 }
 
 /// Writes until told to stop; then gives the Lease back. Every failure is tried again.
@@ -47,6 +49,7 @@ pub async fn write(
             pace: leader::Pace::default(),
         },
         told,
+        settings.term,
         stop.clone(),
     );
     let statuses = status::run(

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use kubeng_config::canonical::Digest;
 use kubeng_config::endpoint::EndpointSet;
 use kubeng_config::explain::{Explanation, explain};
-use kubeng_config::name::{BackendId, FleetName, ObjectKind, RouteId};
+use kubeng_config::name::{BackendId, FleetName, ObjectKey, ObjectKind, RouteId};
+use kubeng_config::position::Position;
 use kubeng_config::problem::{self, Problem};
 use kubeng_config::provenance::Provenance;
 use kubeng_config::request::RequestKey;
@@ -13,6 +14,7 @@ use kubeng_config::snapshot::Snapshot;
 use tokio::sync::watch;
 
 use crate::object::SourceName;
+use crate::translate::verdict::Verdict;
 use crate::world::World;
 
 /// What a replica answered, as the loop keeps it.
@@ -44,11 +46,23 @@ impl std::fmt::Display for SourceState {
     }
 }
 
+/// Where the replicas are that serve what is published.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Replica {
+    /// One is in this process, and answers.
+    Here,
+    /// In other processes.
+    Elsewhere,
+}
+
 /// All that is known after a round. A clone of its parts is cheap.
 #[derive(Clone)]
 pub struct ControlState {
-    pub(crate) fleet: FleetName,
     pub(crate) world: World,
+    /// Of the other fleets, by their names.
+    pub(crate) others: Vec<World>,
+    pub(crate) replica: Replica,
+    pub(crate) position: Position,
     pub(crate) endpoints: imbl::HashMap<BackendId, Arc<EndpointSet>>,
     pub(crate) endpoint_problems: Vec<Problem>,
     pub(crate) source_problems: Vec<Problem>,
@@ -88,10 +102,12 @@ impl Control {
 impl ControlState {
     /// The state before the first round.
     #[must_use]
-    pub fn new(fleet: FleetName, world: World) -> Self {
+    pub fn new(world: World) -> Self {
         Self {
-            fleet,
             world,
+            others: Vec::new(),
+            replica: Replica::Here,
+            position: Position::default(),
             endpoints: imbl::HashMap::new(),
             endpoint_problems: Vec::new(),
             source_problems: Vec::new(),
@@ -104,16 +120,64 @@ impl ControlState {
         }
     }
 
-    /// The fleet.
+    /// The fleet; of several the first by name.
     #[must_use]
     pub fn fleet(&self) -> &FleetName {
-        &self.fleet
+        &self.world.settings().fleet
+    }
+
+    /// All fleets, by name.
+    pub fn fleets(&self) -> impl Iterator<Item = &FleetName> {
+        self.worlds().map(|world| &world.settings().fleet)
+    }
+
+    /// The same with the eyes of one of the fleets; none if there is none of that name.
+    #[must_use]
+    pub fn of_fleet(&self, name: &FleetName) -> Option<Self> {
+        let world = self.worlds().find(|world| world.settings().fleet == *name)?.clone();
+        Some(Self { world, others: Vec::new(), ..self.clone() })
+    }
+
+    /// How far the sources had been read.
+    #[must_use]
+    pub fn position(&self) -> &Position {
+        &self.position
+    }
+
+    fn worlds(&self) -> impl Iterator<Item = &World> {
+        std::iter::once(&self.world).chain(&self.others)
+    }
+
+    /// What became of the Ingress of `key` in the fleet that it is for.
+    #[must_use]
+    pub fn verdict(&self, key: &ObjectKey) -> Option<Verdict<'_>> {
+        self.world.verdict(key).map(|verdict| self.verdict_of_all(key, verdict))
+    }
+
+    /// What became of every Ingress, by key.
+    pub fn verdicts(&self) -> impl Iterator<Item = (&ObjectKey, Verdict<'_>)> {
+        self.world.verdicts().map(|(key, verdict)| (key, self.verdict_of_all(key, verdict)))
+    }
+
+    /// An Ingress is for one fleet at most, so the first that says it is its own is right.
+    fn verdict_of_all<'a>(&'a self, key: &ObjectKey, first: Verdict<'a>) -> Verdict<'a> {
+        match first {
+            Verdict::Ours { .. } => first,
+            Verdict::Foreign => {
+                let others = self.others.iter().filter_map(|world| world.verdict(key));
+                let mut ours = others.filter(|verdict| match verdict {
+                    Verdict::Ours { .. } => true,
+                    Verdict::Foreign => false,
+                });
+                ours.next().unwrap_or(first)
+            }
+        }
     }
 
     /// The Snapshot that should be served.
     #[must_use]
     pub fn snapshot(&self) -> &Snapshot {
-        self.world.snapshot(&self.fleet).expect("the fleet is that of the world")
+        self.world.own_snapshot()
     }
 
     /// The world behind the Snapshot.
@@ -128,12 +192,16 @@ impl ControlState {
         self.serving
     }
 
-    /// Whether requests can be served: every source has told everything, a replica
-    /// serves a Snapshot, and all of its ports are open.
+    /// Whether requests can be served: every source has told everything, and the replica in this
+    /// process, if there is one, serves a Snapshot on all of its ports.
     #[must_use]
     pub fn is_ready(&self) -> bool {
         let is_bound = |problem: &Problem| problem.code != problem::PORT_NOT_BOUND;
-        self.is_open && self.serving.is_some() && self.replica_problems.iter().all(is_bound)
+        let serves = match self.replica {
+            Replica::Here => self.serving.is_some(),
+            Replica::Elsewhere => true,
+        };
+        self.is_open && serves && self.replica_problems.iter().all(is_bound)
     }
 
     /// The sources, in the order of the settings.
@@ -157,7 +225,7 @@ impl ControlState {
     /// Everything that is wrong, the worst first, then by Object and field.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
-        let mut all: Vec<Problem> = self.world.problems().cloned().collect();
+        let mut all: Vec<Problem> = self.worlds().flat_map(World::problems).cloned().collect();
         all.extend(self.source_problems.iter().cloned());
         all.extend(self.endpoint_problems.iter().cloned());
         all.extend(self.replica_problems.iter().cloned());

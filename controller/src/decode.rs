@@ -22,6 +22,7 @@ use serde_json::Value;
 use crate::kind::Body;
 use crate::kind::config_map::ConfigMap;
 use crate::kind::endpoint_slice::EndpointSlice;
+use crate::kind::fleet::{Fleet, FleetOnWire};
 use crate::kind::ingress::Ingress;
 use crate::kind::ingress_class::IngressClass;
 use crate::kind::route_override::{OverrideOnWire, RouteOverride};
@@ -137,6 +138,12 @@ fn contents(kind: ObjectKind, value: Value, notes: &mut Notes) -> Result<Content
             let key = notes.key().clone();
             let (metadata, body) = RouteOverride::decode(foreign, &key, notes)?;
             Contents::new(metadata, Body::RouteOverride(body))
+        }
+        ObjectKind::Fleet => {
+            let foreign: FleetOnWire = typed(value, notes)?;
+            notes.refuse_unknown_fields("/spec")?;
+            let (metadata, body) = Fleet::decode(foreign, notes)?;
+            Contents::new(metadata, Body::Fleet(Box::new(body)))
         }
     })
 }

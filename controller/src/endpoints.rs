@@ -89,7 +89,8 @@ impl EndpointBook {
             | ObjectKind::Secret
             | ObjectKind::Upstream
             | ObjectKind::ConfigMap
-            | ObjectKind::RouteOverride => Vec::new(),
+            | ObjectKind::RouteOverride
+            | ObjectKind::Fleet => Vec::new(),
         }
     }
 
@@ -238,7 +239,8 @@ fn slice_of(object: &Object) -> Option<(&EndpointSlice, ObjectKey)> {
         | Body::Secret(_)
         | Body::Upstream(_)
         | Body::ConfigMap(_)
-        | Body::RouteOverride(_) => None,
+        | Body::RouteOverride(_)
+        | Body::Fleet(_) => None,
     }
 }
 
@@ -251,7 +253,8 @@ fn service_in(object: &Object) -> Option<&Service> {
         | Body::Secret(_)
         | Body::Upstream(_)
         | Body::ConfigMap(_)
-        | Body::RouteOverride(_) => None,
+        | Body::RouteOverride(_)
+        | Body::Fleet(_) => None,
     }
 }
 

@@ -132,8 +132,7 @@ impl Events {
             }
         }
         if told.len() > ours {
-            let world = state.world();
-            told.retain(|key, _| matches!(world.verdict(key), Some(Verdict::Ours { .. })));
+            told.retain(|key, _| matches!(state.verdict(key), Some(Verdict::Ours { .. })));
         }
     }
 

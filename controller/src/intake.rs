@@ -103,8 +103,14 @@ impl Intake {
                 told.problems = problems;
                 Vec::new()
             }
+            Event::ReadTo(_) => Vec::new(),
         };
         touched.into_iter().filter_map(|key| self.settle(key)).collect()
+    }
+
+    /// All that has been passed on, by key.
+    pub fn objects(&self) -> impl Iterator<Item = &Arc<Object>> {
+        self.current.values()
     }
 
     /// Whether every source has told every kind once. Nothing may be published before.

@@ -21,13 +21,12 @@ pub(crate) struct Judged<'a> {
 
 /// All of them, by key. What was read from a manifest folder is in no cluster.
 pub(crate) fn judged(state: &ControlState) -> impl Iterator<Item = Judged<'_>> {
-    let world = state.world();
-    world.verdicts().filter_map(|(key, verdict)| of(state, key, verdict))
+    state.verdicts().filter_map(|(key, verdict)| of(state, key, verdict))
 }
 
 /// The one of `key`.
 pub(crate) fn judged_one<'a>(state: &'a ControlState, key: &'a ObjectKey) -> Option<Judged<'a>> {
-    of(state, key, state.world().verdict(key)?)
+    of(state, key, state.verdict(key)?)
 }
 
 fn of<'a>(state: &'a ControlState, key: &'a ObjectKey, verdict: Verdict<'a>) -> Option<Judged<'a>> {

@@ -2,6 +2,7 @@
 
 pub mod config_map;
 pub mod endpoint_slice;
+pub mod fleet;
 pub mod ingress;
 pub mod ingress_class;
 pub mod route_override;
@@ -11,6 +12,7 @@ pub mod upstream;
 
 use config_map::ConfigMap;
 use endpoint_slice::EndpointSlice;
+use fleet::Fleet;
 use ingress::Ingress;
 use ingress_class::IngressClass;
 use route_override::RouteOverride;
@@ -40,4 +42,6 @@ pub enum Body {
     ConfigMap(ConfigMap),
     /// `kubeng.io/v1alpha1` RouteOverride.
     RouteOverride(RouteOverride),
+    /// `kubeng.io/v1alpha1` Fleet.
+    Fleet(Box<Fleet>),
 }

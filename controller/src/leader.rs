@@ -5,6 +5,7 @@
 //! fence: whoever writes asks [`Leadership::epoch_at`] right before.
 
 pub(crate) mod lease;
+pub mod lock;
 
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::PostParams;
 use kube::{Api, Client};
+use kubeng_config::statement::Epoch;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -45,6 +47,15 @@ impl Leadership {
             Self::Leader { .. } | Self::Follower => None,
         }
     }
+}
+
+/// What a controller says is of a term: that of the newest leader it knows of, itself or another one.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Term {
+    /// Whether this process leads.
+    pub is_leader: bool,
+    /// The newest epoch that this process knows of; zero before it knows of any.
+    pub epoch: Epoch,
 }
 
 /// The Lease, and how it is kept.
@@ -95,10 +106,11 @@ pub(crate) async fn run(
     access: Access,
     settings: LeaderSettings,
     told: watch::Sender<Leadership>,
+    term: Option<watch::Sender<Term>>,
     stop: CancellationToken,
 ) {
     let candidate = Candidate::new(Arc::clone(&settings.identity), settings.pace);
-    let mut elector = Elector { access, settings, candidate, told, failing: None };
+    let mut elector = Elector { access, settings, candidate, told, term, failing: None };
     loop {
         let wait = tokio::select! {
             () = stop.cancelled() => break,
@@ -118,6 +130,8 @@ struct Elector {
     settings: LeaderSettings,
     candidate: Candidate,
     told: watch::Sender<Leadership>,
+    /// For those who sign what they say with the newest epoch.
+    term: Option<watch::Sender<Term>>,
     /// Why the last try failed, so that the same is not logged again.
     failing: Option<String>,
 }
@@ -131,7 +145,8 @@ impl Elector {
         }
         self.candidate.end_term_if_over(Instant::now());
         self.tell();
-        self.candidate.pause(Instant::now())
+        let pause = self.candidate.pause(Instant::now());
+        if self.term.is_some() { pause.min(LOOK_EVERY) } else { pause }
     }
 
     async fn attempt(&mut self) -> Result<(), AskError> {
@@ -191,6 +206,7 @@ impl Elector {
 
     fn tell(&self) {
         let next = self.candidate.leadership();
+        self.tell_term(next);
         let before = self.told.send_replace(next);
         match (before, next) {
             (Leadership::Leader { epoch: before, .. }, Leadership::Leader { epoch, .. })
@@ -203,9 +219,23 @@ impl Elector {
         }
     }
 
+    fn tell_term(&self, leadership: Leadership) {
+        let (Some(term), Some(transitions)) = (&self.term, self.candidate.transitions()) else {
+            return;
+        };
+        // A new Lease has gone to nobody yet, and no epoch is zero.
+        let epoch = Epoch(u32::try_from(transitions).unwrap_or(u32::MAX).saturating_add(1));
+        let is_leader = leadership.epoch_at(Instant::now()).is_some();
+        term.send_if_modified(|known| {
+            let next = Term { is_leader, epoch: epoch.max(known.epoch) };
+            std::mem::replace(known, next) != next
+        });
+    }
+
     /// Gives the Lease back, so that another one need not wait for its end.
     async fn release(mut self) {
         self.told.send_replace(Leadership::Follower);
+        self.tell_term(Leadership::Follower);
         let Some((record, version)) = self.candidate.farewell() else { return };
         let lease = record.lease(&self.settings, Some(version), jiff::Timestamp::now());
         let LeaderSettings { namespace, name, .. } = &self.settings;
@@ -226,6 +256,9 @@ fn leases(client: Client, namespace: &str) -> Api<Lease> {
 fn post() -> PostParams {
     PostParams { field_manager: Some(FIELD_MANAGER.into()), dry_run: false }
 }
+
+/// How often it is looked who leads, where others must know the newest epoch.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The longest wait for the answer when the Lease is given back.
 const RELEASE_WITHIN: Duration = Duration::from_secs(1);

@@ -77,6 +77,9 @@ pub enum Event {
     /// The Problems of the source itself, all of them: unreadable files, an
     /// unreachable server, a held removal.
     Problems(Vec<Problem>),
+    /// How far the source has been read, told in front of what was read: see
+    /// [`Position`](kubeng_config::position::Position).
+    ReadTo(u64),
 }
 
 /// What a round changes in the set of known Objects, after sources were put in order.

@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 
 use kubeng_config::canonical::Digest;
 use kubeng_config::endpoint::EndpointSet;
-use kubeng_config::name::{BackendId, FleetName, ObjectKey, ObjectKind};
+use kubeng_config::name::{BackendId, ObjectKey, ObjectKind};
 use kubeng_config::position::Position;
 use kubeng_config::problem::Problem;
 use tokio::sync::{mpsc, watch};
 
-use crate::control::{Answer, ControlState, SourceState};
-use crate::distribution::publisher::{PendingEndpoints, Published};
+use crate::control::{Answer, ControlState, Replica, SourceState};
 use crate::endpoints::EndpointBook;
 use crate::expiry;
 use crate::expiry::overrides::Ends;
+use crate::fleets::{Beside, Fleets};
 use crate::intake::Intake;
 use crate::object::{Change, Event, SourceName};
 use crate::world::World;
@@ -44,10 +44,6 @@ const EVENTS_PER_ROUND_MAX: usize = 256;
 pub struct Channels {
     /// What sources tell.
     pub events: mpsc::Receiver<Told>,
-    /// The newest configuration; the newest wins, nothing queues.
-    pub published: watch::Sender<Arc<Published>>,
-    /// The newest Endpoints of each Backend.
-    pub endpoints: Arc<PendingEndpoints>,
     /// What the admin plane is answered from.
     pub state: watch::Sender<Arc<ControlState>>,
     /// The Secrets and ConfigMaps that are referred to, for the source that watches only those.
@@ -58,13 +54,18 @@ pub struct Channels {
 
 /// The state between two rounds.
 pub struct Reconciler {
-    fleet: FleetName,
+    fleets: Fleets,
+    /// What is shown while there is no fleet.
+    no_fleet: World,
+    /// Whether the fleets that Objects describe have been made.
+    are_described: bool,
     sources: Vec<SourceName>,
     intake: Intake,
     ends: Ends,
     /// The version of them of which is told.
     ends_told: u64,
-    world: World,
+    /// How far the sources have been read.
+    position: Position,
     book: EndpointBook,
     endpoints: imbl::HashMap<BackendId, Arc<EndpointSet>>,
     replica_problems: Vec<Problem>,
@@ -77,28 +78,24 @@ pub struct Reconciler {
     endpoint_problems: Vec<Problem>,
     expiry_problems: Vec<Problem>,
     /// The Certificates of which those tell.
-    certificates: Option<Digest>,
-    /// When the oldest event had been read whose effect is not served yet.
-    waiting_since: Option<Instant>,
+    certificates: Option<Vec<Digest>>,
 }
 
 impl Reconciler {
     /// Starts with nothing known.
     #[must_use]
-    pub fn new(
-        fleet: FleetName,
-        sources: Vec<(SourceName, BTreeSet<ObjectKind>)>,
-        world: World,
-    ) -> Self {
-        let reserved = world.settings().reserved.clone();
+    pub fn new(sources: Vec<(SourceName, BTreeSet<ObjectKind>)>, fleets: Fleets) -> Self {
+        let reserved = fleets.common().reserved.clone();
         Self {
             book: EndpointBook::new(reserved),
-            fleet,
+            no_fleet: World::new(fleets.common().clone()),
+            fleets,
+            are_described: false,
+            position: Position::default(),
             sources: sources.iter().map(|(name, _)| name.clone()).collect(),
             intake: Intake::new(sources),
             ends: Ends::default(),
             ends_told: 0,
-            world,
             endpoints: imbl::HashMap::new(),
             replica_problems: Vec::new(),
             serving: None,
@@ -109,7 +106,6 @@ impl Reconciler {
             endpoint_problems: Vec::new(),
             expiry_problems: Vec::new(),
             certificates: None,
-            waiting_since: None,
         }
     }
 
@@ -146,9 +142,7 @@ impl Reconciler {
             self.problems_version += 1;
             self.replica_problems = answer.problems;
         }
-        if let Some(snapshot) = self.world.snapshot(&self.fleet) {
-            self.forget_when_served(snapshot.digest());
-        }
+        self.fleets.forget_when_served(self.serving);
         self.tell(channels);
     }
 
@@ -167,6 +161,9 @@ impl Reconciler {
         let now = received;
         for told in events {
             received = received.min(told.at);
+            if let (Event::ReadTo(at), Some(name)) = (&told.event, self.sources.get(told.source)) {
+                self.position.advance(&name.0, *at);
+            }
             let told = self.intake.take(told.source, told.event, now);
             changes.extend(told.into_iter().map(|change| self.ends.admit(change, unix_now())));
         }
@@ -175,7 +172,7 @@ impl Reconciler {
 
     fn take(&mut self, changes: &[Change], received: Instant, channels: &Channels) {
         // Endpoints first: they never wait for translation.
-        self.take_endpoints(changes, received, channels);
+        self.take_endpoints(changes, received);
         let configuration: Vec<Change> = changes
             .iter()
             .filter(|change| change.key().kind != ObjectKind::EndpointSlice)
@@ -184,19 +181,45 @@ impl Reconciler {
         let mut refers_differ =
             configuration.iter().any(|change| refers_to_secrets(change.key().kind));
         if !configuration.is_empty() {
-            let step = self.world.step(&configuration);
-            self.world = step.world;
+            let step = self.fleets.step(&configuration, received);
             self.problems_version += u64::from(step.problems_differ);
             // An Ingress may become ours, or not, by a class that came or went.
-            refers_differ |= !step.judged.is_empty();
-            self.waiting_since = Some(self.waiting_since.map_or(received, |old| old.min(received)));
+            refers_differ |= step.standing_differs;
         }
+        refers_differ |= self.describe_fleets(&configuration, received);
         self.is_open = self.is_open || self.intake.is_open();
         if self.is_open {
-            self.publish(channels);
+            self.fleets.publish(&Beside {
+                endpoints: &self.endpoints,
+                position: &self.position,
+                serving: self.serving,
+            });
         }
         self.refer(channels, refers_differ);
         self.tell(channels);
+    }
+
+    /// Makes and drops fleets by what Objects say of them, from the moment when all but what is only
+    /// referred to is known. Tells whether others may be referred to after it.
+    fn describe_fleets(&mut self, changes: &[Change], received: Instant) -> bool {
+        let is_fleet = |key: &ObjectKey| key.kind == ObjectKind::Fleet;
+        let changes: Vec<Change> = if self.are_described {
+            changes.iter().filter(|change| is_fleet(change.key())).cloned().collect()
+        } else if self.intake.awaited().all(|(_, kind)| kind.is_referenced()) {
+            self.are_described = true;
+            let fleets = self.intake.objects().filter(|object| is_fleet(&object.key));
+            fleets.cloned().map(Change::Upsert).collect()
+        } else {
+            return false;
+        };
+        if changes.is_empty() {
+            return false;
+        }
+        let (intake, ends) = (&self.intake, &self.ends);
+        let objects = || intake.objects().filter(|object| !ends.has_ended(&object.key));
+        let stepped = self.fleets.describe(changes, objects, received);
+        self.problems_version += u64::from(stepped.problems_differ);
+        stepped.standing_differs
     }
 
     /// Tells the source of Secrets and ConfigMaps which ones are referred to.
@@ -206,7 +229,7 @@ impl Reconciler {
     fn refer(&mut self, channels: &Channels, may_differ: bool) {
         if self.has_referred {
             if may_differ {
-                let referenced = self.world.referenced();
+                let referenced = self.fleets.referenced();
                 channels.referenced.send_if_modified(|known| {
                     let differs = *known != referenced;
                     *known = referenced;
@@ -215,11 +238,11 @@ impl Reconciler {
             }
         } else if self.intake.awaited().all(|(_, kind)| kind.is_referenced()) {
             self.has_referred = true;
-            channels.referenced.send_replace(self.world.referenced());
+            channels.referenced.send_replace(self.fleets.referenced());
         }
     }
 
-    fn take_endpoints(&mut self, changes: &[Change], received: Instant, channels: &Channels) {
+    fn take_endpoints(&mut self, changes: &[Change], received: Instant) {
         let mut sets = Vec::new();
         for change in changes {
             sets.extend(self.book.take(change));
@@ -234,39 +257,9 @@ impl Reconciler {
                 self.endpoints.insert(id.clone(), Arc::clone(set));
             }
         }
-        // First where Deltas take them from: a Backend that is not served yet
-        // gets them there, and the message below passes it over.
-        channels.published.send_if_modified(|published| {
-            Arc::make_mut(published).endpoints = self.endpoints.clone();
-            false
-        });
+        self.fleets.keep_endpoints(&self.endpoints);
         if self.is_open {
-            channels.endpoints.put(sets, received);
-        }
-    }
-
-    fn publish(&mut self, channels: &Channels) {
-        let Some(snapshot) = self.world.snapshot(&self.fleet) else { return };
-        let digest = snapshot.digest();
-        let received = self.waiting_since;
-        channels.published.send_if_modified(|published| {
-            let differs = published.snapshot.digest() != digest;
-            *published = Arc::new(Published {
-                snapshot: snapshot.clone(),
-                world: Some(self.world.clone()),
-                endpoints: self.endpoints.clone(),
-                position: Position::default(),
-                received: if differs { received } else { published.received },
-            });
-            differs
-        });
-        self.forget_when_served(digest);
-    }
-
-    /// What is served waits no more. Until then its clock runs on, through newer rounds too.
-    fn forget_when_served(&mut self, digest: Digest) {
-        if self.serving == Some(digest) {
-            self.waiting_since = None;
+            self.fleets.tell_endpoints(&sets, received);
         }
     }
 
@@ -284,9 +277,14 @@ impl Reconciler {
         self.expiry_problems = expiry_problems;
         self.source_problems = source_problems;
         self.endpoint_problems = endpoint_problems;
+        let mut worlds = self.fleets.worlds().cloned();
+        let world = worlds.next().unwrap_or_else(|| self.no_fleet.clone());
+        let others = worlds.collect();
         let state = ControlState {
-            fleet: self.fleet.clone(),
-            world: self.world.clone(),
+            world,
+            others,
+            replica: if self.fleets.are_elsewhere() { Replica::Elsewhere } else { Replica::Here },
+            position: self.position.clone(),
             endpoints: self.endpoints.clone(),
             endpoint_problems: self.endpoint_problems.clone(),
             source_problems: self.source_problems.clone(),
@@ -302,15 +300,16 @@ impl Reconciler {
 
     /// Looked for anew only when the Certificates differ, or after the clock has asked for it.
     fn expiry_problems(&mut self) -> Vec<Problem> {
-        let snapshot = self.world.snapshot(&self.fleet);
-        let digest = snapshot.map(|snapshot| snapshot.certificates().digest());
-        if digest == self.certificates && self.ends.version() == self.ends_told {
+        let digests = |world: &World| world.own_snapshot().certificates().digest();
+        let digests = Some(self.fleets.worlds().map(digests).collect());
+        if digests == self.certificates && self.ends.version() == self.ends_told {
             return self.expiry_problems.clone();
         }
-        self.certificates = digest;
+        self.certificates = digests;
         self.ends_told = self.ends.version();
         let now = unix_now();
-        let mut problems = expiry::problems(&self.world, now);
+        let mut problems: Vec<Problem> =
+            self.fleets.worlds().flat_map(|world| expiry::problems(world, now)).collect();
         problems.extend(self.ends.problems(now));
         problems
     }
@@ -346,7 +345,10 @@ fn unix_now() -> i64 {
 /// Whether Objects of a kind name Secrets.
 fn refers_to_secrets(kind: ObjectKind) -> bool {
     match kind {
-        ObjectKind::Ingress | ObjectKind::RouteOverride | ObjectKind::Upstream => true,
+        ObjectKind::Ingress
+        | ObjectKind::RouteOverride
+        | ObjectKind::Upstream
+        | ObjectKind::Fleet => true,
         ObjectKind::IngressClass
         | ObjectKind::Service
         | ObjectKind::EndpointSlice

@@ -3,8 +3,10 @@
 use kubeng_config::address::Reserved;
 use kubeng_config::listener::{Listener, Protocol};
 use kubeng_config::matching::HostMatch;
-use kubeng_config::name::{BackendId, FleetName, ListenerId, ObjectKey, PolicyId};
+use kubeng_config::name::{BackendId, FleetName, ListenerId, ObjectKey, ObjectKind, PolicyId};
+use kubeng_config::policy::Policy;
 
+use crate::kind::fleet::Fleet;
 use crate::kind::ingress::PortName;
 
 /// `spec.controller` of the IngressClasses that are ours, unless told otherwise.
@@ -14,12 +16,22 @@ pub const CONTROLLER: &str = "kubeng.io/ingress-controller";
 pub const CLASS: &str = "kubeng";
 
 /// What translation is told by whoever runs it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TranslateSettings {
     /// The fleet that everything is served by.
     pub fleet: FleetName,
+    /// Whether the fleet is described by these settings, or by a Fleet Object.
+    pub described_by: DescribedBy,
+    /// The fleet that settings describe, if there is one. The classes that no Fleet has are its own.
+    pub home: Option<FleetName>,
+    /// The only namespaces that the fleet allows; empty: all.
+    pub allowed: Vec<String>,
+    /// What the Routes of the fleet have unless somebody says otherwise.
+    pub defaults: Policy,
     /// Its Listeners. A default certificate is put in by translation.
     pub listeners: Vec<(ListenerId, Listener)>,
+    /// The Secrets of default certificates that are those of one Listener.
+    pub certificates: Vec<(ListenerId, ObjectKey)>,
     /// Where those Listeners lead that read no requests.
     pub forwards: Vec<Forward>,
     /// `spec.controller` of the IngressClasses that are ours.
@@ -50,8 +62,13 @@ impl TranslateSettings {
         let policy = format!("fleet/{fleet}").parse();
         Self {
             policy: policy.expect("it begins with a text that is not empty"),
+            described_by: DescribedBy::Settings,
+            home: Some(fleet.clone()),
+            allowed: Vec::new(),
+            defaults: Policy::default(),
             fleet,
             listeners,
+            certificates: Vec::new(),
             forwards: Vec::new(),
             controller: CONTROLLER.to_owned(),
             class: CLASS.to_owned(),
@@ -63,6 +80,41 @@ impl TranslateSettings {
             external_names: ExternalNames::Refuse,
             reserved: Reserved::default(),
         }
+    }
+
+    /// Those of a fleet that is described by an Object. What concerns the process as a whole is as
+    /// here.
+    #[must_use]
+    pub fn of_fleet(&self, key: &ObjectKey, fleet: &Fleet) -> Self {
+        let listeners = fleet.listeners.iter();
+        let mut settings = Self::new(
+            fleet.name.clone(),
+            listeners.clone().map(|of| (of.id.clone(), of.listener.clone())).collect(),
+        );
+        settings.described_by = DescribedBy::Object(key.clone());
+        settings.home.clone_from(&self.home);
+        settings.allowed.clone_from(&fleet.namespaces);
+        settings.defaults.clone_from(&fleet.defaults);
+        let certificates = listeners.clone();
+        settings.certificates =
+            certificates.filter_map(|of| Some((of.id.clone(), of.certificate.clone()?))).collect();
+        let forward = |(listener, host, to)| Forward { listener, host, to };
+        settings.forwards = listeners
+            .filter_map(|of| Some((of.id.clone(), of.listener.host.clone(), of.forward.clone()?)))
+            .map(forward)
+            .collect();
+        settings.controller.clone_from(&self.controller);
+        settings.class.clone_from(&self.class);
+        settings.namespaces.clone_from(&self.namespaces);
+        settings.external_names = self.external_names;
+        settings.reserved.clone_from(&self.reserved);
+        settings
+    }
+
+    /// The Object that describes the fleet of `name`, whether there is one or not.
+    #[must_use]
+    pub fn fleet_key(name: &str) -> ObjectKey {
+        ObjectKey::new(ObjectKind::Fleet, "", name)
     }
 
     /// The Policy of every Route that sets nothing itself.
@@ -83,6 +135,24 @@ impl TranslateSettings {
             Protocol::Https => Some(id),
             Protocol::Http | Protocol::Tcp | Protocol::TlsPassthrough => None,
         })
+    }
+}
+
+/// What describes a fleet.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum DescribedBy {
+    /// The settings of the process.
+    Settings,
+    /// A Fleet Object.
+    Object(ObjectKey),
+}
+
+impl std::fmt::Display for DescribedBy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Settings => f.write_str("the settings"),
+            Self::Object(key) => write!(f, "{key}"),
+        }
     }
 }
 

@@ -50,7 +50,8 @@ impl Publish {
                 | Body::Secret(_)
                 | Body::Upstream(_)
                 | Body::ConfigMap(_)
-                | Body::RouteOverride(_) => return None,
+                | Body::RouteOverride(_)
+                | Body::Fleet(_) => return None,
             },
         };
         addresses.sort_unstable();

@@ -57,18 +57,16 @@ fn winner(view: &mut View<'_>, claim: &Arc<str>) -> Option<ObjectKey> {
     view.first_of(Group::Claim(Arc::clone(claim)), |view, object| {
         let claim = match &object.body {
             Body::Ingress(ingress) => ingress_class::claim(view, object, ingress).claim,
-            Body::Upstream(_)
-                if ingress_class::serves_namespace(view.settings(), &object.key.namespace) =>
-            {
-                Claim::Ours
+            Body::Upstream(upstream) => {
+                ingress_class::claim_of_routes(view.settings(), object, upstream)
             }
-            Body::Upstream(_)
-            | Body::IngressClass(_)
+            Body::IngressClass(_)
             | Body::Service(_)
             | Body::EndpointSlice(_)
             | Body::Secret(_)
             | Body::ConfigMap(_)
-            | Body::RouteOverride(_) => Claim::Foreign,
+            | Body::RouteOverride(_)
+            | Body::Fleet(_) => Claim::Foreign,
         };
         match claim {
             Claim::Ours => Some(object.key.clone()),
@@ -91,7 +89,8 @@ fn fragment(view: &mut View<'_>, key: &ObjectKey) -> Fragment {
         | Body::EndpointSlice(_)
         | Body::Secret(_)
         | Body::ConfigMap(_)
-        | Body::RouteOverride(_) => Fragment::foreign(None),
+        | Body::RouteOverride(_)
+        | Body::Fleet(_) => Fragment::foreign(None),
     }
 }
 

@@ -136,7 +136,8 @@ impl World {
             | ObjectKind::Secret
             | ObjectKind::Upstream
             | ObjectKind::ConfigMap
-            | ObjectKind::RouteOverride => {}
+            | ObjectKind::RouteOverride
+            | ObjectKind::Fleet => {}
         }
         match change {
             Change::Upsert(object) if tells_itself(&self.settings, object) => {
@@ -198,6 +199,12 @@ impl World {
     #[must_use]
     pub fn snapshot(&self, fleet: &FleetName) -> Option<&Snapshot> {
         (*fleet == self.settings.fleet).then_some(&self.snapshot)
+    }
+
+    /// The Snapshot of the fleet that this World is of.
+    #[must_use]
+    pub fn own_snapshot(&self) -> &Snapshot {
+        &self.snapshot
     }
 
     /// The settings that everything is translated by.
@@ -392,7 +399,8 @@ fn roots_of(key: &ObjectKey) -> Vec<Query> {
         | ObjectKind::Service
         | ObjectKind::EndpointSlice
         | ObjectKind::Secret
-        | ObjectKind::ConfigMap => Vec::new(),
+        | ObjectKind::ConfigMap
+        | ObjectKind::Fleet => Vec::new(),
     }
 }
 
@@ -421,7 +429,11 @@ fn tells_itself(settings: &TranslateSettings, object: &Object) -> bool {
         Body::IngressClass(class) => class.controller == settings.controller,
         // Nobody has to answer for what else a ConfigMap holds.
         Body::ConfigMap(_) => false,
-        Body::Service(_) | Body::Secret(_) | Body::Upstream(_) | Body::RouteOverride(_) => true,
+        Body::Service(_)
+        | Body::Secret(_)
+        | Body::Upstream(_)
+        | Body::RouteOverride(_)
+        | Body::Fleet(_) => true,
     };
     is_told && !object.problems.is_empty()
 }

@@ -12,7 +12,7 @@ use ipnet::IpNet;
 use subtle::ConstantTimeEq as _;
 
 use crate::forward::is_trusted;
-use crate::listener::connection::ConnFacts;
+use crate::listener::facts::ConnFacts;
 use crate::request::{Fields, RequestContext};
 
 /// Who may ask for debug headers. Where both are given both are needed.

@@ -30,7 +30,7 @@ use kubeng_config::filter::Filter;
 use kubeng_config::matching::PathPrefix;
 
 use crate::errand::Fetched;
-use crate::listener::connection::ConnFacts;
+use crate::listener::facts::ConnFacts;
 use crate::reply::Reply;
 use crate::request::{Extra, Fields};
 use crate::table::{CompiledRoute, Table};

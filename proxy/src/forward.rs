@@ -10,7 +10,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 use kubeng_config::backend::BackendProtocol;
 
-use crate::listener::connection::ConnFacts;
+use crate::listener::facts::ConnFacts;
 use crate::request::Fields;
 use crate::tls::client::CLAIMS;
 

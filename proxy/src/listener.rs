@@ -12,6 +12,7 @@ pub(crate) mod body;
 pub(crate) mod client_hello;
 pub(crate) mod connection;
 mod cut;
+pub(crate) mod facts;
 pub(crate) mod frames;
 pub(crate) mod handover;
 pub(crate) mod head;

@@ -3,6 +3,7 @@
 //! Counters are per worker, so that counting costs nothing between cores, and
 //! are summed when they are read. Labels come from configuration, never from requests.
 
+pub(crate) mod key_fetches;
 pub(crate) mod known;
 pub(crate) mod lag;
 pub(crate) mod list;
@@ -21,6 +22,7 @@ use crate::listener::refusal::Rule;
 use crate::listener::turned_away::TurnedAway;
 use crate::reason::Reason;
 use crate::record::query::namespace_bit;
+use key_fetches::KeyFetches;
 use known::Known;
 use lag::Lag;
 use list::{Metric, MetricKind};
@@ -254,6 +256,7 @@ impl Default for MetricsDetail {
 #[derive(Debug)]
 pub(crate) struct Metrics {
     pub(crate) workers: Vec<Arc<WorkerMetrics>>,
+    pub(crate) key_fetches: KeyFetches,
     detail: MetricsDetail,
     listeners: Known<ListenerId, ListenerMetrics>,
     backends: Known<BackendId, Traffic>,
@@ -292,6 +295,7 @@ impl Metrics {
         let other = || Arc::new(Traffic::new(workers));
         Self {
             workers: (0..workers).map(|_| Arc::default()).collect(),
+            key_fetches: KeyFetches::default(),
             detail,
             listeners: Known::new(usize::MAX),
             backends: Known::new(detail.series_max),
@@ -367,6 +371,7 @@ impl Metrics {
         page.single(&list::SPANS_EXPORTED, spans.0);
         page.single(&list::SPANS_DROPPED, spans.1);
         render_endpoints(endpoints, &mut page);
+        self.key_fetches.render(&mut page);
         self.render_by_name(&mut page);
         self.render_listeners(&mut page);
         self.render_backends(&mut page);

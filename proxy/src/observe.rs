@@ -17,7 +17,7 @@ use kubeng_config::observed::RecordQuery;
 
 use crate::access_log::{AccessLog, AccessLogSettings};
 use crate::debug::{self, DebugAccess};
-use crate::listener::connection::ConnFacts;
+use crate::listener::facts::ConnFacts;
 use crate::listener::refusal::Rule;
 use crate::metrics::traffic::Outcome;
 use crate::metrics::{MetricsDetail, WorkerMetrics};

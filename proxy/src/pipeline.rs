@@ -27,7 +27,7 @@ use crate::filter::compression::{self, Asking};
 use crate::filter::request_id::RequestId;
 use crate::filter::{self, Progress, Question, Step, Target, Told, cors, error_pages};
 use crate::forward;
-use crate::listener::connection::ConnFacts;
+use crate::listener::facts::ConnFacts;
 use crate::listener::refusal::Rule;
 use crate::reason::Reason;
 use crate::reply::{Form, Reply, SERVER_NAME};

@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use kubeng_config::name::{BackendId, Hostname, ListenerId, RouteId};
 
-use crate::listener::connection::TlsSession;
+use crate::listener::facts::TlsSession;
 use crate::metrics::RouteUse;
 use crate::reason::Reason;
 use crate::sketch::Selected;

@@ -16,7 +16,7 @@ use crate::filter::compression::Encoder;
 use crate::filter::request_id::RequestId;
 use crate::filter::{body_limit, concurrency_limit, cors, mirror};
 use crate::listener::alarm::Alarm;
-use crate::listener::connection::ConnFacts;
+use crate::listener::facts::ConnFacts;
 use crate::listener::refusal::Rule;
 use crate::metrics::ListenerMetrics;
 use crate::observe::Seen;
@@ -117,6 +117,8 @@ pub(crate) struct Extra {
     pub(crate) mirrors: Vec<mirror::Copy>,
     /// Whether the request is read whole before a Backend is asked.
     pub(crate) is_buffered: bool,
+    /// Bytes of the answer that are read ahead of the client; 0 for none.
+    pub(crate) ahead_bytes_max: u64,
     pub(crate) encoder: Option<Encoder>,
     /// Whether the answer of the Backend was given up for a page.
     pub(crate) is_replaced: bool,

@@ -126,7 +126,6 @@ fn forwards(other: &Snapshot) -> Vec<Forward> {
 }
 
 fn translate_with(paths: &[PathBuf], translate: TranslateSettings) -> anyhow::Result<Loaded> {
-    let fleet = translate.fleet.clone();
     let name = |path: &PathBuf| SourceName(path.display().to_string().into());
     let mut intake = Intake::new(paths.iter().map(|path| (name(path), BTreeSet::new())));
     let mut changes = Vec::new();
@@ -152,7 +151,7 @@ fn translate_with(paths: &[PathBuf], translate: TranslateSettings) -> anyhow::Re
     let world = World::new(translate).step(&changes).world;
     problems.extend(expiry::problems(&world, now));
     problems.extend(ends.problems(now));
-    let state = ControlState::new(fleet, world);
+    let state = ControlState::new(world);
     problems.extend(state.problems());
     problems.extend(intake.problems());
     problems.extend(book.problems().cloned());

@@ -7,8 +7,10 @@ use anyhow::ensure;
 use kubeng_config::name::{Hostname, ObjectKey, ObjectKind};
 use kubeng_controller::cluster::{self, ClusterSettings};
 use kubeng_controller::control::Control;
+use kubeng_controller::leader::Term;
 use kubeng_controller::metrics::Metrics;
 use kubeng_controller::status::Publish;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -25,12 +27,14 @@ pub(super) fn tell(
     metrics: &Arc<Metrics>,
     stop: &CancellationToken,
     tasks: &mut JoinSet<()>,
+    term: Option<watch::Sender<Term>>,
 ) -> anyhow::Result<()> {
     let Some(kubernetes) = &settings.kubernetes else { return Ok(()) };
     let settings = ClusterSettings {
         kubeconfig: kubernetes.kubeconfig.clone(),
         lease_namespace: kubernetes.lease_namespace.clone(),
         publish: publish(kubernetes)?,
+        term,
     };
     tasks.spawn(cluster::write(settings, control.clone(), Arc::clone(metrics), stop.clone()));
     Ok(())

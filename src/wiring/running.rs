@@ -153,6 +153,7 @@ impl Running {
             &self.metrics,
             &self.stop_cluster,
             &mut self.tasks,
+            None,
         )
     }
 
@@ -232,7 +233,7 @@ fn refuse_upgrade(desk: &mut Desk, error: &anyhow::Error) {
 }
 
 /// Waits for a task that panics; tasks that end well are none of its business.
-async fn first_panic(tasks: &mut JoinSet<()>) -> JoinError {
+pub(super) async fn first_panic(tasks: &mut JoinSet<()>) -> JoinError {
     loop {
         match tasks.join_next().await {
             Some(Err(panic)) => return panic,

@@ -14,6 +14,7 @@ mod observe;
 mod overrides;
 mod pages;
 mod reload;
+mod replicas;
 mod shutdown;
 mod start;
 mod support;

@@ -204,7 +204,17 @@ fn what_an_upstream_does_not_know_is_an_error_with_a_suggestion() {
 /// The examples of the reference page are manifests without mistakes.
 #[test]
 fn the_examples_of_the_page_are_right() {
-    let page = format!("{}/docs/upstream.md", env!("CARGO_MANIFEST_DIR"));
+    check_examples("upstream.md");
+}
+
+#[test]
+fn the_examples_of_the_page_of_fleets_are_right() {
+    check_examples("fleet.md");
+}
+
+#[track_caller]
+fn check_examples(page: &str) {
+    let page = format!("{}/docs/{page}", env!("CARGO_MANIFEST_DIR"));
     let page = std::fs::read_to_string(page).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let examples: Vec<&str> =

@@ -10,5 +10,12 @@ use crate::server::Context;
 
 pub(crate) async fn list(State(context): State<Context>) -> Result<Json<Value>, ErrorResponse> {
     let state = context.control.now();
-    computed(move || Json(json!({ "problems": state.problems() }))).await
+    let replicas = context.replicas.clone();
+    computed(move || {
+        let mut problems = state.problems();
+        problems.extend(replicas.iter().flat_map(|replicas| replicas.problems().to_vec()));
+        problems.sort_by_cached_key(|problem| (problem.severity(), problem.clone()));
+        Json(json!({ "problems": problems }))
+    })
+    .await
 }

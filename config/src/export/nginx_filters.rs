@@ -45,8 +45,14 @@ pub(super) fn filter(out: &mut String, filter: &Filter) {
             line(&format!("auth_request \"{}{}\";", auth.backend, auth.path));
         }
         Filter::Buffering(buffering) => {
-            line(&format!("client_max_body_size {};", buffering.request_bytes_max));
-            line("proxy_request_buffering on;");
+            if let Some(max) = buffering.request_bytes_max {
+                line(&format!("client_max_body_size {max};"));
+                line("proxy_request_buffering on;");
+            }
+            if let Some(max) = buffering.answer_bytes_max {
+                line("proxy_buffering on;");
+                line(&format!("# at most {max} bytes of an answer are read ahead"));
+            }
         }
         Filter::BodyLimit(limit) => {
             if let Some(max) = limit.request_bytes_max {

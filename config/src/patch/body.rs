@@ -1,4 +1,4 @@
-//! `mirror` and `compression`: what is done with bodies.
+//! `buffering`, `mirror` and `compression`: what is done with bodies.
 
 use serde::Deserialize;
 
@@ -6,6 +6,16 @@ use super::reference::BackendRef;
 use super::scalar::{Bytes, Percent, Span};
 use crate::bounded::{AtMost, Between, TextAtMost};
 use crate::filter::compression::Coding;
+
+/// Bodies in memory; see [`Buffering`](crate::filter::buffering::Buffering).
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct BufferingPatch {
+    /// The largest request that is read whole, at most 16 MiB; absent: none is.
+    pub requests: Option<Bytes>,
+    /// How much of an answer is read ahead, at most 16 MiB; absent or 0: nothing is.
+    pub answers: Option<Bytes>,
+}
 
 /// A Backend that gets copies; see [`Mirror`](crate::filter::mirror::Mirror).
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq)]

@@ -49,6 +49,7 @@ pub const MEMBERS: &[Member] = &[
     tunes("balance", "policy: round-robin, least-requests, peak-ewma or hash; hashOn"),
     tunes("backends", "a list of name, port, weight, disabled"),
     tunes("canary", "backend with name and port, weight in percent, header, cookie"),
+    tunes("buffering", "requests, answers: bytes, at most 16Mi"),
     tunes("mirror", "backend with name and port, percent, bodyMax, timeout"),
     tunes("compression", "codings: zstd, br, gzip; types, minSize, level 1 to 9"),
     tunes("errorPages", "a list of statuses with body and contentType, or with a backend"),
@@ -57,7 +58,5 @@ pub const MEMBERS: &[Member] = &[
 ];
 
 /// Members that the design names and no proxy can carry out, and what does the same. All tune.
-pub const ELSEWHERE: &[(&str, &str)] = &[
-    ("buffering", "bodies are streamed, so there is nothing to switch; remove it"),
-    ("protocol", "write appProtocol at the port of the Service, or protocol in the Upstream"),
-];
+pub const ELSEWHERE: &[(&str, &str)] =
+    &[("protocol", "write appProtocol at the port of the Service, or protocol in the Upstream")];

@@ -42,6 +42,7 @@ fn every_member_stands_in_the_list() {
         balance: _,
         backends: _,
         canary: _,
+        buffering: _,
         mirror: _,
         compression: _,
         error_pages: _,

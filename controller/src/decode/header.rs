@@ -225,4 +225,5 @@ const SERVED: &[Served] = &[
         version: "v1alpha1",
         groups_before: &[],
     },
+    Served { kind: ObjectKind::Fleet, group: "kubeng.io", version: "v1alpha1", groups_before: &[] },
 ];

@@ -93,6 +93,15 @@ impl Notes {
         }
     }
 
+    /// Fails with the first thing that is wrong at or below `part`.
+    pub(crate) fn refuse_within(&mut self, part: &str) -> Result<(), Box<Problem>> {
+        let is_within = |problem: &Problem| super::field::is_within(&problem.field, part);
+        match self.problems.iter().position(is_within) {
+            Some(index) => Err(Box::new(self.problems.swap_remove(index))),
+            None => Ok(()),
+        }
+    }
+
     /// What was found, in order of fields.
     pub(crate) fn into_problems(mut self) -> Vec<Problem> {
         self.problems.sort();

@@ -57,6 +57,13 @@ impl Ends {
         changes
     }
 
+    /// Whether the time of this Object has come, so that it is not translated.
+    #[must_use]
+    pub fn has_ended(&self, key: &ObjectKey) -> bool {
+        let end = self.by_key.get(key).map(|(end, _)| *end);
+        end.is_some_and(|end| !self.ahead.contains(&(end, key.clone())))
+    }
+
     /// Grows whenever others end, or at other times.
     #[must_use]
     pub fn version(&self) -> u64 {
@@ -101,7 +108,8 @@ fn end_of(object: &Object) -> Option<i64> {
         | Body::EndpointSlice(_)
         | Body::Secret(_)
         | Body::Upstream(_)
-        | Body::ConfigMap(_) => None,
+        | Body::ConfigMap(_)
+        | Body::Fleet(_) => None,
     }
 }
 

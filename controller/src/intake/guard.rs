@@ -61,7 +61,8 @@ pub(super) fn is_mass(kind: ObjectKind, gone: usize, known: usize) -> bool {
         | ObjectKind::Secret
         | ObjectKind::Upstream
         | ObjectKind::ConfigMap
-        | ObjectKind::RouteOverride => true,
+        | ObjectKind::RouteOverride
+        | ObjectKind::Fleet => true,
     };
     is_guarded && gone > OBJECTS_MAX && gone * 100 > known * PERCENT_MAX
 }

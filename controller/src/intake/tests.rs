@@ -22,7 +22,11 @@ fn object(key: ObjectKey, says: u8) -> Arc<Object> {
         provenance: Provenance::Product,
         author: Author::Tenant,
         // The body need not fit the kind: nothing here looks into it.
-        body: Body::IngressClass(IngressClass { controller: says.to_string(), is_default: false }),
+        body: Body::IngressClass(IngressClass {
+            controller: says.to_string(),
+            is_default: false,
+            parameters: Default::default(),
+        }),
         status_addresses: Box::default(),
         problems: Box::default(),
     })

@@ -38,6 +38,8 @@ pub struct Upstream {
     pub care: Box<UpstreamCare>,
     /// `spec.routes`.
     pub routes: Box<[UpstreamRoute]>,
+    /// `spec.fleets`: those that serve the routes; empty: all that allow the namespace.
+    pub fleets: Box<[String]>,
 }
 
 /// One entry of `spec.endpoints`.
@@ -96,6 +98,8 @@ struct SpecOnWire {
     slow_start: Option<String>,
     #[serde(default)]
     routes: Vec<UpstreamRoute>,
+    #[serde(default)]
+    fleets: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -254,6 +258,7 @@ impl Upstream {
                 slow_start: spec.slow_start,
             }),
             routes: spec.routes.into(),
+            fleets: spec.fleets.into(),
         };
         Ok((object.metadata, upstream))
     }

@@ -154,6 +154,12 @@ impl Candidate {
         })
     }
 
+    /// How often the Lease has gone to another one, as far as is known.
+    pub(crate) fn transitions(&self) -> Option<u64> {
+        let seen = self.seen.as_ref().and_then(|(seen, _)| seen.as_ref());
+        self.term.map(|term| term.epoch).or_else(|| seen.map(|seen| seen.transitions))
+    }
+
     /// What gives the Lease back, if this process holds it.
     pub(crate) fn farewell(&mut self) -> Option<(Record, String)> {
         let term = self.term.take()?;

@@ -24,7 +24,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use super::{Received, Source};
-use crate::object::SourceName;
+use crate::object::{Event, SourceName};
 use board::Board;
 use connection::Connection;
 use follow::{Said, follow};
@@ -105,6 +105,8 @@ pub struct Kubernetes {
     connection: Arc<Connection>,
     board: Board,
     ready: VecDeque<Received>,
+    /// The greatest version that was seen.
+    read_to: u64,
     said: mpsc::Receiver<Said>,
     sender: mpsc::Sender<Said>,
     tasks: JoinSet<()>,
@@ -134,6 +136,7 @@ impl Kubernetes {
             connection: Arc::new(Connection::new(settings.kubeconfig.clone(), timing.silence)),
             board: Board::new(by_reference),
             ready: VecDeque::new(),
+            read_to: 0,
             said,
             sender,
             tasks: JoinSet::new(),
@@ -189,6 +192,11 @@ impl Kubernetes {
     fn hear(&mut self, said: Said) {
         // A task that was stopped may have spoken before.
         if self.followed.contains_key(&said.scope) {
+            if said.version > self.read_to {
+                self.read_to = said.version;
+                let event = Event::ReadTo(self.read_to);
+                self.ready.push_back(Received { event, at: said.at });
+            }
             self.board.take(&said.scope, said.what);
             self.take_events(said.at);
         }

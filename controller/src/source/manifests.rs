@@ -12,6 +12,8 @@ mod folder;
 mod json;
 mod scalar;
 #[cfg(test)]
+mod shipped;
+#[cfg(test)]
 mod tests;
 mod tree;
 mod watch;

@@ -95,7 +95,8 @@ pub(crate) fn target(view: &mut View<'_>, id: &BackendId) -> Target {
             | Body::EndpointSlice(_)
             | Body::Secret(_)
             | Body::ConfigMap(_)
-            | Body::RouteOverride(_),
+            | Body::RouteOverride(_)
+            | Body::Fleet(_),
             _,
         ) => missing(id),
     };

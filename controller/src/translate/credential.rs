@@ -48,7 +48,8 @@ pub(crate) fn credentials(view: &mut View<'_>, key: &ObjectKey) -> Credentials {
         | Body::EndpointSlice(_)
         | Body::Upstream(_)
         | Body::ConfigMap(_)
-        | Body::RouteOverride(_) => None,
+        | Body::RouteOverride(_)
+        | Body::Fleet(_) => None,
     });
     let entries = written.into_iter().flatten();
     let entries = entries.map(|(name, secret)| (*name, (id(key, name, secret), secret.clone())));

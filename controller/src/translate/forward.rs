@@ -30,14 +30,14 @@ pub(super) fn route(
         // Over plain TCP what should be encrypted would go in clear.
         Ok((backend, true)) if is_tcp => {
             let message = format!("{backend} wants TLS, and plain TCP passes bytes on as they are");
-            let remedy = "let --tcp lead to a port that speaks no TLS, or use --tls-passthrough";
+            let remedy = "let it lead to a port that speaks no TLS, or pass TLS on by server name";
             let refused = Refused::new(NOT_AS_BYTES, message, remedy);
-            problems.push(fleet::problem(&to.object, &refused));
+            problems.push(fleet::problem(view, &to.object, &refused));
             refused.action()
         }
         Ok((backend, _)) => fragment::forward(backend),
         Err(refused) => {
-            problems.push(fleet::problem(&to.object, &refused));
+            problems.push(fleet::problem(view, &to.object, &refused));
             refused.action()
         }
     };

@@ -23,8 +23,8 @@ pub(crate) struct Fragment {
 
 impl Fragment {
     /// Of an Object that is not ours.
-    pub(crate) fn foreign(problem: Option<Problem>) -> Self {
-        let problems = problem.into_iter().collect();
+    pub(crate) fn foreign(problems: impl IntoIterator<Item = Problem>) -> Self {
+        let problems = problems.into_iter().collect();
         let (routes, policies) = (Box::default(), Box::default());
         Self { claim: Claim::Foreign, routes, policies, problems }
     }

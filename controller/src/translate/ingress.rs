@@ -6,7 +6,6 @@ use std::sync::Arc;
 use kubeng_config::delta::AnyPart;
 use kubeng_config::matching::{HostMatch, PathMatch};
 use kubeng_config::name::{BackendId, ObjectKey, ObjectKind, RouteId};
-use kubeng_config::policy::Policy;
 use kubeng_config::problem::{
     BACKEND_NOT_FOUND, BAD_HOST, BAD_PATH, BAD_VALUE, DUPLICATE, KIND_NOT_SERVED, PORT_NOT_FOUND,
     Problem, SHADOWED, TLS_NAME_MISSING,
@@ -96,7 +95,7 @@ impl Draft<'_> {
         }
         let place = Place { name: None, hosts, path: &path };
         let route = Route::clone(part.value());
-        let put = (id, route, &Policy::default());
+        let put = (id, route, &view.settings().defaults);
         let Dressed { routes, policy, closed } = dress(view, &self.overrides, &place, put, taken);
         self.routes.extend(routes);
         self.policies.extend(policy.filter(|policy| !self.policies.contains(policy)));

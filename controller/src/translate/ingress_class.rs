@@ -1,12 +1,13 @@
 //! Which Ingresses are ours: by class, default class, and the limits of the settings.
 
 use kubeng_config::name::{ObjectKey, ObjectKind};
-use kubeng_config::problem::CLASS_NOT_FOUND;
+use kubeng_config::problem::{CLASS_NOT_FOUND, FLEET_NOT_FOUND, FLEET_NOT_PERMITTED};
 
 use super::refusal::Refused;
 use crate::kind::Body;
 use crate::kind::ingress::Ingress;
-use crate::kind::ingress_class::IngressClass;
+use crate::kind::ingress_class::{ClassParameters, IngressClass};
+use crate::kind::upstream::Upstream;
 use crate::object::Object;
 use crate::settings::{TranslateSettings, WithoutClass};
 use crate::world::objects::Group;
@@ -28,19 +29,66 @@ impl From<Claim> for Claimed {
 /// Whether `ingress` is ours. The deprecated annotation counts only without `ingressClassName`.
 pub(crate) fn claim(view: &mut View<'_>, object: &Object, ingress: &Ingress) -> Claimed {
     let settings = view.settings();
-    if !allows(&settings.namespaces, &object.key.namespace) {
+    let namespace = &object.key.namespace;
+    if !allows(&settings.namespaces, namespace) {
         return Claim::Foreign.into();
     }
-    if let Some(name) = filled(ingress.class.as_deref()) {
+    let claimed = if let Some(name) = filled(ingress.class.as_deref()) {
         by_name(view, name)
     } else if let Some(name) = filled(ingress.class_annotation.as_deref()) {
         // Controllers are chosen by annotation without any IngressClass, so a missing one is no mistake.
-        Claimed { problem: None, ..by_name(view, name) }
+        let Claimed { claim, problem } = by_name(view, name);
+        Claimed { claim, problem: problem.filter(|problem| problem.code != CLASS_NOT_FOUND) }
     } else {
         match settings.without_class {
             WithoutClass::Serve => Claim::Ours.into(),
             WithoutClass::Ignore => view.classless().into(),
         }
+    };
+    match claimed.claim {
+        Claim::Ours if !allows(&settings.allowed, namespace) => {
+            Claimed { claim: Claim::Foreign, problem: Some(not_permitted(settings, namespace)) }
+        }
+        Claim::Ours | Claim::Foreign => claimed,
+    }
+}
+
+/// Whether the routes of an Upstream are ours: those of fleets that it names, or else all that allow
+/// its namespace.
+pub(crate) fn claim_of_routes(
+    settings: &TranslateSettings,
+    object: &Object,
+    upstream: &Upstream,
+) -> Claim {
+    let namespace = &object.key.namespace;
+    let is_meant = upstream.fleets.is_empty()
+        || upstream.fleets.iter().any(|name| name == settings.fleet.as_str());
+    let is_allowed =
+        allows(&settings.namespaces, namespace) && allows(&settings.allowed, namespace);
+    if is_meant && is_allowed { Claim::Ours } else { Claim::Foreign }
+}
+
+/// Why an Object of `namespace` cannot be served by the fleet of `name` that it asks for.
+pub(crate) fn misplaced(view: &mut View<'_>, namespace: &str, name: &str) -> Option<Refused> {
+    let settings = view.settings();
+    if name == settings.fleet.as_str() {
+        return (!allows(&settings.allowed, namespace)).then(|| not_permitted(settings, namespace));
+    }
+    (!exists(view, name)).then(|| not_found(format!("there is no Fleet {name:?}")))
+}
+
+/// Whom a class belongs to that the Fleet of this World lists; none if that is this one.
+pub(crate) fn other_owner(view: &mut View<'_>, class: &str) -> Option<String> {
+    let object = view.object(&ObjectKey::new(ObjectKind::IngressClass, "", class));
+    let written = object.as_deref().and_then(class_of);
+    if let Some(written) = written.filter(|class| class.controller != view.settings().controller) {
+        return Some(format!("controller {:?}", written.controller));
+    }
+    let this = view.settings().fleet.as_str();
+    match owner(view, class, written) {
+        Owner::Fleet(name) => (*name != *this).then(|| format!("Fleet/{name}")),
+        Owner::Home | Owner::Nobody => None,
+        Owner::Unknown(what) => Some(what),
     }
 }
 
@@ -53,39 +101,95 @@ fn by_name(view: &mut View<'_>, name: &str) -> Claimed {
     if !allows(&settings.classes, name) {
         return Claim::Foreign.into();
     }
-    let class = view.object(&ObjectKey::new(ObjectKind::IngressClass, "", name));
-    match class.as_deref().and_then(class_of) {
-        Some(class) => is_ours(settings, class).into(),
-        None if name == settings.class => Claim::Ours.into(),
-        None => {
+    let object = view.object(&ObjectKey::new(ObjectKind::IngressClass, "", name));
+    let class = object.as_deref().and_then(class_of);
+    if class.is_some_and(|class| class.controller != settings.controller) {
+        return Claim::Foreign.into();
+    }
+    let foreign = |refused| Claimed { claim: Claim::Foreign, problem: Some(refused) };
+    match owner(view, name, class) {
+        Owner::Fleet(fleet) if *fleet == *settings.fleet.as_str() => Claim::Ours.into(),
+        Owner::Fleet(fleet) if exists(view, &fleet) => Claim::Foreign.into(),
+        Owner::Fleet(fleet) => foreign(not_found(format!(
+            "class {name:?} is for Fleet {fleet:?}, which does not exist"
+        ))),
+        Owner::Home => of_home(settings).into(),
+        Owner::Unknown(what) => {
+            foreign(not_found(format!("class {name:?} has parameters that are no Fleet: {what}")))
+        }
+        Owner::Nobody if class.is_none() && name != settings.class => {
             let message = format!("IngressClass {name:?} does not exist");
             let remedy = "create the IngressClass, or name another one";
-            let problem = Refused::new(CLASS_NOT_FOUND, message, remedy);
-            Claimed { claim: Claim::Foreign, problem: Some(problem) }
+            foreign(Refused::new(CLASS_NOT_FOUND, message, remedy))
         }
+        Owner::Nobody => foreign(not_found(format!("class {name:?} belongs to no fleet"))),
     }
+}
+
+/// Whom a class belongs to that is ours, or that no IngressClass describes.
+enum Owner {
+    /// The fleet of this name, whether it exists or not.
+    Fleet(Box<str>),
+    /// The fleet that settings describe.
+    Home,
+    /// Its parameters name something else, in words.
+    Unknown(String),
+    /// No fleet.
+    Nobody,
+}
+
+/// Parameters come first, then the oldest Fleet that lists the class, then the fleet of the settings.
+fn owner(view: &mut View<'_>, name: &str, class: Option<&IngressClass>) -> Owner {
+    match class.map(|class| &class.parameters) {
+        Some(ClassParameters::Fleet(fleet)) => return Owner::Fleet(fleet.clone()),
+        Some(ClassParameters::Unknown(what)) => return Owner::Unknown(what.to_string()),
+        Some(ClassParameters::Absent) | None => {}
+    }
+    if let Some(first) = view.members(Group::Serving(name.into())).next() {
+        return Owner::Fleet((*first.name).into());
+    }
+    let settings = view.settings();
+    let is_known = class.is_some() || name == settings.class;
+    if is_known && settings.home.is_some() { Owner::Home } else { Owner::Nobody }
+}
+
+/// Whether what belongs to the fleet of the settings is ours.
+fn of_home(settings: &TranslateSettings) -> Claim {
+    if settings.home.as_ref() == Some(&settings.fleet) { Claim::Ours } else { Claim::Foreign }
+}
+
+fn exists(view: &mut View<'_>, fleet: &str) -> bool {
+    view.settings().home.as_ref().is_some_and(|home| home.as_str() == fleet)
+        || view.object(&TranslateSettings::fleet_key(fleet)).is_some()
+}
+
+fn not_found(message: String) -> Refused {
+    let remedy = "create the Fleet, or name one that exists";
+    Refused::new(FLEET_NOT_FOUND, message, remedy)
+}
+
+fn not_permitted(settings: &TranslateSettings, namespace: &str) -> Refused {
+    let message = format!("fleet {} does not allow namespace {namespace:?}", settings.fleet);
+    let remedy = "name a fleet that allows it, or add it to namespaces of the Fleet";
+    Refused::new(FLEET_NOT_PERMITTED, message, remedy)
 }
 
 /// Whether Ingresses without a class are ours: whether the default class is.
 ///
 /// Of several default classes the youngest counts, as for the API server.
 pub(crate) fn classless(view: &mut View<'_>) -> Claim {
-    let mut youngest: Option<(i64, Claim)> = None;
+    let mut youngest: Option<(i64, ObjectKey)> = None;
     for key in view.members(Group::DefaultClasses) {
         let Some(object) = view.object(&key) else { continue };
-        let Some(class) = class_of(&object) else { continue };
-        if youngest.is_some_and(|(created, _)| created >= object.created) {
+        if class_of(&object).is_none() {
             continue;
         }
-        let settings = view.settings();
-        let claim = if allows(&settings.classes, &key.name) {
-            is_ours(settings, class)
-        } else {
-            Claim::Foreign
-        };
-        youngest = Some((object.created, claim));
+        if youngest.as_ref().is_some_and(|(created, _)| *created >= object.created) {
+            continue;
+        }
+        youngest = Some((object.created, key));
     }
-    youngest.map_or(Claim::Foreign, |(_, claim)| claim)
+    youngest.map_or(Claim::Foreign, |(_, key)| by_name(view, &key.name).claim)
 }
 
 fn class_of(object: &Object) -> Option<&IngressClass> {
@@ -97,20 +201,12 @@ fn class_of(object: &Object) -> Option<&IngressClass> {
         | Body::Secret(_)
         | Body::Upstream(_)
         | Body::ConfigMap(_)
-        | Body::RouteOverride(_) => None,
+        | Body::RouteOverride(_)
+        | Body::Fleet(_) => None,
     }
 }
 
-fn is_ours(settings: &TranslateSettings, class: &IngressClass) -> Claim {
-    if class.controller == settings.controller { Claim::Ours } else { Claim::Foreign }
-}
-
 /// Whether a limit allows `name`; an empty limit allows all.
-/// Whether routes of Objects in `namespace` are served.
-pub(crate) fn serves_namespace(settings: &TranslateSettings, namespace: &str) -> bool {
-    allows(&settings.namespaces, namespace)
-}
-
 fn allows(limit: &[String], name: &str) -> bool {
     limit.is_empty() || limit.iter().any(|allowed| allowed == name)
 }

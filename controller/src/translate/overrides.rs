@@ -114,7 +114,8 @@ pub(crate) fn written(object: &Object) -> Option<&RouteOverride> {
         | Body::EndpointSlice(_)
         | Body::Secret(_)
         | Body::Upstream(_)
-        | Body::ConfigMap(_) => None,
+        | Body::ConfigMap(_)
+        | Body::Fleet(_) => None,
     }
 }
 

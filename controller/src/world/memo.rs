@@ -95,7 +95,7 @@ impl Memo {
             ObjectKind::RouteOverride => vec![Query::Override(key.clone())],
             ObjectKind::Upstream => vec![backend(None), Query::Fragment(key.clone())],
             ObjectKind::ConfigMap => vec![Query::Authorities(key.clone())],
-            ObjectKind::IngressClass | ObjectKind::EndpointSlice => Vec::new(),
+            ObjectKind::IngressClass | ObjectKind::EndpointSlice | ObjectKind::Fleet => Vec::new(),
         };
         let from = |first: Query| {
             let queries = self.answers.range(first..).map(|(query, _)| query);

@@ -33,6 +33,8 @@ pub(crate) enum Group {
     Claim(Arc<str>),
     /// RouteOverrides that are for it.
     Overrides(Target),
+    /// Fleets that say they serve the class.
+    Serving(Arc<str>),
 }
 
 /// One Object in one group. Ordered by group, then as conflicts are: by age, then by key.
@@ -141,6 +143,10 @@ fn members_of(object: &Object) -> BTreeSet<Member> {
         | Body::EndpointSlice(_)
         | Body::Secret(_)
         | Body::ConfigMap(_) => BTreeSet::new(),
+        Body::Fleet(fleet) => {
+            let classes = fleet.ingress_classes.iter();
+            classes.map(|class| place(Group::Serving(class.as_str().into()))).collect()
+        }
         Body::RouteOverride(wanted) => {
             wanted.target.iter().cloned().map(Group::Overrides).map(place).collect()
         }

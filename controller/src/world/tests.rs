@@ -22,7 +22,7 @@ use crate::kind::config_map::ConfigMap;
 use crate::kind::ingress::{
     Ingress, IngressBackend, IngressPath, IngressRule, IngressTls, PortName,
 };
-use crate::kind::ingress_class::IngressClass;
+use crate::kind::ingress_class::{ClassParameters, IngressClass};
 use crate::kind::secret::TlsSecret;
 use crate::kind::service::{Service, ServicePort};
 use crate::kind::upstream::route::{
@@ -33,12 +33,14 @@ use crate::kind::upstream::{
 };
 use crate::object::{Author, Change, Object};
 use crate::settings::{
-    CONTROLLER, DefaultBackend, ExternalNames, Forward, TranslateSettings, WithoutClass,
+    CONTROLLER, DefaultBackend, DescribedBy, ExternalNames, Forward, TranslateSettings,
+    WithoutClass,
 };
 
 fn settings() -> impl Strategy<Value = TranslateSettings> {
-    (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()).prop_map(
-        |(https, default, certificate, open)| {
+    let home = select(&["main", "", "other"][..]);
+    (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), home).prop_map(
+        |(https, default, certificate, open, home)| {
             let listener =
                 |port: u16, protocol| Listener::new(([127, 0, 0, 1], port).into(), protocol);
             let mut listeners = vec![("http".parse().unwrap(), listener(80, Protocol::Http))];
@@ -70,6 +72,12 @@ fn settings() -> impl Strategy<Value = TranslateSettings> {
                     forward("pass", "h.example", "Upstream/a/u1"),
                     forward("pass", "g.example", "Service/a/s1:80"),
                 ];
+            }
+            // Described by a Fleet, beside one that settings describe, or beside none.
+            if home != "main" {
+                settings.described_by = DescribedBy::Object(TranslateSettings::fleet_key("main"));
+                settings.home = home.parse().ok();
+                settings.allowed = vec!["a".to_owned()];
             }
             settings
         },
@@ -134,9 +142,37 @@ fn ingress() -> impl Strategy<Value = Body> {
 }
 
 fn class() -> impl Strategy<Value = Body> {
-    (select(&[CONTROLLER, "other"][..]), any::<bool>()).prop_map(|(controller, is_default)| {
-        Body::IngressClass(IngressClass { controller: controller.to_owned(), is_default })
-    })
+    let parameters = prop_oneof![
+        6 => Just(ClassParameters::Absent),
+        2 => select(&["main", "f1", "f2"][..]).prop_map(|name| ClassParameters::Fleet(name.into())),
+        1 => Just(ClassParameters::Unknown("a bucket".into())),
+    ];
+    (select(&[CONTROLLER, CONTROLLER, "other"][..]), any::<bool>(), parameters).prop_map(
+        |(controller, is_default, parameters)| {
+            let controller = controller.to_owned();
+            Body::IngressClass(IngressClass { controller, is_default, parameters })
+        },
+    )
+}
+
+/// Fleets of every name may list every class; the settings of a World say which one it is.
+fn fleet() -> BoxedStrategy<Change> {
+    let classes = vec(select(&["kubeng", "c1", "c2"][..]), 0..3);
+    let key = select(&["main", "f1", "f2"][..]);
+    let upsert = (key.clone(), classes, 0..3_i64).prop_map(|(name, mut classes, created)| {
+        classes.sort_unstable();
+        classes.dedup();
+        let value = json!({
+            "apiVersion": "kubeng.io/v1alpha1", "kind": "Fleet", "metadata": {"name": name},
+            "spec": {"serves": {"ingressClasses": classes}},
+        });
+        match decode(value, Provenance::Product, Author::Tenant) {
+            Decoded::Object(object) => Change::Upsert(Arc::new(Object { created, ..*object })),
+            Decoded::Ignored | Decoded::Undecodable(..) => panic!("it is an object"),
+        }
+    });
+    let remove = key.prop_map(|name| Change::Remove(ObjectKey::new(ObjectKind::Fleet, "", name)));
+    prop_oneof![3 => upsert, 1 => remove].boxed()
 }
 
 fn service() -> impl Strategy<Value = Body> {
@@ -206,8 +242,9 @@ fn upstream() -> impl Strategy<Value = Body> {
         option::weighted(0.5, roots),
         option::weighted(0.4, text(&["t1", "t2"])),
         vec(upstream_route(), 0..3),
+        option::weighted(0.3, text(&["main", "f1"])),
     )
-        .prop_map(|(protocol, endpoints, roots, presented, routes)| {
+        .prop_map(|(protocol, endpoints, roots, presented, routes, fleets)| {
             let client_certificate = presented.map(|name| UpstreamClientCertificate { name });
             let server_name = Some("out.example".to_owned());
             Body::Upstream(Upstream {
@@ -221,6 +258,7 @@ fn upstream() -> impl Strategy<Value = Body> {
                 resolve: None,
                 care: Default::default(),
                 routes: routes.into(),
+                fleets: fleets.into_iter().collect(),
             })
         })
 }
@@ -374,6 +412,7 @@ fn change() -> impl Strategy<Value = Change> {
         3 => object(ObjectKind::Upstream, &["u1", "u2"], upstream().boxed()),
         1 => object(ObjectKind::ConfigMap, &["m1", "m2"], config_map().boxed()),
         5 => route_override(),
+        1 => fleet(),
     ]
 }
 
@@ -486,7 +525,8 @@ proptest! {
 
 /// Problems about what the settings name are found by nobody's Verdict.
 fn is_of_settings(settings: &TranslateSettings, key: &ObjectKey) -> bool {
-    settings.default_certificate.as_ref() == Some(key)
+    *key == TranslateSettings::fleet_key(settings.fleet.as_str())
+        || settings.default_certificate.as_ref() == Some(key)
         || settings.forwards.iter().any(|forward| forward.to.object == *key)
         || settings.default_backend.as_ref().is_some_and(|default| {
             *key == ObjectKey::new(ObjectKind::Service, &default.namespace, &default.service)

@@ -97,7 +97,8 @@ impl<'a> View<'a> {
             | Body::Secret(_)
             | Body::Upstream(_)
             | Body::ConfigMap(_)
-            | Body::RouteOverride(_) => None,
+            | Body::RouteOverride(_)
+            | Body::Fleet(_) => None,
         }
     }
 
@@ -124,7 +125,8 @@ impl<'a> View<'a> {
             | Body::Secret(_)
             | Body::Upstream(_)
             | Body::ConfigMap(_)
-            | Body::RouteOverride(_) => None,
+            | Body::RouteOverride(_)
+            | Body::Fleet(_) => None,
         })
     }
 

@@ -6,6 +6,7 @@
 //!
 //! Clients of HTTP/2 are all its own: their streams are carried here, or handed over one by one.
 
+mod ahead;
 mod answer;
 mod carry;
 mod chunks;
@@ -35,7 +36,8 @@ use tokio::sync::Semaphore;
 use super::pingora::Pingora;
 use super::{Begun, Engine};
 use crate::forward;
-use crate::listener::connection::{Conn, ConnFacts};
+use crate::listener::connection::Conn;
+use crate::listener::facts::ConnFacts;
 use crate::metrics::WorkerMetrics;
 use crate::nominated::nominated;
 use crate::observe;
@@ -119,9 +121,11 @@ impl Engine for Direct {
         if is_for_us(&begun) {
             // Who reads them in pieces has copied what came with the head.
             drop(bytes);
-            // Should it become no tunnel, what follows may be meant for one.
-            whole.is_last |= begun.ctx.is_upgrade;
-            let mut client = Http1::new(conn, &self.shared, &mut whole);
+            let mut client = if begun.ctx.is_upgrade {
+                Http1::before_tunnel(conn, &self.shared, &mut whole)
+            } else {
+                Http1::new(conn, &self.shared, &mut whole)
+            };
             self.carry(&mut client, whole, begun.ctx).await;
             return client.finish().await;
         }

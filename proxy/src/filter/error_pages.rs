@@ -11,6 +11,7 @@ use kubeng_config::filter::error_pages::{ErrorPages, PageSource};
 use crate::backend::CompiledBackend;
 use crate::errand::{Errand, Fetched};
 use crate::reply::Page;
+use crate::request::Fields;
 
 /// The page that is written for `status`, or who makes it.
 pub(crate) fn source(errors: &ErrorPages, status: StatusCode) -> Option<&PageSource> {
@@ -69,6 +70,27 @@ pub(crate) fn page(fetched: Fetched) -> Option<Page> {
     Some(Page { kind: kind.unwrap_or_else(|| HeaderValue::from_static("text/html")), bytes: body })
 }
 
+/// Puts `page` in the place of the body that `headers` belong to; gives its bytes.
+pub(crate) fn put_in(page: Page, headers: &mut impl Fields) -> Bytes {
+    let Page { kind, bytes } = page;
+    for name in &OF_BODY {
+        headers.remove(name);
+    }
+    headers.set(&header::CONTENT_TYPE, kind);
+    headers.set(&header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+    bytes
+}
+
+/// What a head says of its body.
+const OF_BODY: [HeaderName; 7] = [
+    header::TRANSFER_ENCODING,
+    header::CONTENT_ENCODING,
+    header::CONTENT_RANGE,
+    header::ACCEPT_RANGES,
+    header::ETAG,
+    header::LAST_MODIFIED,
+    header::CONTENT_LANGUAGE,
+];
 const CODE: HeaderName = HeaderName::from_static("x-code");
 const FORMAT: HeaderName = HeaderName::from_static("x-format");
 const ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");

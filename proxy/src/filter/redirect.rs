@@ -69,7 +69,7 @@ mod tests {
     use kubeng_config::filter::rewrite::PathRewrite;
 
     use super::*;
-    use crate::listener::connection::ConnFacts;
+    use crate::listener::facts::ConnFacts;
 
     #[track_caller]
     fn check(redirect: Redirect, facts: &ConnFacts, expected: &str) {

@@ -12,7 +12,7 @@ use super::real_client_of;
 use crate::backend::balance::consistent_hash::hash_of;
 use crate::backend::choice::Wish;
 use crate::backend::sticky::{self, StickyKey, Token};
-use crate::listener::connection::ConnFacts;
+use crate::listener::facts::ConnFacts;
 use crate::request::{Fields, RequestContext};
 
 /// Reads what `backend` balances by; nothing where it does not ask.

@@ -1,144 +1,29 @@
-//! One connection: the facts about it, and the stream that an engine reads and writes.
+//! One connection: the stream that an engine reads and writes.
 //!
 //! [`Conn`] knows no engine. It holds back bytes of a request that came before
 //! its turn, joins small writes, and keeps nothing while it is parked.
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use http::HeaderValue;
-use ipnet::IpNet;
-use kubeng_config::canonical::Digest;
-use rustls::{CipherSuite, ProtocolVersion, ServerConnection};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::alarm::Alarm;
-use super::body::{BodyFault, Chunks, Pace};
+use super::body::{Chunks, Pace};
 use super::cut::Cut;
+use super::facts::ConnFacts;
 use super::frames::{Course, ENHANCE_YOUR_CALM, Frames, NO_ERROR, PROTOCOL_ERROR, goaway};
 use super::refusal::Rule;
 use super::stall::Stall;
 use super::transport::Transport;
 use crate::limits::Limits;
-use crate::tls::client::ClientCertificate;
-
-/// What is known about a connection from the moment it was taken.
-#[derive(Debug)]
-pub(crate) struct ConnFacts {
-    /// The socket it came through, by the address that its Listeners were given.
-    pub(crate) socket: SocketAddr,
-    /// Who connected.
-    pub(crate) client: SocketAddr,
-    /// The address of `client` as text, for headers.
-    pub(crate) client_text: HeaderValue,
-    /// The proxies whose word about other clients counts; present when `client` is one of them.
-    pub(crate) trusted_proxies: Option<Arc<[IpNet]>>,
-    /// What was connected to, as a balancer in front saw it where one tells.
-    pub(crate) local: SocketAddr,
-    /// The port that was connected to.
-    pub(crate) local_port: u16,
-    /// `local_port` as text, for headers.
-    pub(crate) port_text: HeaderValue,
-    /// What the TLS handshake told; absent on a plain connection.
-    pub(crate) tls: Option<TlsFacts>,
-    /// Set by the engine when the connection has become a tunnel.
-    pub(crate) is_tunnel: AtomicBool,
-    /// Set by the engine while a Backend decides whether it becomes a tunnel: how long that may take,
-    /// in milliseconds; 0 at all other times.
-    pub(crate) switch_millis: AtomicU64,
-    /// Set by the engine when the request in progress has a deadline; HTTP/1 only.
-    pub(crate) alarm: Alarm,
-    /// Set by the engine when the connection has to end behind the current answer.
-    pub(crate) is_last: AtomicBool,
-    /// The rule that the body of the current request broke.
-    pub(crate) body_fault: BodyFault,
-    /// Set by the engine when an answer was cut off whose framing does not tell.
-    pub(crate) is_cut: AtomicBool,
-}
-
-#[cfg(test)]
-impl ConnFacts {
-    /// A plain connection from 192.0.2.7 to this port of the socket 127.0.0.1:80.
-    pub(crate) fn for_tests(local_port: u16) -> Self {
-        Self {
-            socket: SocketAddr::from(([127, 0, 0, 1], 80)),
-            client: SocketAddr::from(([192, 0, 2, 7], 5000)),
-            client_text: HeaderValue::from_static("192.0.2.7"),
-            trusted_proxies: None,
-            local: SocketAddr::from(([127, 0, 0, 1], local_port)),
-            local_port,
-            port_text: HeaderValue::from(local_port),
-            tls: None,
-            is_tunnel: AtomicBool::new(false),
-            switch_millis: AtomicU64::new(0),
-            alarm: Alarm::default(),
-            is_last: AtomicBool::new(false),
-            body_fault: BodyFault::default(),
-            is_cut: AtomicBool::new(false),
-        }
-    }
-}
-
-/// What the TLS handshake of a connection told.
-#[derive(Debug)]
-pub(crate) struct TlsFacts {
-    /// What the handshake came to.
-    pub(crate) session: TlsSession,
-    /// What was asked of the client: the digest of its policy.
-    pub(crate) policy: Option<Digest>,
-    /// The certificate of the client, if it has one; it was verified.
-    pub(crate) client: Option<Box<ClientCertificate>>,
-}
-
-/// What a TLS handshake came to.
-#[derive(Clone, Debug)]
-pub(crate) struct TlsSession {
-    /// The name that the client asked for, as hosts are compared.
-    pub(crate) server_name: Option<Arc<str>>,
-    version: Option<ProtocolVersion>,
-    cipher: Option<CipherSuite>,
-}
-
-impl TlsSession {
-    /// What can be told of a handshake that is done, for `server_name`.
-    pub(crate) fn of(session: &ServerConnection, server_name: Option<Arc<str>>) -> Self {
-        Self {
-            server_name,
-            version: session.protocol_version(),
-            cipher: session.negotiated_cipher_suite().map(|suite| suite.suite()),
-        }
-    }
-
-    /// `TLSv1.2` or `TLSv1.3`.
-    pub(crate) fn version_name(&self) -> Option<&'static str> {
-        let name = self.version?.as_str()?;
-        Some(match name {
-            "TLSv1_2" => "TLSv1.2",
-            "TLSv1_3" => "TLSv1.3",
-            other => other,
-        })
-    }
-
-    /// The name that IANA gave the cipher suite.
-    pub(crate) fn cipher_name(&self) -> Option<&'static str> {
-        let name = self.cipher?.as_str()?;
-        Some(match name {
-            "TLS13_AES_128_GCM_SHA256" => "TLS_AES_128_GCM_SHA256",
-            "TLS13_AES_256_GCM_SHA384" => "TLS_AES_256_GCM_SHA384",
-            "TLS13_CHACHA20_POLY1305_SHA256" => "TLS_CHACHA20_POLY1305_SHA256",
-            other => other,
-        })
-    }
-}
 
 /// What of the body of the current request is still to come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -232,6 +117,11 @@ impl Conn {
             Left::Bytes(left) => left,
             Left::Chunked(_) | Left::Open => 0,
         }
+    }
+
+    /// Whether bytes came before their turn.
+    pub(crate) fn has_early(&self) -> bool {
+        !self.held.is_empty()
     }
 
     /// How many requests were begun on it.

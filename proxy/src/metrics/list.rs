@@ -76,6 +76,9 @@ metrics! {
         "Endpoints out of rotation because of how they answered requests";
     EJECTIONS, "kubeng_endpoint_ejections", Gauge, [],
         "Times that an endpoint of a backend that is served was taken out of rotation";
+    KEY_FETCHES, "kubeng_jwks_fetches_total", Counter, ["outcome"],
+        "Fetches of keys that backends publish for tokens, by outcome: ok, unreachable, timeout, \
+         status (another one than 200), malformed";
     HANDSHAKES, "kubeng_tls_handshakes_total", Counter, ["outcome"],
         "TLS handshakes with clients by outcome";
     TURNED_AWAY, "kubeng_connections_refused_total", Counter, ["rule"],

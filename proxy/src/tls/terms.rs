@@ -7,7 +7,7 @@ use kubeng_config::name::CertificateId;
 
 use super::client::ClientPolicy;
 use super::config::SpokenTls;
-use crate::listener::connection::TlsFacts;
+use crate::listener::facts::TlsFacts;
 use crate::table::{CompiledListener, Table};
 
 /// What TLS says under a name.

@@ -150,3 +150,33 @@ async fn without_keys_nobody_passes_and_good_ones_outlive_a_bad_answer() {
     }
     assert_eq!(ask(&replica, "GET /", &[&good]).await.status, 200);
 }
+
+/// How many fetches have ended so.
+fn fetches(replica: &Replica, outcome: &str) -> u64 {
+    let line = format!("kubeng_jwks_fetches_total{{outcome=\"{outcome}\"}} ");
+    let text = replica.proxy.facts().metrics();
+    text.lines().find_map(|other| other.strip_prefix(&line)).unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fetches_are_counted_by_how_they_ended() {
+    let issuer = Issuer::start(500, String::new()).await;
+    let mut replica = issuer.guard().await;
+    let until = async |replica: &Replica, outcome: &str| {
+        let counted = async {
+            while fetches(replica, outcome) == 0 {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        timeout(Duration::from_secs(60), counted).await.unwrap_or_else(|_| panic!("no {outcome}"));
+    };
+    until(&replica, "status").await;
+    assert_eq!(fetches(&replica, "ok"), 0);
+    issuer.publish(200, "<html>maintenance</html>".to_owned());
+    until(&replica, "malformed").await;
+    replica.change_with([], [], [(backend_id("idp"), endpoint_set(&[nobody()]))], []);
+    until(&replica, "unreachable").await;
+    issuer.publish(200, set(&[("1", &key())]));
+    replica.change_with([], [], [(backend_id("idp"), endpoint_set(&[issuer.address]))], []);
+    until(&replica, "ok").await;
+}

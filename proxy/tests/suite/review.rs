@@ -15,6 +15,7 @@ use tokio::time::{Sleep, timeout};
 
 use crate::recorder::until;
 use crate::support::*;
+use crate::upgrade_refused::read_answer;
 
 const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -293,7 +294,9 @@ async fn a_switch_to_another_protocol_than_the_one_asked_for_is_502() {
             format!("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n{upgrade}\r\n");
         let (address, _) = serve_heads(move |_, _| Some(switch.clone()), millis(0)).await;
         replica.serve(&[address]);
-        let answer = Answer::read(&talk(replica.http, ask.as_bytes()).await);
+        let mut client = TcpStream::connect(replica.http).await.unwrap();
+        client.write_all(ask.as_bytes()).await.unwrap();
+        let answer = read_answer(&mut client).await;
         assert_eq!(answer.status, 502, "{upgrade:?}: {answer:?}");
         replica.until_failures("bad_answer", 1).await;
     }

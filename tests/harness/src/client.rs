@@ -35,6 +35,8 @@ struct Open {
     sender: SendRequest<Full<Bytes>>,
     /// Drives the connection; ends when the connection does.
     driver: JoinSet<()>,
+    /// How many requests it has carried to their end.
+    answered: u64,
 }
 
 /// What a client has done. Always `sent == answered + failed` between two requests.
@@ -48,8 +50,11 @@ pub struct Counts {
     pub failed: u64,
     /// Connections opened.
     pub opened: u64,
-    /// Connections that the server closed, or that broke.
+    /// Connections that the server closed, or that broke, but for those that were [`retired`](Self::retired).
     pub closed: u64,
+    /// Connections that the server ended between two requests because they had carried as many as a
+    /// connection may: [`REQUESTS_MAX`].
+    pub retired: u64,
 }
 
 /// A complete answer.
@@ -148,9 +153,12 @@ impl Client {
     fn notice_close(&mut self) {
         let is_closed =
             |open: &mut Open| open.sender.is_closed() || open.driver.try_join_next().is_some();
-        if self.open.as_mut().is_some_and(is_closed) {
-            self.open = None;
-            self.counts.closed += 1;
+        if let Some(open) = self.open.take_if(is_closed) {
+            if open.answered >= REQUESTS_MAX {
+                self.counts.retired += 1;
+            } else {
+                self.counts.closed += 1;
+            }
         }
     }
 
@@ -178,6 +186,7 @@ impl Client {
         let response = open.sender.send_request(request.map(Full::new)).await?;
         let (head, body) = response.into_parts();
         let body = body.collect().await.context("the answer broke off")?.to_bytes();
+        open.answered += 1;
         Ok(Answer { status: head.status, headers: head.headers, body })
     }
 }
@@ -190,20 +199,24 @@ impl Open {
             // How it ends is seen by the request that is under way, if one is.
             let _ = connection.await;
         });
-        Ok(Self { sender, driver })
+        Ok(Self { sender, driver, answered: 0 })
     }
 }
 
 impl AddAssign for Counts {
     fn add_assign(&mut self, other: Self) {
-        let Self { sent, answered, failed, opened, closed } = other;
+        let Self { sent, answered, failed, opened, closed, retired } = other;
         self.sent += sent;
         self.answered += answered;
         self.failed += failed;
         self.opened += opened;
         self.closed += closed;
+        self.retired += retired;
     }
 }
+
+/// How many requests a connection of HTTP/1.1 carries before the server ends it.
+pub const REQUESTS_MAX: u64 = 10_000;
 
 /// The longest wait for an answer, from the connection to the end of the body.
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(15);
@@ -253,12 +266,14 @@ mod tests {
     #[tokio::test]
     async fn a_close_after_an_answer_is_noticed() {
         let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
-        check(answer, Counts { sent: 1, answered: 1, failed: 0, opened: 1, closed: 1 }).await;
+        let one = Counts { sent: 1, answered: 1, opened: 1, closed: 1, ..Counts::default() };
+        check(answer, one).await;
     }
 
     #[tokio::test]
     async fn a_broken_answer_is_a_failed_request() {
         let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf";
-        check(answer, Counts { sent: 1, answered: 0, failed: 1, opened: 1, closed: 1 }).await;
+        let one = Counts { sent: 1, failed: 1, opened: 1, closed: 1, ..Counts::default() };
+        check(answer, one).await;
     }
 }

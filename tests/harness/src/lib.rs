@@ -5,6 +5,7 @@ pub mod backend;
 pub mod client;
 pub mod cluster;
 pub mod cores;
+pub mod fleet;
 pub mod frames;
 pub mod metrics;
 pub mod process;

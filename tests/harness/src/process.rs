@@ -51,7 +51,7 @@ pub struct Kubeng {
 }
 
 /// What the program has written, standard output and error together.
-struct Lines {
+pub(crate) struct Lines {
     all: Arc<Mutex<Vec<String>>>,
     count: watch::Receiver<usize>,
     _readers: JoinSet<()>,
@@ -224,7 +224,7 @@ impl Kubeng {
     /// All lines that it has written so far.
     #[must_use]
     pub fn log(&self) -> Vec<String> {
-        self.lines.all.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lines.all()
     }
 
     /// Waits for a line that `is_wanted`; lines that came before count.
@@ -408,7 +408,7 @@ async fn wait_for(pid: Pid, within: Duration) -> Result<Option<WaitStatus>> {
 }
 
 impl Lines {
-    fn read(
+    pub(crate) fn read(
         out: Option<impl AsyncRead + Send + Unpin + 'static>,
         err: Option<impl AsyncRead + Send + Unpin + 'static>,
     ) -> Self {
@@ -422,6 +422,11 @@ impl Lines {
             readers.spawn(keep_lines(err, Arc::clone(&all), sender));
         }
         Self { all, count, _readers: readers }
+    }
+
+    /// All that came so far.
+    pub(crate) fn all(&self) -> Vec<String> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

@@ -110,7 +110,8 @@ fn what_tunes_and_is_wrong_is_left_out_and_the_rest_counts() {
     keeps(beside("timeouts", json!({"request": 5})), good.clone(), "/spec/patch/timeouts/request");
     keeps(beside("timeouts", json!({"requst": "5s"})), good.clone(), "did you mean \"request\"");
     keeps(beside("retry", json!({"attempts": 6})), good.clone(), "not between 0 and 5");
-    keeps(beside("buffering", json!({})), good.clone(), "bodies are streamed");
+    keeps(beside("buffering", json!({"request": 1})), good.clone(), "did you mean \"requests\"");
+    keeps(beside("protocol", json!("h2")), good.clone(), "write appProtocol");
     keeps(json!({}), json!({}), "at least one member");
     let (tuning, _) = read(spec(json!({"rule": {}, "patch": good})));
     assert_eq!((tuning.closes, &*tuning.patch), (None, &json!({})), "for nobody knows which rule");

@@ -25,6 +25,8 @@ use super::scope::Scope;
 pub(crate) struct Said {
     pub(crate) scope: Scope,
     pub(crate) what: What,
+    /// The `resourceVersion` up to which was read; 0 where it is not known.
+    pub(crate) version: u64,
     pub(crate) at: Instant,
 }
 
@@ -209,6 +211,7 @@ impl Follower {
             }
             WatchEvent::Bookmark(bookmark) => {
                 self.note_version(&bookmark.metadata.resource_version);
+                self.say(What::Healed, at).await;
             }
             WatchEvent::Error(status) => {
                 return Err(Failure::of_status(&status, Verb::Watch, &self.scope));
@@ -258,7 +261,10 @@ impl Follower {
     }
 
     async fn say(&self, what: What, at: Instant) {
-        let said = Said { scope: self.scope.clone(), what, at };
+        // Versions of one server are numbers that can be compared (KEP-5504).
+        let version = self.version.as_deref().and_then(|version| version.parse().ok());
+        let version = version.unwrap_or_default();
+        let said = Said { scope: self.scope.clone(), what, version, at };
         // When nobody listens any more, the loop ends.
         let _ = self.said.send(said).await;
     }

@@ -55,6 +55,7 @@ impl Scope {
             ObjectKind::Upstream => ("/apis/kubeng.io/v1alpha1", "upstreams"),
             ObjectKind::ConfigMap => ("/api/v1", "configmaps"),
             ObjectKind::RouteOverride => ("/apis/kubeng.io/v1alpha1", "routeoverrides"),
+            ObjectKind::Fleet => ("/apis/kubeng.io/v1alpha1", "fleets"),
         };
         match &self.namespace {
             Some(namespace) => format!("{prefix}/namespaces/{namespace}/{resource}"),
@@ -68,7 +69,9 @@ impl Scope {
             ObjectKind::Ingress | ObjectKind::IngressClass => "networking.k8s.io/v1",
             ObjectKind::Service | ObjectKind::Secret | ObjectKind::ConfigMap => "v1",
             ObjectKind::EndpointSlice => "discovery.k8s.io/v1",
-            ObjectKind::Upstream | ObjectKind::RouteOverride => "kubeng.io/v1alpha1",
+            ObjectKind::Upstream | ObjectKind::RouteOverride | ObjectKind::Fleet => {
+                "kubeng.io/v1alpha1"
+            }
         };
         (version, self.kind.as_str())
     }
@@ -85,7 +88,7 @@ impl Scope {
     /// Whether the server may lack the kind: its definition is ours to install.
     pub(crate) fn may_be_absent(&self) -> bool {
         match self.kind {
-            ObjectKind::Upstream | ObjectKind::RouteOverride => true,
+            ObjectKind::Upstream | ObjectKind::RouteOverride | ObjectKind::Fleet => true,
             ObjectKind::Ingress
             | ObjectKind::IngressClass
             | ObjectKind::Service
@@ -106,6 +109,7 @@ impl Scope {
             ObjectKind::Upstream => "upstreams.kubeng.io",
             ObjectKind::ConfigMap => "configmaps",
             ObjectKind::RouteOverride => "routeoverrides.kubeng.io",
+            ObjectKind::Fleet => "fleets.kubeng.io",
         }
     }
 

@@ -54,6 +54,7 @@ struct Live {
     problems: Vec<Problem>,
     synced: Vec<ObjectKind>,
     replaced: Vec<(ObjectKind, usize)>,
+    read_to: u64,
     _folder: TempDir,
 }
 
@@ -80,6 +81,7 @@ impl Live {
             problems: vec![],
             synced: vec![],
             replaced: vec![],
+            read_to: 0,
             _folder: folder,
         }
     }
@@ -112,6 +114,10 @@ impl Live {
             }
             Event::Synced(kind) => self.synced.push(kind),
             Event::Problems(problems) => self.problems = problems,
+            Event::ReadTo(at) => {
+                assert!(at > self.read_to, "{at} is no way on from {}", self.read_to);
+                self.read_to = at;
+            }
         }
     }
 
@@ -164,6 +170,10 @@ async fn lists_are_told_whole_and_changes_follow() {
     assert_eq!(object.provenance, Provenance::Cluster { version: "1".into() });
     live.server.put(class("f", "k"));
     live.until_has("IngressClass/f").await;
+    let Provenance::Cluster { version } = &live.objects["IngressClass/f"].provenance else {
+        panic!("it is from a cluster")
+    };
+    assert!(live.read_to >= version.parse().unwrap(), "the Position is told before the object");
     live.server.delete("ingressclasses", "", "f");
     live.until_lacks("IngressClass/f").await;
     assert_eq!(live.lists("ingressclasses"), 3);
@@ -229,6 +239,7 @@ async fn bookmarks_keep_a_watch_from_expiring() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     assert!(asked(&live), "the watch goes on from the bookmark");
+    live.until("read to the bookmark", |live| live.read_to >= 900).await;
     assert_eq!(live.lists("ingressclasses"), 1);
 }
 

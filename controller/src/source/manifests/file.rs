@@ -61,12 +61,23 @@ impl Fingerprint {
         })
     }
 
+    /// When the file was changed last, in microseconds since 1970.
+    pub(crate) fn read_to(&self) -> u64 {
+        self.modified.map_or(0, micros)
+    }
+
     /// Whether a further change must change it: clocks of file systems are coarse.
     pub(crate) fn is_settled(&self, now: SystemTime) -> bool {
         self.modified
             .and_then(|modified| now.duration_since(modified).ok())
             .is_some_and(|age| age > Duration::from_secs(2))
     }
+}
+
+/// A time of the file system in microseconds since 1970.
+pub(crate) fn micros(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Reads the text of a file. The error says in plain words what is wrong.

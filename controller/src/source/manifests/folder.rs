@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 use kubeng_config::name::{ObjectKey, ObjectKind};
 use kubeng_config::problem::{DEFINED_TWICE, Problem, SOURCE_UNREACHABLE, Subject};
 
-use super::file::{Fingerprint, Stretch, read_stretches, read_text};
+use super::file::{Fingerprint, Stretch, micros, read_stretches, read_text};
 use super::tree::{self, list};
 use crate::object::{Event, Object};
 
@@ -41,6 +41,9 @@ pub(crate) struct Folder {
     has_links: bool,
     has_listed: bool,
     has_told: bool,
+    /// The newest time of change of all files and folders that were looked at, in microseconds.
+    read_to: u64,
+    told_read_to: u64,
 }
 
 /// Where a definition stands. Files that fade come last.
@@ -111,6 +114,8 @@ impl Folder {
             has_links: false,
             has_listed: false,
             has_told: false,
+            read_to: 0,
+            told_read_to: 0,
         }
     }
 
@@ -156,6 +161,7 @@ impl Folder {
         self.has_listed = true;
         self.has_links = listing.has_links;
         self.listed_problems = listing.problems;
+        self.read_to = self.read_to.max(listing.read_to);
         let gone: Vec<Arc<Path>> = self
             .files
             .iter()
@@ -241,10 +247,15 @@ impl Folder {
                 if self.files.get(path).is_some_and(|file| file.fading.is_none()) {
                     self.forget(path);
                 }
+                // The removal of a file is a change of its folder.
+                let folder = path.parent().and_then(|folder| std::fs::metadata(folder).ok());
+                let changed = folder.and_then(|folder| folder.modified().ok()).map_or(0, micros);
+                self.read_to = self.read_to.max(changed);
                 return;
             }
             Err(error) => return self.note_unreadable(path, error.to_string()),
         };
+        self.read_to = self.read_to.max(fingerprint.read_to());
         let known = self.files.get(path);
         let is_same = known.is_some_and(|file| {
             file.fingerprint == Some(fingerprint) && file.fading.is_none() && file.open.is_none()
@@ -336,6 +347,10 @@ impl Folder {
                 events.push(Event::Replace(kind, all.collect()));
             }
             events.extend(ObjectKind::ALL.map(Event::Synced));
+        }
+        if self.has_listed && self.read_to > self.told_read_to {
+            self.told_read_to = self.read_to;
+            events.insert(0, Event::ReadTo(self.read_to));
         }
         if std::mem::take(&mut self.may_problems_differ) {
             let problems = self.problems();

@@ -184,6 +184,7 @@ struct Live {
     synced: usize,
     /// Every state that was told, for promises about what never is.
     removals: Vec<String>,
+    read_to: u64,
 }
 
 impl Live {
@@ -200,7 +201,7 @@ impl Live {
 
     fn of(folder: TempDir, source: Manifests) -> Self {
         let classes = std::collections::BTreeMap::new();
-        Self { folder, source, classes, problems: vec![], synced: 0, removals: vec![] }
+        Self { folder, source, classes, problems: vec![], synced: 0, removals: vec![], read_to: 0 }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -228,6 +229,10 @@ impl Live {
             Event::Undecodable(key, problem) => panic!("{key}: {problem}"),
             Event::Synced(_) => self.synced += 1,
             Event::Problems(problems) => self.problems = problems,
+            Event::ReadTo(at) => {
+                assert!(at > self.read_to, "{at} is no way on from {}", self.read_to);
+                self.read_to = at;
+            }
         }
     }
 
@@ -285,6 +290,24 @@ async fn a_deleted_file_takes_its_objects_with_it_at_once() {
     live.until("removed", |live| live.removals == ["a"]).await;
     assert!(before.elapsed() < folder::GRACE);
     assert!(live.classes.contains_key("b"));
+}
+
+#[tokio::test]
+async fn who_has_read_the_same_has_read_equally_far() {
+    let files = [("a.yaml", class("a", "one")), ("b.yaml", class("b", "one"))];
+    let mut live = Live::start(&files).await;
+    let first = live.read_to;
+    assert!(first > 1_000_000_000_000_000, "{first} is in microseconds since 1970");
+    live.write("b.yaml", &class("b", "two"));
+    live.until("changed", |live| live.classes["b"] == "two").await;
+    fs::remove_file(live.path("a.yaml")).unwrap();
+    live.until("removed", |live| live.removals == ["a"]).await;
+    assert!(live.read_to >= first);
+    let other = Manifests::watch(live.folder.path().to_owned()).unwrap();
+    let read_to = live.read_to;
+    let mut other = Live::of(live.folder, other);
+    other.until("synced", |live| live.synced == ObjectKind::ALL.len()).await;
+    assert_eq!(other.read_to, read_to);
 }
 
 #[tokio::test]
@@ -408,8 +431,13 @@ async fn what_has_not_changed_is_not_told_again() {
     let mut live = Live::start(&files).await;
     live.write("a.yaml", &class("a", "one"));
     live.write("b.yaml", &class("b", "two"));
-    let received = live.source.next().await;
-    assert!(matches!(&received.event, Event::Upsert(object) if &*object.key.name == "b"));
+    let told = loop {
+        let received = live.source.next().await;
+        if !matches!(received.event, Event::ReadTo(_)) {
+            break received.event;
+        }
+    };
+    assert!(matches!(&told, Event::Upsert(object) if &*object.key.name == "b"), "{told:?}");
 }
 
 #[test]

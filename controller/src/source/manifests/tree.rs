@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use kubeng_config::problem::{Problem, Subject, UNREADABLE};
 
+use super::file::micros;
+
 /// The manifests below a folder.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
@@ -18,6 +20,8 @@ pub(crate) struct Listing {
     pub(crate) problems: Vec<Problem>,
     /// Whether any entry is a symbolic link, so that a change elsewhere may count.
     pub(crate) has_links: bool,
+    /// The newest time of change of the folders, in microseconds since 1970.
+    pub(crate) read_to: u64,
 }
 
 /// Most files of a folder.
@@ -86,6 +90,9 @@ struct Walk {
 
 impl Walk {
     fn folder(&mut self, folder: &Path, real: &Path, listing: &mut Listing) -> io::Result<()> {
+        // Looked at first: what changes while it is read is newer.
+        let changed = std::fs::metadata(folder)?.modified().map_or(0, micros);
+        listing.read_to = listing.read_to.max(changed);
         for entry in std::fs::read_dir(folder)? {
             let entry = entry?;
             let name = entry.file_name();

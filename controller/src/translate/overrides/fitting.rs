@@ -85,11 +85,20 @@ fn tuning(view: &mut View<'_>, object: &ObjectKey, patch: &Patch) -> Vec<(&'stat
         made.push(("/headers/response", Ok(plain::response_headers(headers))));
     }
     let Patch {
-        rewrite, redirect, mirror, compression, error_pages, request_id, maintenance, ..
+        rewrite,
+        redirect,
+        buffering,
+        mirror,
+        compression,
+        error_pages,
+        request_id,
+        maintenance,
+        ..
     } = patch;
     made.extend(rewrite.as_ref().map(|rewrite| ("/rewrite", Ok(plain::rewrite(rewrite)))));
     made.extend(redirect.as_ref().map(|redirect| ("/redirect", Ok(plain::redirect(redirect)))));
     made.extend(request_id.as_ref().map(|ids| ("/requestId", Ok(plain::request_id(ids)))));
+    made.extend(buffering.as_ref().map(|wanted| ("/buffering", plain::buffering(wanted))));
     made.extend(compression.as_ref().map(|wanted| ("/compression", plain::compression(wanted))));
     let wanted = maintenance.as_ref();
     made.extend(wanted.map(|wanted| ("/maintenance", Ok(plain::maintenance(wanted)))));

@@ -57,7 +57,8 @@ fn has_routes(view: &mut View<'_>, target: &Target) -> bool {
         | Body::EndpointSlice(_)
         | Body::Secret(_)
         | Body::ConfigMap(_)
-        | Body::RouteOverride(_) => true,
+        | Body::RouteOverride(_)
+        | Body::Fleet(_) => true,
     })
 }
 
@@ -82,7 +83,8 @@ fn missing(
         | Body::EndpointSlice(_)
         | Body::Secret(_)
         | Body::ConfigMap(_)
-        | Body::RouteOverride(_) => false,
+        | Body::RouteOverride(_)
+        | Body::Fleet(_) => false,
     };
     let message = format!("{key} has no rule {rule}");
     let remedy = "name one of its rules as it is written there";

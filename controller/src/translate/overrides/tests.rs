@@ -191,7 +191,7 @@ fn each_value_says_who_has_set_it() {
     }));
     let patch = json!({"timeouts": {"request": "2s"}, "requestId": {"header": "x-id"}});
     let world = shop.step(&[of_all, over("own", patch)]).world;
-    let state = ControlState::new("main".parse().unwrap(), world);
+    let state = ControlState::new(world);
     let id = "Ingress/shop/checkout#shop.example.com/report".parse().unwrap();
     let told: Vec<String> = state.overrides_of(&id).iter().map(ToString::to_string).collect();
     assert_eq!(

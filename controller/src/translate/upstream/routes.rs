@@ -26,7 +26,7 @@ use crate::kind::upstream::route::UpstreamRoute;
 use crate::object::Object;
 use crate::translate::claims::claim_text;
 use crate::translate::fragment::{Fragment, LAST, attachments, forward};
-use crate::translate::ingress_class::serves_namespace;
+use crate::translate::ingress_class;
 use crate::translate::overrides::place::Place;
 use crate::translate::overrides::{Dressed, Overrides, Taken, dress};
 use crate::translate::refusal::Refused;
@@ -36,8 +36,13 @@ use matches::{Matches, Unreadable};
 
 /// What the routes of one Upstream became.
 pub(crate) fn fragment(view: &mut View<'_>, object: &Object, upstream: &Upstream) -> Fragment {
-    if upstream.routes.is_empty() || !serves_namespace(view.settings(), &object.key.namespace) {
+    if upstream.routes.is_empty() {
         return Fragment::foreign(None);
+    }
+    let misplaced = misplaced(view, object, upstream);
+    match ingress_class::claim_of_routes(view.settings(), object, upstream) {
+        Claim::Ours => {}
+        Claim::Foreign => return Fragment::foreign(misplaced),
     }
     let backend = BackendId { object: object.key.clone(), port: None };
     let action = match view.backend(backend) {
@@ -47,7 +52,7 @@ pub(crate) fn fragment(view: &mut View<'_>, object: &Object, upstream: &Upstream
     };
     let overrides = Overrides::of(view, &object.key);
     let mut draft =
-        Draft { object, action, overrides, routes: vec![], policies: vec![], problems: vec![] };
+        Draft { object, action, overrides, routes: vec![], policies: vec![], problems: misplaced };
     let mut names = BTreeSet::new();
     for (number, route) in (0_u32..).zip(&upstream.routes) {
         let is_new = is_label(&route.name) && names.insert(route.name.as_str());
@@ -60,6 +65,17 @@ pub(crate) fn fragment(view: &mut View<'_>, object: &Object, upstream: &Upstream
         policies: policies.into(),
         problems: problems.into(),
     }
+}
+
+/// What is wrong with the fleets that the Upstream names.
+fn misplaced(view: &mut View<'_>, object: &Object, upstream: &Upstream) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (at, name) in upstream.fleets.iter().enumerate() {
+        if let Some(refused) = ingress_class::misplaced(view, &object.key.namespace, name) {
+            problems.push(refused.problem(object, format!("/spec/fleets/{at}")));
+        }
+    }
+    problems
 }
 
 /// What routes lay claim to that look at host and path only, read from the Upstream alone.
@@ -151,7 +167,7 @@ impl Draft<'_> {
             let name = id.to_string().parse().expect("the text of a Route is not empty");
             AnyPart::Policy(name, Part::new(policy))
         });
-        let mut base = Policy::default();
+        let mut base = view.settings().defaults.clone();
         if let Some(AnyPart::Policy(name, policy)) = &own {
             route.policy = name.clone();
             base = Policy::clone(policy.value());
@@ -207,7 +223,7 @@ fn translate(
     block(view, draft, (number, &key, &place), &hosts, unreadable);
     let taken = tell_shadowed(view, draft, &place, &hosts, &usable);
     let filters = filters::of(view, draft, &place, route, &usable);
-    let own = policy::of(draft, &place, route);
+    let own = policy::of(view.settings(), draft, &place, route);
     let rank = Rank { created: draft.object.created, rule: number };
     match filters.filter(|_| is_new) {
         Some(filters) => {

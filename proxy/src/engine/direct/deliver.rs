@@ -4,10 +4,10 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version, header};
-use kubeng_config::filter::error_pages::PageSource;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 
 use super::Direct;
+use super::ahead::Ahead;
 use super::answer::{Answer, Framing};
 use super::carry::{Broken, reason_of};
 use super::client::{Client, Gone};
@@ -22,7 +22,7 @@ use crate::pipeline;
 use crate::pipeline::ours::{Ours, ours};
 use crate::reason::Reason;
 use crate::reply::{Page, Reply};
-use crate::request::RequestContext;
+use crate::request::{Extra, RequestContext};
 
 /// What of a request decides about its answer, as it came.
 #[derive(Debug)]
@@ -77,6 +77,7 @@ impl Direct {
             upstream.silence = policy.timeouts.read;
         }
         let limit = ctx.extra.as_ref().map(|extra| extra.bodies.response);
+        let ahead_bytes_max = ctx.extra.as_ref().map_or(0, |extra| extra.ahead_bytes_max);
         let sent = if pipeline::error_page(ctx, status).is_some() {
             ctx.seen.answered();
             Box::pin(self.replace(client, answer, asked, ctx)).await
@@ -87,15 +88,16 @@ impl Direct {
             ctx.reason = Some(Reason::BadAnswer);
             self.metrics.backend_errors.add(1);
             Box::pin(self.refuse(client, asked, StatusCode::BAD_GATEWAY, ctx)).await
+        } else if ahead_bytes_max > 0 && upstream.sending.is_done() {
+            let ahead = Ahead::new(ahead_bytes_max, &self.buffers);
+            return Box::pin(self.pass_ahead(client, upstream, answer, asked, ahead, ctx)).await;
         } else {
             let sent = self.pass_on(client, &mut upstream, answer, asked, ctx).await;
             self.send_copies(upstream.sending.body());
             self.drop_copies(upstream.sending.body());
             let read = upstream.sending.body().bytes();
             let (sent, can_be_kept) = sent;
-            if can_be_kept && upstream.read.is_empty() && upstream.sending.is_done() {
-                self.pool.put(upstream.key, upstream.stream, Instant::now());
-            }
+            self.release(upstream, can_be_kept);
             return (read, sent);
         };
         self.drop_copies(upstream.sending.body());
@@ -113,33 +115,72 @@ impl Direct {
         ctx: &mut RequestContext,
     ) -> (u64, bool) {
         let Answer { status, mut headers, framing, can_be_kept } = answer;
-        ctx.answered = Some(status);
-        ctx.seen.answered();
-        pipeline::response_edits(ctx, &mut headers);
-        wish::set_cookie(ctx, &self.shared.sticky_key, &mut headers);
-        let asking =
-            Asking { method: &asked.method, version: asked.version, headers: &asked.headers };
-        pipeline::compress(ctx, asking, status, &mut headers);
-        self.shared.observe.show(ctx, &mut headers);
+        self.edit(status, &mut headers, asked, ctx);
         let ends = ctx.tries.ends;
         let Some(extra) = &mut ctx.extra else {
             let passed = relay(client, upstream, (status, headers, framing), framing, ends).await;
             return self.passed(client, passed, upstream.relayed, can_be_kept, ctx).await;
         };
-        let encoder = extra.encoder.take();
-        let meter = extra.bodies.response;
-        let shown = match (framing, &encoder) {
-            (Framing::Nothing, _) | (_, None) => framing,
-            (Framing::Length(_) | Framing::Chunked | Framing::Close, Some(_)) => Framing::Chunked,
-        };
-        let mut filtered = Filtered { client, meter, encoder, sent: 0, is_broken: false };
-        let mut passed =
-            relay(&mut filtered, upstream, (status, headers, shown), framing, ends).await;
-        let Filtered { client, sent, is_broken, .. } = filtered;
-        if is_broken {
-            passed = Err(Broken::Endpoint(tries::Failure::BadAnswer));
-        }
+        let mut filtered = Filtered::new(client, extra);
+        let shown = filtered.shown(framing);
+        let passed = relay(&mut filtered, upstream, (status, headers, shown), framing, ends).await;
+        let (client, passed, sent) = filtered.result(passed);
         self.passed(client, passed, sent, can_be_kept, ctx).await
+    }
+
+    /// Relays an answer, and reads it ahead of the client. Gives how many bytes of the bodies were
+    /// read and sent.
+    async fn pass_ahead<C: Client>(
+        &self,
+        client: &mut C,
+        mut upstream: Upstream,
+        answer: Answer,
+        asked: &Asked,
+        ahead: Ahead,
+        ctx: &mut RequestContext,
+    ) -> (u64, u64) {
+        let Answer { status, mut headers, framing, can_be_kept } = answer;
+        self.send_copies(upstream.sending.body());
+        let read = upstream.sending.body().bytes();
+        self.edit(status, &mut headers, asked, ctx);
+        let ends = ctx.tries.ends;
+        let mut filtered = Filtered::new(client, ctx.extra.get_or_insert_default());
+        let shown = filtered.shown(framing);
+        let passed = async {
+            filtered.send_head(status, headers, shown).await?;
+            let release = |upstream| self.release(upstream, can_be_kept);
+            ahead.relay(&mut filtered, upstream, (framing, ends), release).await?;
+            filtered.end().await.map_err(Broken::from)
+        };
+        let passed = passed.await;
+        let (client, passed, sent) = filtered.result(passed);
+        let (sent, _) = self.passed(client, passed, sent, can_be_kept, ctx).await;
+        (read, sent)
+    }
+
+    /// Does to the head of an answer what the Route says.
+    fn edit(
+        &self,
+        status: StatusCode,
+        headers: &mut HeaderMap,
+        asked: &Asked,
+        ctx: &mut RequestContext,
+    ) {
+        ctx.answered = Some(status);
+        ctx.seen.answered();
+        pipeline::response_edits(ctx, headers);
+        wish::set_cookie(ctx, &self.shared.sticky_key, headers);
+        let asking =
+            Asking { method: &asked.method, version: asked.version, headers: &asked.headers };
+        pipeline::compress(ctx, asking, status, headers);
+        self.shared.observe.show(ctx, headers);
+    }
+
+    /// Keeps the connection to an Endpoint, whose answer has come to its end, for another request.
+    fn release(&self, upstream: Upstream, can_be_kept: bool) {
+        if can_be_kept && upstream.read.is_empty() && upstream.sending.is_done() {
+            self.pool.put(upstream.key, upstream.stream, Instant::now());
+        }
     }
 
     /// Notes how an answer ended.
@@ -213,14 +254,10 @@ impl Direct {
     ) -> u64 {
         let Answer { status, mut headers, .. } = answer;
         let page = self.page(asked, status, ctx).await.filter(|page| !page.bytes.is_empty());
-        let Some(Page { kind, bytes }) = page else {
+        let Some(page) = page else {
             return self.reply(client, asked, Reply::of(status), ctx).await;
         };
-        for name in &OF_BODY {
-            headers.remove(name);
-        }
-        headers.insert(header::CONTENT_TYPE, kind);
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+        let bytes = error_pages::put_in(page, &mut headers);
         ctx.answered = Some(status);
         pipeline::response_edits(ctx, &mut headers);
         wish::set_cookie(ctx, &self.shared.sticky_key, &mut headers);
@@ -236,22 +273,8 @@ impl Direct {
         status: StatusCode,
         ctx: &RequestContext,
     ) -> Option<Page> {
-        let id = match pipeline::error_page(ctx, status)? {
-            PageSource::Inline { content_type, body } => {
-                return Some(error_pages::inline(&content_type.0, body.as_str()));
-            }
-            PageSource::Backend(id) => id,
-        };
-        let backend = self.shared.table.load().backends.get(id)?.clone();
-        let extra = ctx.extra.as_ref();
-        let told = error_pages::Told {
-            status,
-            uri: asked.target.as_deref().unwrap_or("/"),
-            host: ctx.authority.as_ref(),
-            accept: asked.headers.get(header::ACCEPT),
-            request_id: extra.and_then(|extra| extra.request_id.as_ref()).map(|id| &id.value),
-        };
-        error_pages::page(self.other.errands().fetch(&error_pages::errand(backend, told)).await?)
+        let uri = asked.target.as_deref().unwrap_or("/");
+        self.other.errands().page(ctx, status, (uri, asked.headers.get(header::ACCEPT))).await
     }
 
     /// Sends an answer of ours. Gives how many bytes of its body the client was sent.
@@ -309,7 +332,26 @@ struct Filtered<'a, C> {
     is_broken: bool,
 }
 
-impl<C: Client> Filtered<'_, C> {
+impl<'a, C: Client> Filtered<'a, C> {
+    fn new(client: &'a mut C, extra: &mut Extra) -> Self {
+        let (meter, encoder) = (extra.bodies.response, extra.encoder.take());
+        Self { client, meter, encoder, sent: 0, is_broken: false }
+    }
+
+    /// How the body is framed that comes out.
+    fn shown(&self, framing: Framing) -> Framing {
+        match (framing, &self.encoder) {
+            (Framing::Nothing, _) | (_, None) => framing,
+            (Framing::Length(_) | Framing::Chunked | Framing::Close, Some(_)) => Framing::Chunked,
+        }
+    }
+
+    /// The client again, how the answer has ended, and how many bytes were sent of its body.
+    fn result(self, passed: Result<(), Broken>) -> (&'a mut C, Result<(), Broken>, u64) {
+        let broken = || Err(Broken::Endpoint(tries::Failure::BadAnswer));
+        (self.client, if self.is_broken { broken() } else { passed }, self.sent)
+    }
+
     fn broken(&mut self) -> Gone {
         self.is_broken = true;
         Gone
@@ -387,14 +429,3 @@ impl<C: Client> Client for Filtered<'_, C> {
         self.client.poll_gone(cx)
     }
 }
-
-/// What a head says of its body.
-const OF_BODY: [HeaderName; 7] = [
-    header::TRANSFER_ENCODING,
-    header::CONTENT_ENCODING,
-    header::CONTENT_RANGE,
-    header::ACCEPT_RANGES,
-    header::ETAG,
-    header::LAST_MODIFIED,
-    header::CONTENT_LANGUAGE,
-];

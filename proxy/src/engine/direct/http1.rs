@@ -32,6 +32,8 @@ pub(super) struct Http1<'a> {
     is_invited: bool,
     /// Whether the connection ends behind the answer.
     is_last: bool,
+    /// Whether the client hopes for a tunnel: what follows its request may be meant for one.
+    hopes: bool,
     ending: Ending,
     /// Whether the answer was sent to its end.
     is_ended: bool,
@@ -80,9 +82,15 @@ impl<'a> Http1<'a> {
             version: whole.version,
             is_invited: !asks || has_begun,
             is_last: whole.is_last,
+            hopes: false,
             ending: Ending::Length,
             is_ended: false,
         }
+    }
+
+    /// Of a request that asks to leave HTTP behind; it has no body.
+    pub(super) fn before_tunnel(conn: Box<Conn>, shared: &'a Shared, whole: &mut Whole) -> Self {
+        Self { hopes: true, ..Self::new(conn, shared, whole) }
     }
 
     /// The connection, when another request may follow on it. One that must end does so here, in such
@@ -114,6 +122,8 @@ impl<'a> Http1<'a> {
             || self.ending == Ending::Close
             // What is still to come of the request would be read as the next one.
             || !self.conn.has_whole_request()
+            // The client did not wait for the answer, so nobody knows for what this was meant.
+            || self.hopes && self.conn.has_early()
             || self.conn.requests() >= self.shared.limits.requests_max
             || Instant::now() >= self.conn.ends().into_std()
             || self.shared.is_leaving.load(Ordering::Relaxed)

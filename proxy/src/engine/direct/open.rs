@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::stream::Stream;
 use crate::backend::connect::{connect, is_want};
 use crate::forward::tries::{Failure, Try};
-use crate::listener::connection::ConnFacts;
+use crate::listener::facts::ConnFacts;
 use crate::proxy_protocol::Told;
 
 /// Whom a connection to this Backend speaks for; None where Endpoints do not want to know.

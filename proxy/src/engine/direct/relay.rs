@@ -104,7 +104,7 @@ impl Upstream {
     /// Until when the next byte must have come.
     ///
     /// An error once the time is over: bytes that are always there would never be waited for.
-    fn by(&self, ends: Option<Instant>) -> Result<Instant, Broken> {
+    pub(super) fn by(&self, ends: Option<Instant>) -> Result<Instant, Broken> {
         let now = Instant::now();
         if ends.is_some_and(|ends| ends <= now) {
             return Err(Broken::Endpoint(Failure::Timeout));

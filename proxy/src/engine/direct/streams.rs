@@ -15,7 +15,7 @@ use super::{Direct, is_for_us};
 use crate::engine::Begun;
 use crate::engine::stream::{BodyEnd, Stream};
 use crate::filter::error_pages;
-use crate::listener::connection::ConnFacts;
+use crate::listener::facts::ConnFacts;
 use crate::listener::refusal::Rule;
 use crate::over::{self, Over};
 use crate::pipeline::ours::{Ours, ours};

@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -138,6 +138,12 @@ impl Upstream {
         }
     }
 
+    /// Reads once, behind the whole request.
+    pub(super) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.read.reserve(READ_BYTES);
+        poll_read(&mut self.stream, &mut self.read, cx)
+    }
+
     /// Sends what can be sent, and reads once.
     async fn step<C: Client>(&mut self, client: &mut C) -> Result<Step, Broken> {
         self.read.reserve(READ_BYTES);
@@ -206,7 +212,7 @@ impl From<Broken> for Wrong {
 fn poll_read(
     stream: &mut Stream,
     read: &mut BytesMut,
-    cx: &mut std::task::Context<'_>,
+    cx: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
     // Nothing is lost when it is dropped: it has read, or it has not.
     pin!(stream.read_buf(read)).poll(cx)

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use kubeng_config::filter::error_pages::PageSource;
+use http::{HeaderValue, Method, StatusCode, header};
 use pingora_error::{Error, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
@@ -49,27 +48,9 @@ impl App {
         ctx: &RequestContext,
         status: StatusCode,
     ) -> Option<Page> {
-        let id = match pipeline::error_page(ctx, status)? {
-            PageSource::Inline { content_type, body } => {
-                return Some(error_pages::inline(&content_type.0, body.as_str()));
-            }
-            PageSource::Backend(id) => id,
-        };
-        let backend = self.shared.table.load().backends.get(id)?.clone();
         let request = session.req_header();
         let uri = request.uri.path_and_query().map_or("/", |target| target.as_str());
-        let told = error_pages::Told {
-            status,
-            uri,
-            host: ctx.authority.as_ref(),
-            accept: request.headers.get(header::ACCEPT),
-            request_id: ctx
-                .extra
-                .as_ref()
-                .and_then(|extra| extra.request_id.as_ref())
-                .map(|id| &id.value),
-        };
-        error_pages::page(self.errands.fetch(&error_pages::errand(backend, told)).await?)
+        self.errands.page(ctx, status, (uri, request.headers.get(header::ACCEPT))).await
     }
 
     /// Sends a copy of a request on its way.
@@ -114,31 +95,16 @@ impl App {
             );
         let page = if has_body { self.error_page(session, ctx, status).await } else { None };
         let extra = ctx.extra.get_or_insert_default();
-        let Some(Page { kind, bytes }) = page.filter(|page| !page.bytes.is_empty()) else {
+        let Some(page) = page.filter(|page| !page.bytes.is_empty()) else {
             // The answer is given up, and with it the connection.
             extra.is_replaced = true;
             return Err(Error::new(ErrorType::HTTPStatus(status.as_u16())));
         };
-        for name in &OF_BODY {
-            response.remove_header(name);
-        }
-        response.insert_header(header::CONTENT_TYPE, kind)?;
-        response.insert_header(header::CONTENT_LENGTH, bytes.len())?;
+        let bytes = error_pages::put_in(page, &mut ResponseFields(response));
         extra.page = Instead::Waits(bytes);
         Ok(())
     }
 }
-
-/// What a head says of its body.
-const OF_BODY: [HeaderName; 7] = [
-    header::TRANSFER_ENCODING,
-    header::CONTENT_ENCODING,
-    header::CONTENT_RANGE,
-    header::ACCEPT_RANGES,
-    header::ETAG,
-    header::LAST_MODIFIED,
-    header::CONTENT_LANGUAGE,
-];
 
 /// Counts and encodes a part of the answer.
 pub(super) fn answer_part(extra: &mut Extra, body: &mut Option<Bytes>, is_end: bool) -> Result<()> {

@@ -29,7 +29,7 @@ use crate::engine::Begun;
 use crate::filter::compression::Asking;
 use crate::forward::tries::{self, Next};
 use crate::forward::wish;
-use crate::listener::connection::ConnFacts;
+use crate::listener::facts::ConnFacts;
 use crate::metrics::WorkerMetrics;
 use crate::nominated::nominated;
 use crate::observe;

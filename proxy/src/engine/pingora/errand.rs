@@ -5,7 +5,8 @@ use std::time::{Instant, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use http::header;
-use http::{Method, Uri};
+use http::{HeaderValue, Method, StatusCode, Uri};
+use kubeng_config::filter::error_pages::PageSource;
 use pingora_core::connectors::http::Connector;
 use pingora_core::protocols::http::client::HttpSession;
 use pingora_error::{Error, ErrorType, Result};
@@ -18,12 +19,13 @@ use tokio_util::task::TaskTracker;
 use super::peer::peer;
 use crate::backend::choice::Wish;
 use crate::errand::{Errand, Fetched};
-use crate::filter::{Question, Told};
+use crate::filter::{Question, Told, error_pages};
 use crate::forward;
 use crate::forward::tries::{self, Try};
-use crate::listener::connection::ConnFacts;
+use crate::listener::facts::ConnFacts;
 use crate::metrics::WorkerMetrics;
 use crate::pipeline::{self, Begin, Pending};
+use crate::reply::Page;
 use crate::request::{Incoming, RequestContext};
 use crate::shared::Shared;
 use crate::table::Table;
@@ -110,6 +112,32 @@ impl Errands {
     /// The complete answer to `errand`; None when there is none in time.
     pub(crate) async fn fetch(&self, errand: &Errand) -> Option<Fetched> {
         timeout(errand.timeout, self.tries(errand)).await.ok()?.ok()
+    }
+
+    /// The page that the Route has for `status`; `asked` is the target of the request and what it
+    /// accepts. None where it has none, or nobody makes it in time.
+    pub(crate) async fn page(
+        &self,
+        ctx: &RequestContext,
+        status: StatusCode,
+        (uri, accept): (&str, Option<&HeaderValue>),
+    ) -> Option<Page> {
+        let id = match pipeline::error_page(ctx, status)? {
+            PageSource::Inline { content_type, body } => {
+                return Some(error_pages::inline(&content_type.0, body.as_str()));
+            }
+            PageSource::Backend(id) => id,
+        };
+        let backend = self.shared.table.load().backends.get(id)?.clone();
+        let extra = ctx.extra.as_ref();
+        let told = error_pages::Told {
+            status,
+            uri,
+            host: ctx.authority.as_ref(),
+            accept,
+            request_id: extra.and_then(|extra| extra.request_id.as_ref()).map(|id| &id.value),
+        };
+        error_pages::page(self.fetch(&error_pages::errand(backend, told)).await?)
     }
 
     async fn tries(&self, errand: &Errand) -> Result<Fetched> {

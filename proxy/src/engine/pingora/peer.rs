@@ -9,7 +9,7 @@ use super::tls;
 use crate::forward;
 use crate::forward::tries::Try;
 use crate::limits::Limits;
-use crate::listener::connection::ConnFacts;
+use crate::listener::facts::ConnFacts;
 use crate::proxy_protocol::Told;
 
 /// Where one try goes, with all its time limits.

@@ -16,6 +16,7 @@ use super::key_set::KeySet;
 use super::published::{self, PublishedKey};
 use crate::backend::choice::Wish;
 use crate::backend::probe::ask::{Asker, Get};
+use crate::metrics::key_fetches::KeyFetch;
 use crate::shared::Shared;
 
 /// Fetches for as long as the replica runs; its tasks end with it.
@@ -50,8 +51,10 @@ async fn keep(set: Weak<KeySet>, shared: Arc<Shared>, turns: Arc<Semaphore>) {
             // Never closed, so an error cannot come; it would only lift the bound.
             let _turn = turns.acquire().await;
             let fetched = timeout(FETCH_WITHIN, fetch(&now.source, &shared)).await;
-            fetched.unwrap_or_else(|_| Err("no answer in time".into()))
+            fetched.unwrap_or(Err(FetchError::Late))
         };
+        let outcome = fetched.as_ref().map_or_else(FetchError::outcome, |_| KeyFetch::Done);
+        shared.metrics.key_fetches.ended(outcome);
         let pause = match fetched {
             Ok(Published { keys, fresh }) => {
                 failures = 0;
@@ -68,7 +71,7 @@ async fn keep(set: Weak<KeySet>, shared: Arc<Shared>, turns: Arc<Semaphore>) {
                 // The first ones are of a Backend that is being put in place.
                 if failures == FAILURES_TOLD {
                     let backend = &now.source.backend;
-                    tracing::warn!(%backend, path = %now.source.path, reason, "keys not fetched");
+                    tracing::warn!(%backend, path = %now.source.path, %reason, "keys not fetched");
                 }
                 now.forget_old(Instant::now());
                 PAUSE_MIN.saturating_mul(1 << failures.min(16)).min(PAUSE_MAX)
@@ -92,9 +95,34 @@ struct Published {
     fresh: Option<Duration>,
 }
 
-async fn fetch(source: &RemoteKeys, shared: &Shared) -> Result<Published, Box<str>> {
+/// Why keys could not be fetched. Retried with backoff; those that are known stay for a while.
+#[derive(Debug, thiserror::Error)]
+enum FetchError {
+    #[error("{0}")]
+    Unreachable(Box<str>),
+    #[error("no answer in time")]
+    Late,
+    #[error("status {0}")]
+    Status(u16),
+    #[error("{0}")]
+    Malformed(String),
+}
+
+impl FetchError {
+    fn outcome(&self) -> KeyFetch {
+        match self {
+            Self::Unreachable(_) => KeyFetch::Unreachable,
+            Self::Late => KeyFetch::Late,
+            Self::Status(_) => KeyFetch::Status,
+            Self::Malformed(_) => KeyFetch::Malformed,
+        }
+    }
+}
+
+async fn fetch(source: &RemoteKeys, shared: &Shared) -> Result<Published, FetchError> {
     let backend = shared.table.load().backends.get(&source.backend).cloned();
-    let backend = backend.ok_or("the backend is not served yet")?;
+    let unserved = || FetchError::Unreachable("the backend is not served yet".into());
+    let backend = backend.ok_or_else(unserved)?;
     let asker = Asker::of(&backend);
     let mut failed = Vec::new();
     let mut reason = Box::from("no endpoint");
@@ -112,15 +140,15 @@ async fn fetch(source: &RemoteKeys, shared: &Shared) -> Result<Published, Box<st
         }
         failed.push(address);
     }
-    Err(reason)
+    Err(FetchError::Unreachable(reason))
 }
 
-fn read(answer: &Response<Bytes>) -> Result<Published, Box<str>> {
+fn read(answer: &Response<Bytes>) -> Result<Published, FetchError> {
     // Another place that is named is not gone to: it would not be the allowed one.
     if answer.status() != StatusCode::OK {
-        return Err(format!("status {}", answer.status().as_u16()).into());
+        return Err(FetchError::Status(answer.status().as_u16()));
     }
-    let keys = published::read(answer.body())?;
+    let keys = published::read(answer.body()).map_err(FetchError::Malformed)?;
     let directives = answer.headers().get_all(header::CACHE_CONTROL).iter();
     let mut directives =
         directives.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));

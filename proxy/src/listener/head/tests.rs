@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::listener::connection::ConnFacts;
+use crate::listener::facts::ConnFacts;
 use crate::listener::stream::ClientStream;
 use crate::listener::transport::Transport;
 

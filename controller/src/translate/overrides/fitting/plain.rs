@@ -3,6 +3,7 @@
 use kubeng_config::bounded::{AtMost, Between};
 use kubeng_config::filter::Filter;
 use kubeng_config::filter::body_limit::BodyLimit;
+use kubeng_config::filter::buffering::Buffering;
 use kubeng_config::filter::client_address::ClientAddress;
 use kubeng_config::filter::compression::Compression;
 use kubeng_config::filter::concurrency_limit::ConcurrencyLimit;
@@ -20,7 +21,7 @@ use kubeng_config::patch::access::Access;
 use kubeng_config::patch::answer::{
     CorsPatch, ErrorPagePatch, MaintenancePatch, NameList, PageFrom, RequestIdPatch,
 };
-use kubeng_config::patch::body::{CompressionPatch, MirrorPatch};
+use kubeng_config::patch::body::{BufferingPatch, CompressionPatch, MirrorPatch};
 use kubeng_config::patch::headers::{Edits, Headers};
 use kubeng_config::patch::limits::{ConcurrencyPatch, Limits, RatePatch};
 use kubeng_config::patch::scalar::{Bytes, Percent, Span};
@@ -144,6 +145,21 @@ pub(super) fn request_id(ids: &RequestIdPatch) -> Option<Filter> {
     let header = ids.header.clone();
     let ids = header.map_or_else(RequestIds::default, |header| RequestIds { header });
     Some(Filter::RequestId(ids))
+}
+
+pub(super) fn buffering(wanted: &BufferingPatch) -> Made {
+    let BufferingPatch { requests, answers } = wanted;
+    let too_much =
+        |member| misfit(format!("buffering.{member} is more than 16Mi"), "write at most 16Mi");
+    let requests =
+        requests.map(|bytes| Between::new(bytes.get()).map_err(|_| too_much("requests")));
+    let answers = answers.filter(|bytes| bytes.get() > 0);
+    let answers = answers.map(|bytes| Between::new(bytes.get()).map_err(|_| too_much("answers")));
+    let buffering = Buffering {
+        request_bytes_max: requests.transpose()?,
+        answer_bytes_max: answers.transpose()?,
+    };
+    Ok((buffering != Buffering::default()).then_some(Filter::Buffering(buffering)))
 }
 
 pub(super) fn compression(wanted: &CompressionPatch) -> Made {

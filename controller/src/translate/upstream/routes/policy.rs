@@ -10,40 +10,50 @@ use kubeng_config::policy::timeouts::Timeouts;
 use super::super::fields::{HOUR, duration, number};
 use super::Draft;
 use crate::kind::upstream::route::{RouteRetry, RouteTimeouts, UpstreamRoute};
+use crate::settings::TranslateSettings;
 
-/// None where it says nothing that differs from the default.
-pub(super) fn of(draft: &mut Draft<'_>, place: &str, route: &UpstreamRoute) -> Option<Policy> {
-    let mut policy = Policy::default();
+/// None where it says nothing that differs from the default of the fleet.
+pub(super) fn of(
+    settings: &TranslateSettings,
+    draft: &mut Draft<'_>,
+    place: &str,
+    route: &UpstreamRoute,
+) -> Option<Policy> {
+    let mut policy = settings.defaults.clone();
     if let Some(written) = &route.timeouts {
-        policy.timeouts = timeouts(draft, &format!("{place}/timeouts"), written);
+        policy.timeouts = timeouts(draft, &format!("{place}/timeouts"), written, policy.timeouts);
     }
     if let Some(written) = &route.retry {
-        policy.retry = retry(draft, &format!("{place}/retry"), written);
+        policy.retry = retry(draft, &format!("{place}/retry"), written, policy.retry);
     }
-    (policy != Policy::default()).then_some(policy)
+    (policy != settings.defaults).then_some(policy)
 }
 
-fn timeouts(draft: &mut Draft<'_>, place: &str, written: &RouteTimeouts) -> Timeouts {
+fn timeouts(
+    draft: &mut Draft<'_>,
+    place: &str,
+    written: &RouteTimeouts,
+    default: Timeouts,
+) -> Timeouts {
     let RouteTimeouts { request, backend_request } = written;
-    let mut limit = |name: &str, written: Option<&str>| {
+    let mut limit = |name: &str, written: Option<&str>, default: Option<Duration>| {
         let field = format!("{place}/{name}");
         let range = Duration::ZERO..=24 * HOUR;
         let limit = duration(draft.object, &field, written, range, &mut draft.problems);
         // Zero is no limit (GEP-1742).
-        limit.filter(|limit| !limit.is_zero())
+        limit.map_or(default, |limit| Some(limit).filter(|limit| !limit.is_zero()))
     };
-    let request = limit("request", request.as_deref());
-    let per_try = limit("backendRequest", backend_request.as_deref());
-    let mut timeouts = Timeouts { request, per_try, ..Timeouts::default() };
+    let request = limit("request", request.as_deref(), default.request);
+    let per_try = limit("backendRequest", backend_request.as_deref(), default.per_try);
+    let mut timeouts = Timeouts { request, per_try, ..default };
     // Who waits longer for all of it also bears a longer silence in it.
     let longest = per_try.max(request).unwrap_or_default();
     timeouts.read = timeouts.read.max(longest);
     timeouts
 }
 
-fn retry(draft: &mut Draft<'_>, place: &str, written: &RouteRetry) -> Retry {
+fn retry(draft: &mut Draft<'_>, place: &str, written: &RouteRetry, default: Retry) -> Retry {
     let RouteRetry { codes, attempts, backoff } = written;
-    let default = Retry::default();
     let mut statuses = Vec::new();
     for (at, code) in codes.iter().enumerate() {
         let field = format!("{place}/codes/{at}");

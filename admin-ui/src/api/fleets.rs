@@ -1,0 +1,111 @@
+//! `GET /api/v1/fleets`, `/fleets/{fleet}` and `/fleets/{fleet}/export`: what fleets should serve.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::{Path, RawQuery, State};
+use axum::response::Response;
+use kubeng_config::fleet::{FleetCare, FleetClass, FleetFacts, OnDrift};
+use kubeng_config::name::FleetName;
+use kubeng_controller::replicas::{FleetView, Replicas};
+use serde_json::{Value, json};
+
+use super::{computed, export, parameter, replicas_of};
+use crate::problem::ErrorResponse;
+use crate::server::Context;
+
+pub(crate) async fn list(State(context): State<Context>) -> Result<Json<Value>, ErrorResponse> {
+    let replicas = replicas_of(&context)?.clone();
+    computed(move || {
+        let fleets: Vec<Value> =
+            replicas.fleets().values().map(|view| told(&replicas, view)).collect();
+        Json(json!({ "fleets": fleets }))
+    })
+    .await
+}
+
+pub(crate) async fn read(
+    State(context): State<Context>,
+    Path(fleet): Path<String>,
+) -> Result<Json<Value>, ErrorResponse> {
+    let replicas = replicas_of(&context)?.clone();
+    let view = find(&replicas, &fleet)?;
+    computed(move || Json(told(&replicas, &view))).await
+}
+
+pub(crate) async fn write(
+    State(context): State<Context>,
+    Path(fleet): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ErrorResponse> {
+    let replicas = replicas_of(&context)?.clone();
+    let format = parameter(query.as_deref(), "format").unwrap_or_else(|| "json".to_owned());
+    let name = find(&replicas, &fleet)?.facts.name.clone();
+    computed(move || {
+        let side = replicas.intended(&name).ok_or_else(|| unknown(name.as_str()))?;
+        export::write(&side, &format)
+    })
+    .await?
+}
+
+/// The fleet of this name.
+pub(crate) fn find(replicas: &Replicas, fleet: &str) -> Result<FleetView, ErrorResponse> {
+    let name = fleet.parse::<FleetName>().ok();
+    name.and_then(|name| replicas.fleet(&name)).ok_or_else(|| unknown(fleet))
+}
+
+/// There is no such fleet.
+pub(crate) fn unknown(fleet: &str) -> ErrorResponse {
+    ErrorResponse::not_found(format!("there is no fleet {fleet:?}; see /api/v1/fleets"))
+}
+
+fn told(replicas: &Replicas, view: &FleetView) -> Value {
+    let FleetView { facts, snapshot, position } = view;
+    let FleetFacts { name, display_name, class, care } = &**facts;
+    let mut states: BTreeMap<&str, usize> = BTreeMap::new();
+    for located in replicas.located(Some(name)) {
+        *states.entry(located.view.state.as_str()).or_default() += 1;
+    }
+    let (class, tenant) = match class {
+        FleetClass::Shared => ("shared", None),
+        FleetClass::Dedicated { tenant } => ("dedicated", Some(tenant)),
+    };
+    json!({
+        "name": name,
+        "displayName": display_name,
+        "class": class,
+        "tenant": tenant,
+        "digest": snapshot.digest(),
+        "position": position,
+        "routes": snapshot.routes().len(),
+        "replicas": states.values().sum::<usize>(),
+        "states": states,
+        "care": care_of(care),
+    })
+}
+
+fn care_of(care: &FleetCare) -> Value {
+    let FleetCare {
+        heartbeat_every,
+        apply_timeout,
+        table_check_every,
+        probe_every,
+        on_drift,
+        builds,
+    } = care;
+    json!({
+        "heartbeatEveryMs": millis(*heartbeat_every),
+        "applyTimeoutMs": millis(*apply_timeout),
+        "tableCheckEveryMs": millis(*table_check_every),
+        "probeEveryMs": probe_every.map(millis),
+        "onDrift": match on_drift {
+            OnDrift::Report => "report",
+            OnDrift::Heal => "heal",
+        },
+        "builds": builds,
+    })
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

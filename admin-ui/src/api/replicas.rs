@@ -1,0 +1,116 @@
+//! `/api/v1/replicas`: every replica with its state, what it says of itself, and what it runs.
+
+use axum::Json;
+use axum::extract::{Path, RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use kubeng_config::name::FleetName;
+use kubeng_controller::replicas::entry::ReplicaId;
+use kubeng_controller::replicas::peers::Located;
+use kubeng_controller::replicas::{AskError, Replicas};
+use serde_json::{Value, json};
+
+use super::{computed, export, fleets, parameter, replicas_of};
+use crate::problem::ErrorResponse;
+use crate::server::Context;
+
+/// All replicas that this controller or another one tells of; with `local` its own only.
+pub(crate) async fn list(
+    State(context): State<Context>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, ErrorResponse> {
+    let replicas = replicas_of(&context)?.clone();
+    let query = query.as_deref();
+    let is_local = parameter(query, "local").is_some_and(|value| value == "true");
+    let fleet: Option<FleetName> = match parameter(query, "fleet") {
+        Some(fleet) => Some(fleet.parse().map_err(|_| fleets::unknown(&fleet))?),
+        None => None,
+    };
+    computed(move || {
+        let located = if is_local {
+            let own = replicas.list(fleet.as_ref()).into_iter();
+            own.map(|view| Located { controller: None, view }).collect()
+        } else {
+            replicas.located(fleet.as_ref())
+        };
+        Json(json!({ "replicas": located, "peers": *replicas.peers() }))
+    })
+    .await
+}
+
+pub(crate) async fn read(
+    State(context): State<Context>,
+    Path((fleet, name)): Path<(String, String)>,
+) -> Result<Json<Value>, ErrorResponse> {
+    let replicas = replicas_of(&context)?;
+    let id = id(&fleet, &name)?;
+    let all = replicas.located(Some(&id.fleet));
+    let found = all.into_iter().find(|one| one.view.name == id.name);
+    found.map(|one| Json(json!(one))).ok_or_else(|| unknown(&id))
+}
+
+/// What it runs, from its Table.
+pub(crate) async fn write(
+    State(context): State<Context>,
+    Path((fleet, name)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, ErrorResponse> {
+    let replicas = replicas_of(&context)?;
+    let format = parameter(query.as_deref(), "format").unwrap_or_else(|| "json".to_owned());
+    let side = replicas.running(&id(&fleet, &name)?).await.map_err(ErrorResponse::from)?;
+    computed(move || export::write(&side, &format)).await?
+}
+
+/// Forgets a replica that is not there.
+pub(crate) async fn forget(
+    State(context): State<Context>,
+    Path((fleet, name)): Path<(String, String)>,
+) -> Result<StatusCode, ErrorResponse> {
+    let replicas: &Replicas = replicas_of(&context)?;
+    let id = id(&fleet, &name)?;
+    if replicas.get(&id).is_none() {
+        return Err(unknown(&id));
+    }
+    if replicas.forget(&id) {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    Err(ErrorResponse {
+        status: StatusCode::CONFLICT,
+        slug: "replica-connected",
+        title: "The replica is there",
+        detail: format!("replica {id} is connected; stop it first, then it can be forgotten"),
+    })
+}
+
+/// The replica that is meant.
+pub(super) fn id(fleet: &str, name: &str) -> Result<ReplicaId, ErrorResponse> {
+    match (fleet.parse(), name.parse()) {
+        (Ok(fleet), Ok(name)) => Ok(ReplicaId { fleet, name }),
+        (Err(_), _) | (_, Err(_)) => Err(ErrorResponse::not_found(format!(
+            "{fleet:?}/{name:?} names no replica; see /api/v1/replicas"
+        ))),
+    }
+}
+
+fn unknown(id: &ReplicaId) -> ErrorResponse {
+    ErrorResponse::not_found(format!("there is no replica {id}; see /api/v1/replicas"))
+}
+
+impl From<AskError> for ErrorResponse {
+    fn from(error: AskError) -> Self {
+        let detail = error.to_string();
+        let (status, slug, title) = match error {
+            AskError::Unknown(id) => return unknown(&id),
+            AskError::Away(_) | AskError::Silent { .. } => {
+                (StatusCode::BAD_GATEWAY, "replica-unreachable", "The replica cannot be reached")
+            }
+            AskError::Busy(_) => {
+                (StatusCode::SERVICE_UNAVAILABLE, "replica-busy", "The replica is busy")
+            }
+            AskError::Refused { .. } => {
+                (StatusCode::BAD_GATEWAY, "replica-rejected", "The replica refuses")
+            }
+        };
+        Self { status, slug, title, detail }
+    }
+}

@@ -1,0 +1,49 @@
+//! `spec.defaults`: what all Routes of a fleet have unless they, or an override, say otherwise.
+
+use kubeng_config::patch::Patch;
+use kubeng_config::patch::member::{MEMBERS, find};
+use kubeng_config::policy::Policy;
+use kubeng_config::problem::Problem;
+use serde_json::Value;
+
+use super::Wrong;
+use crate::decode::notes::Notes;
+use crate::decode::suggest::nearest;
+use crate::decode::typed;
+
+/// The members that can be carried out for all Routes at once: those of a Policy.
+const CARRIED_OUT: [&str; 2] = ["timeouts", "retry"];
+
+/// # Errors
+/// With what cannot be carried out for a whole fleet, or cannot be understood.
+pub(super) fn read(written: Option<Value>, notes: &mut Notes) -> Result<Policy, Box<Problem>> {
+    let product = Policy::default();
+    let Some(written) = written.filter(|value| !value.is_null()) else { return Ok(product) };
+    let Some(members) = written.as_object() else {
+        let message = "the defaults are no object".to_owned();
+        return Err(Wrong(notes).at(FIELD, message, "write timeouts or retry below it"));
+    };
+    for name in members.keys().filter(|name| !CARRIED_OUT.contains(&name.as_str())) {
+        let field = format!("{FIELD}/{name}");
+        if find(name).is_some() {
+            let message = format!("{name} cannot be a default of a fleet yet");
+            let remedy = "remove it, and write a RouteOverride for each namespace";
+            return Err(Wrong(notes).at(&field, message, remedy));
+        }
+        let names: Vec<&str> = MEMBERS.iter().map(|member| member.name).collect();
+        notes.unknown_field(&field, nearest(name, &names));
+        notes.refuse_within(FIELD)?;
+    }
+    if typed::part::<Patch>(written.clone(), FIELD, ALLOWED, notes).is_err() {
+        notes.refuse_within(FIELD)?;
+    }
+    let patch: Patch = serde_json::from_value(written)
+        .map_err(|error| Wrong(notes).at(FIELD, error.to_string(), ALLOWED))?;
+    Ok(Policy {
+        timeouts: patch.timeouts.unwrap_or_default().on(product.timeouts),
+        retry: patch.retry.unwrap_or_default().over(product.retry),
+    })
+}
+
+const FIELD: &str = "/spec/defaults";
+const ALLOWED: &str = "write timeouts and retry as in a RouteOverride";

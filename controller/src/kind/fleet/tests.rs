@@ -1,0 +1,137 @@
+use kubeng_config::provenance::Provenance;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::decode::{Decoded, decode};
+use crate::kind::Body;
+use crate::object::Author;
+
+fn read(name: &str, spec: &Value) -> Decoded {
+    let value = json!({
+        "apiVersion": "kubeng.io/v1alpha1", "kind": "Fleet", "metadata": {"name": name}, "spec": spec,
+    });
+    decode(value, Provenance::Product, Author::Operator)
+}
+
+#[track_caller]
+fn fleet(spec: &Value) -> Fleet {
+    match read("prod", spec) {
+        Decoded::Object(object) => match object.body {
+            Body::Fleet(fleet) => *fleet,
+            other => panic!("{other:?}"),
+        },
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+fn check(spec: &Value, field: &str, word: &str) {
+    let Decoded::Undecodable(_, problem) = read("prod", spec) else { panic!("taken: {spec}") };
+    assert_eq!(problem.field, field, "{problem}");
+    assert!(problem.to_string().contains(word), "{problem}");
+}
+
+#[test]
+fn what_a_fleet_leaves_out_has_its_default() {
+    let fleet = fleet(&json!({}));
+    assert_eq!(fleet.display_name, "prod");
+    assert_eq!(fleet.class, FleetClass::Shared);
+    assert_eq!(fleet.environment, Environment::Production);
+    assert_eq!(fleet.care, FleetCare::default());
+    assert_eq!(fleet.defaults, Policy::default());
+    assert!(fleet.listeners.is_empty() && fleet.namespaces.is_empty());
+}
+
+#[test]
+fn what_a_fleet_says_is_read() {
+    let fleet = fleet(&json!({
+        "class": "dedicated", "tenant": "fin", "namespaces": ["fin"], "environment": "test",
+        "listeners": [
+            {"name": "web", "port": 443, "protocol": "HTTPS", "address": "192.0.2.1",
+             "hostname": "*.example.com", "proxyProtocol": "require", "connectionsMax": 100,
+             "tls": {"minVersion": "1.3"}, "certificateRefs": [{"namespace": "fin", "name": "web"}]},
+            {"name": "raw", "port": 5432, "protocol": "TCP",
+             "forwardTo": {"namespace": "fin", "name": "db", "port": 5432}},
+        ],
+        "defaults": {"timeouts": {"request": "30s"}, "retry": {"attempts": 3}},
+        "drift": {"onDrift": "heal", "heartbeatEvery": "2s", "probeEvery": "0s",
+                  "builds": ["ab".repeat(32)]},
+        "rollout": {"applyTimeout": "1m"},
+    }));
+    assert_eq!(fleet.class, FleetClass::Dedicated { tenant: "fin".into() });
+    let [web, raw] = &fleet.listeners[..] else { panic!("{:?}", fleet.listeners) };
+    assert_eq!(web.listener.address.to_string(), "192.0.2.1:443");
+    assert_eq!(web.listener.host.to_string(), "**.example.com");
+    assert_eq!(web.listener.proxy_protocol.as_ref().unwrap().from.len(), 2, "from everybody");
+    assert_eq!(web.certificate.as_ref().unwrap().to_string(), "Secret/fin/web");
+    assert_eq!(raw.forward.as_ref().unwrap().to_string(), "Service/fin/db:5432");
+    assert_eq!(fleet.defaults.timeouts.request, Some(std::time::Duration::from_secs(30)));
+    assert_eq!(fleet.defaults.retry.retries_max, 3);
+    assert_eq!(fleet.care.heartbeat_every.as_secs(), 2);
+    assert_eq!(fleet.care.apply_timeout.as_secs(), 60);
+    assert_eq!(fleet.care.probe_every, None);
+    assert_eq!(fleet.care.builds.len(), 1);
+}
+
+#[test]
+fn what_a_fleet_gets_wrong_is_told_and_nothing_of_it_is_taken() {
+    let listener = |more: Value| {
+        let mut listener = json!({"name": "web", "port": 80, "protocol": "HTTP"});
+        for (name, value) in more.as_object().unwrap() {
+            listener[name] = value.clone();
+        }
+        json!({"listeners": [listener]})
+    };
+    check(&json!({"listner": []}), "/spec/listner", "did you mean \"listeners\"");
+    check(&json!({"drift": {"ondrift": "heal"}}), "/spec/drift/ondrift", "\"onDrift\"");
+    check(&json!({"class": "alone"}), "/spec/class", "dedicated");
+    check(&json!({"class": "dedicated"}), "/spec/tenant", "tenant");
+    check(&json!({"tenant": "fin"}), "/spec/tenant", "shared");
+    check(
+        &json!({"class": "dedicated", "tenant": "fin"}),
+        "/spec/namespaces",
+        "names no namespace",
+    );
+    check(&json!({"namespaces": ["a", "a"]}), "/spec/namespaces/1", "twice");
+    check(&json!({"serves": {"ingressClasses": ["a b"]}}), "/spec/serves/ingressClasses/0", "name");
+    check(&json!({"environment": "prod"}), "/spec/environment", "production");
+    check(&json!({"displayName": ""}), "/spec/displayName", "1 to 80");
+    let place = "/spec/listeners/0";
+    check(&listener(json!({"port": 0})), &format!("{place}/port"), "65535");
+    check(&listener(json!({"protocol": "QUIC"})), &format!("{place}/protocol"), "HTTPS");
+    check(&listener(json!({"address": "web"})), &format!("{place}/address"), "IP");
+    check(&listener(json!({"hostname": "a b"})), &format!("{place}/hostname"), "DNS");
+    check(&listener(json!({"tls": {}})), place, "HTTPS only");
+    check(&listener(json!({"connectionsMax": 0})), &format!("{place}/connectionsMax"), "at least");
+    let refs = json!({"certificateRefs": [{"namespace": "a", "name": "b"}]});
+    check(&listener(refs), &format!("{place}/certificateRefs"), "HTTPS only");
+    check(
+        &listener(json!({"proxyProtocol": "optional"})),
+        &format!("{place}/proxyProtocol"),
+        "off",
+    );
+    let from = json!({"proxyProtocolFrom": ["10.0.0.0/8"]});
+    check(&listener(from), &format!("{place}/proxyProtocolFrom"), "no effect");
+    check(&listener(json!({"protocol": "TLS"})), &format!("{place}/forwardTo"), "nowhere");
+    let web = |name: &str, protocol: &str| json!({"name": name, "port": 80, "protocol": protocol});
+    let both = |a, b| json!({"listeners": [a, b]});
+    check(&both(web("a", "HTTP"), web("a", "HTTP")), "/spec/listeners/1/name", "twice");
+    check(&both(web("a", "HTTP"), web("b", "HTTP")), "/spec/listeners/1/hostname", "of a");
+    check(&both(web("a", "HTTP"), web("b", "HTTPS")), "/spec/listeners/1/port", "share");
+    check(&json!({"drift": {"heartbeatEvery": "1h"}}), "/spec/drift/heartbeatEvery", "60s");
+    check(&json!({"drift": {"builds": ["x"]}}), "/spec/drift/builds/0", "SHA-256");
+    check(&json!({"rollout": {"applyTimeout": "0s"}}), "/spec/rollout/applyTimeout", "range");
+    check(&json!({"defaults": {"access": {}}}), "/spec/defaults/access", "yet");
+    check(&json!({"defaults": {"timeout": {}}}), "/spec/defaults/timeout", "\"timeouts\"");
+    check(
+        &json!({"defaults": {"timeouts": {"request": "x"}}}),
+        "/spec/defaults/timeouts/request",
+        "",
+    );
+}
+
+#[test]
+fn the_name_of_a_fleet_is_one_label() {
+    let Decoded::Undecodable(_, problem) = read("a.b", &json!({})) else { panic!("taken") };
+    assert_eq!((problem.field.as_str(), problem.code), ("/metadata/name", BAD_VALUE));
+}

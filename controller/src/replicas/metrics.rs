@@ -1,0 +1,87 @@
+//! The metrics of replicas.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+
+use kubeng_config::drift::ReplicaState;
+use kubeng_config::name::FleetName;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use super::entry::ReplicaView;
+
+type Labels = Vec<(String, String)>;
+
+/// What is counted of replicas.
+pub(super) struct ReplicaMetrics {
+    registry: Registry,
+    replicas: Family<Labels, Gauge>,
+    known: Mutex<BTreeSet<FleetName>>,
+    /// Fleets for which another controller intends something else.
+    pub(super) disagreements: Gauge,
+    /// Deviations found.
+    pub(super) found: Counter,
+    /// Replicas healed.
+    pub(super) healed: Counter,
+}
+
+impl Default for ReplicaMetrics {
+    fn default() -> Self {
+        let mut registry = Registry::default();
+        let replicas = Family::<Labels, Gauge>::default();
+        registry.register("kubeng_replicas", "Replicas by fleet and state", replicas.clone());
+        let (found, healed) = (Counter::default(), Counter::default());
+        registry.register("kubeng_drift_found", "Deviations of replicas found", found.clone());
+        registry.register("kubeng_drift_healed", "Replicas healed", healed.clone());
+        let disagreements = Gauge::default();
+        registry.register(
+            "kubeng_controllers_disagree",
+            "Fleets for which another controller intends something else at the same position",
+            disagreements.clone(),
+        );
+        Self { registry, replicas, disagreements, known: Mutex::default(), found, healed }
+    }
+}
+
+impl ReplicaMetrics {
+    /// Counts the replicas of `fleets` by state. Fleets that are gone are not told any more.
+    pub(super) fn count(&self, fleets: &BTreeSet<FleetName>, views: &[ReplicaView]) {
+        let mut counts: BTreeMap<(&FleetName, ReplicaState), i64> = BTreeMap::new();
+        let known = views.iter().map(|view| &view.fleet).chain(fleets);
+        let known: BTreeSet<FleetName> = known.cloned().collect();
+        for view in views {
+            *counts.entry((&view.fleet, view.state)).or_default() += 1;
+        }
+        for fleet in &known {
+            for state in ReplicaState::ALL {
+                let count = counts.get(&(fleet, state)).copied().unwrap_or(0);
+                self.replicas.get_or_create(&labels(fleet, state)).set(count);
+            }
+        }
+        let mut before = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        for gone in before.difference(&known) {
+            for state in ReplicaState::ALL {
+                self.replicas.remove(&labels(gone, state));
+            }
+        }
+        *before = known;
+    }
+
+    pub(super) fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String does not fail.
+        if encode(&mut text, &self.registry).is_err() {
+            text.clear();
+        }
+        // The end mark of OpenMetrics is not part of the older format, which is served here.
+        text.truncate(text.trim_end().strip_suffix("# EOF").map_or(text.len(), str::len));
+        text
+    }
+}
+
+fn labels(fleet: &FleetName, state: ReplicaState) -> Labels {
+    vec![("fleet".to_owned(), fleet.to_string()), ("state".to_owned(), state.to_string())]
+}

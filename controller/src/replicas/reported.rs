@@ -1,0 +1,77 @@
+//! What replicas are not well: as Problems.
+
+use kubeng_config::drift::ReplicaState;
+use kubeng_config::heartbeat::ReportedProblem;
+use kubeng_config::problem::{
+    Code, Problem, REJECTED, REPLICA_DIVERGENT, REPLICA_DRIFTED, REPLICA_SKEWED, REPLICA_STALE,
+    REPLICA_TAMPERED, REPLICA_UNREACHABLE, Subject,
+};
+
+use super::entry::{ReplicaId, ReplicaView};
+
+/// How many Problems of its own one replica may tell.
+const OF_ONE_MAX: usize = 20;
+
+/// What is wrong with these replicas, the worst first. What `is_dismissed` says is left out.
+pub(super) fn problems(
+    views: &[ReplicaView],
+    is_dismissed: impl Fn(&ReplicaId, ReplicaState) -> bool,
+) -> Vec<Problem> {
+    let mut all = Vec::new();
+    for view in views {
+        let id = ReplicaId { fleet: view.fleet.clone(), name: view.name.clone() };
+        let subject = Subject::Other(format!("replica {id}"));
+        if let Some((code, remedy)) = code(view.state)
+            && !is_dismissed(&id, view.state)
+        {
+            all.push(Problem {
+                subject: subject.clone(),
+                field: String::new(),
+                code,
+                message: view.text.clone(),
+                remedy: remedy.to_owned(),
+                provenance: None,
+            });
+        }
+        let told = view.heartbeat.iter().flat_map(|heartbeat| &heartbeat.problems);
+        all.extend(told.take(OF_ONE_MAX).filter_map(|told| of_replica(told, &id)));
+    }
+    all.sort_by_cached_key(|problem| (problem.severity(), problem.clone()));
+    all.dedup();
+    all
+}
+
+fn of_replica(told: &ReportedProblem, id: &ReplicaId) -> Option<Problem> {
+    let ReportedProblem { code, object, field, message, remedy } = told;
+    Some(Problem {
+        subject: Subject::Other(format!("replica {id}: {object}")),
+        field: field.clone(),
+        // A newer program may know codes that this one does not.
+        code: code.parse().ok()?,
+        message: message.clone(),
+        remedy: remedy.clone(),
+        provenance: None,
+    })
+}
+
+fn code(state: ReplicaState) -> Option<(Code, &'static str)> {
+    match state {
+        ReplicaState::Tampered => {
+            Some((REPLICA_TAMPERED, "see kubeng drift list, then heal it or dismiss it"))
+        }
+        ReplicaState::Drifted => {
+            Some((REPLICA_DRIFTED, "see kubeng drift list, then heal it, adopt it or dismiss it"))
+        }
+        ReplicaState::Divergent => {
+            Some((REPLICA_DIVERGENT, "see kubeng drift list, then heal it or dismiss it"))
+        }
+        ReplicaState::Rejected => Some((REJECTED, "mend what the message names")),
+        ReplicaState::Stale => Some((REPLICA_STALE, "look at the log and the load of the replica")),
+        ReplicaState::Skewed => Some((REPLICA_SKEWED, "bring the replica to a newer version")),
+        ReplicaState::Unreachable => Some((
+            REPLICA_UNREACHABLE,
+            "see whether it runs and reaches a controller; kubeng replica forget takes it off the list",
+        )),
+        ReplicaState::Applying | ReplicaState::Pending | ReplicaState::InSync => None,
+    }
+}
