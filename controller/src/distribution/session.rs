@@ -8,7 +8,7 @@ mod due;
 mod held;
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use kubeng_config::backend::EndpointSource;
@@ -32,7 +32,7 @@ pub struct Session {
     signer: Option<Arc<SigningKey>>,
     history: Arc<History>,
     epoch: Epoch,
-    newest: Option<Arc<Published>>,
+    newest: Option<Newest>,
     /// What the replica serves, as far as it is known what that consists of.
     held: Held,
     /// The Statement behind it: what it has acknowledged, or said in its Hello.
@@ -48,6 +48,12 @@ pub struct Session {
     due: DueEndpoints,
     live: Option<NonZeroU32>,
     told_live: Option<NonZeroU32>,
+}
+
+/// What is to be served. Its digest is made once, for it is looked at whenever anything happens.
+struct Newest {
+    published: Arc<Published>,
+    target: Digest,
 }
 
 /// What the replica has not answered yet.
@@ -70,8 +76,8 @@ impl Session {
     ) -> Self {
         let serves = serves.map(|signed| signed.statement.clone());
         let held = match &serves {
-            None => Held::Snapshot(Snapshot::default()),
-            Some(statement) => history.find(statement.target).map_or(Held::Unknown, Held::Snapshot),
+            None => Held::of(NOTHING.clone()),
+            Some(statement) => history.find(statement.target).map_or(Held::Unknown, Held::of),
         };
         Self {
             fleet,
@@ -95,7 +101,10 @@ impl Session {
 
     /// Takes in what is to be served, and the Endpoints beside it.
     pub fn published(&mut self, newest: Arc<Published>) {
-        self.newest = Some(newest);
+        if self.newest.as_ref().is_none_or(|known| !Arc::ptr_eq(&known.published, &newest)) {
+            let target = newest.snapshot.digest();
+            self.newest = Some(Newest { published: newest, target });
+        }
     }
 
     /// Takes in Endpoints that have changed. They do not wait, but for one: a Backend loses its last
@@ -117,27 +126,26 @@ impl Session {
     /// The Offer after whose answer the replica serves what is newest now; none when it does already,
     /// or will not.
     fn next_answer(&self) -> Option<u64> {
-        let newest = self.newest.as_ref()?;
+        let Newest { published, target } = self.newest.as_ref()?;
         match &self.awaited {
             Some(Awaited::Answer { statement, .. }) => {
-                let is_newest = statement.target == newest.snapshot.digest();
-                Some(if is_newest { self.nonce } else { self.nonce + 1 })
+                Some(if statement.target == *target { self.nonce } else { self.nonce + 1 })
             }
             Some(Awaited::Holdings) => None,
             None => {
-                let statement = self.statement(newest);
-                let is_due = !self.is_served(&statement) && !self.is_refused(&statement);
-                (is_due && !self.is_deposed()).then_some(self.nonce + 1)
+                let is_served = self.held.digest() == Some(*target) && self.is_told(*target);
+                let is_refused = || self.is_refused(&self.statement(published, *target));
+                (!is_served && !self.is_deposed() && !is_refused()).then_some(self.nonce + 1)
             }
         }
     }
 
-    fn statement(&self, newest: &Published) -> Statement {
+    fn statement(&self, newest: &Published, target: Digest) -> Statement {
         Statement {
             fleet: self.fleet.clone(),
             epoch: self.epoch,
             position: newest.position.clone(),
-            target: newest.snapshot.digest(),
+            target,
             model_version: MODEL_VERSION,
         }
     }
@@ -180,7 +188,8 @@ impl Session {
             self.told_live = self.live;
             return self.live.map(ToReplica::Replicas);
         }
-        let newest = Arc::clone(self.newest.as_ref()?);
+        let Newest { published, target } = self.newest.as_ref()?;
+        let (newest, target) = (Arc::clone(published), *target);
         if self.is_deposed() || is_nothing(&newest) {
             return None;
         }
@@ -191,9 +200,10 @@ impl Session {
         if self.awaited.is_some() {
             return None;
         }
-        let next = match self.held {
-            Held::Unknown => self.ask(newest.snapshot.digest()),
-            Held::Snapshot(_) | Held::Parts { .. } => self.offer(&newest),
+        let next = match self.held.digest() {
+            None => self.ask(target),
+            Some(held) if held == target && self.is_told(target) => None,
+            Some(_) => self.offer(&newest, target),
         };
         if next.is_some() {
             return next;
@@ -225,7 +235,7 @@ impl Session {
     fn acknowledged(&mut self, digest: Digest) {
         let Some((snapshot, statement)) = self.answered() else { return };
         if digest == statement.target {
-            self.held = Held::Snapshot(snapshot);
+            self.held = Held::Snapshot { digest, snapshot };
             self.serves = Some(statement);
             self.refused = None;
             self.asked_for = None;
@@ -267,7 +277,7 @@ impl Session {
         }
         self.awaited = None;
         self.held = match self.history.find(digest) {
-            Some(snapshot) => Held::Snapshot(snapshot),
+            Some(snapshot) => Held::Snapshot { digest, snapshot },
             None => Held::Parts { digest, parts: parts.iter().cloned().collect() },
         };
         self.due.all();
@@ -279,7 +289,10 @@ impl Session {
             Some(Awaited::Answer { snapshot, .. }) => snapshot.backends().contains(id),
             Some(Awaited::Holdings) | None => false,
         };
-        let newest = || self.newest.as_ref().is_some_and(|at| at.snapshot.backends().contains(id));
+        let newest = || {
+            let newest = self.newest.as_ref();
+            newest.is_some_and(|newest| newest.published.snapshot.backends().contains(id))
+        };
         is_sent || self.held.has_backend(id).unwrap_or_else(newest)
     }
 
@@ -295,9 +308,9 @@ impl Session {
         Some(ToReplica::TellHoldings)
     }
 
-    fn offer(&mut self, newest: &Published) -> Option<ToReplica> {
-        let statement = self.statement(newest);
-        if self.is_served(&statement) || self.is_refused(&statement) {
+    fn offer(&mut self, newest: &Published, target: Digest) -> Option<ToReplica> {
+        let statement = self.statement(newest, target);
+        if self.is_refused(&statement) {
             return None;
         }
         let mut delta = self.held.delta_to(&newest.snapshot)?;
@@ -313,14 +326,13 @@ impl Session {
         Some(ToReplica::Offer(Box::new(offer)))
     }
 
-    /// Whether the replica has `next` already. Of a new epoch it is told also when no Part changes, so
-    /// that it hears no earlier leader any more.
-    fn is_served(&self, next: &Statement) -> bool {
-        let is_said = match &self.serves {
-            Some(serves) => serves.target == next.target && serves.epoch == next.epoch,
+    /// Whether the replica knows that `target` is wanted. Of a new epoch it is told also when no Part
+    /// changes, so that it hears no earlier leader any more.
+    fn is_told(&self, target: Digest) -> bool {
+        match &self.serves {
+            Some(serves) => serves.target == target && serves.epoch == self.epoch,
             None => true,
-        };
-        is_said && self.held.digest() == Some(next.target)
+        }
     }
 
     /// Whether the replica would not take `next`, by what it serves and has answered.
@@ -372,6 +384,9 @@ fn complete(delta: &mut Delta, newest: &Published) {
         }
     }
 }
+
+/// What a replica holds before it is told anything.
+static NOTHING: LazyLock<Snapshot> = LazyLock::new(Snapshot::default);
 
 #[cfg(test)]
 mod tests;
