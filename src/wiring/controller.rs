@@ -112,11 +112,11 @@ async fn serve_replicas(
     serving: &mut JoinSet<anyhow::Result<()>>,
 ) -> anyhow::Result<()> {
     let ControllerSettings { common: _, listen, authority } = settings;
-    let Delivery { feeds, term, control: _, stop } = delivery;
+    let Delivery { feeds, term, control, stop } = delivery;
     info!(%listen, authority = ?authority, "replicas are not served by this build");
     serving.spawn(async move {
         // Kept until the end, as whoever serves keeps them.
-        let _kept = (feeds, term);
+        let _kept = (feeds, term, control);
         stop.cancelled().await;
         Ok(())
     });
