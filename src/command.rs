@@ -15,6 +15,7 @@ mod remote;
 mod replica;
 mod run;
 mod say;
+mod token;
 mod upgrade;
 mod validate;
 
@@ -56,6 +57,8 @@ enum Command {
     Drift(drift::Drift),
     /// Exchange the program of a running process under load, and wait until the next one serves
     Upgrade(upgrade::Upgrade),
+    /// Make tokens that replicas join a fleet with
+    Token(token::Token),
     /// Print the completions of a shell
     Completions(completions::Completions),
     /// Print the manual page
@@ -97,6 +100,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Compare(command) => command.run(),
         Command::Drift(command) => command.run(),
         Command::Upgrade(command) => command.run(),
+        Command::Token(command) => command.run(),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),
     };

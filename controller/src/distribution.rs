@@ -3,15 +3,23 @@
 //! The same messages travel inside one process and between several; there they are written as
 //! protobuf with the Parts in canonical form.
 
+pub mod authority;
+pub mod connection;
 pub mod feed;
 pub mod follower;
 pub mod history;
+pub mod identity;
+pub mod join;
 pub mod line;
 pub mod publisher;
+pub mod server;
 pub mod session;
 pub mod signing;
 #[cfg(test)]
 mod simulation;
+pub mod subscriber;
+mod tls;
+mod wire;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
