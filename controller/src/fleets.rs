@@ -287,6 +287,8 @@ impl Served {
         let digest = snapshot.digest();
         self.published.send_if_modified(|published| {
             let differs = published.snapshot.digest() != digest;
+            // A replica that has been further elsewhere waits for the Position alone.
+            let is_further = published.position != *beside.position;
             *published = Arc::new(Published {
                 snapshot: snapshot.clone(),
                 world: Some(self.world.clone()),
@@ -294,7 +296,7 @@ impl Served {
                 position: beside.position.clone(),
                 received: if differs { self.waiting_since } else { published.received },
             });
-            differs
+            differs || is_further
         });
     }
 }
