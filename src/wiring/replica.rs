@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::agent::{Agent, Disk, Walking, Who};
+use super::agent::{Agent, Disk, Walking};
 use super::running::{Begin, Running};
 use super::{data_plane, observe};
 use crate::data::DataFolder;
