@@ -16,9 +16,11 @@ mod remote;
 mod replica;
 mod run;
 mod say;
+mod token;
 mod upgrade;
 mod validate;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -59,6 +61,8 @@ enum Command {
     Drift(drift::Drift),
     /// Exchange the program of a running process under load, and wait until the next one serves
     Upgrade(upgrade::Upgrade),
+    /// Make tokens that replicas join a fleet with
+    Token(token::Token),
     /// Print the completions of a shell
     Completions(completions::Completions),
     /// Print the manual page
@@ -101,6 +105,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Compare(command) => command.run(),
         Command::Drift(command) => command.run(),
         Command::Upgrade(command) => command.run(),
+        Command::Token(command) => command.run(),
         Command::Completions(command) => command.run(),
         Command::Man(command) => command.run(),
     };
@@ -108,7 +113,8 @@ pub(crate) fn run() -> ExitCode {
         Ok(Finding::Fine) => ExitCode::SUCCESS,
         Ok(Finding::Problems) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("kubeng: {error:#}");
+            // Nobody may read it any more.
+            let _ = writeln!(std::io::stderr(), "kubeng: {error:#}");
             ExitCode::from(2)
         }
     }

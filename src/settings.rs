@@ -107,11 +107,13 @@ impl Given {
             allow_external_name: self.allow_external_name.unwrap_or(false),
             default_backend: parse(
                 "--default-backend",
+                "NAMESPACE/NAME:PORT, with the number of the port",
                 self.default_backend.as_deref(),
                 service_port,
             )?,
             default_certificate: parse(
                 "--default-certificate",
+                "NAMESPACE/NAME",
                 self.default_certificate.as_deref(),
                 named,
             )?,

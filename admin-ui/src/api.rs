@@ -12,9 +12,12 @@ pub(crate) mod requests;
 mod routes;
 mod snapshot;
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
+use kubeng_controller::control::ControlState;
 use kubeng_controller::replicas::Replicas;
 
 use crate::problem::ErrorResponse;
@@ -39,6 +42,20 @@ pub(crate) fn routes() -> Router<Context> {
         .route("/drift", get(drift::list))
         .route("/drift/{id}", get(drift::read))
         .route("/drift/{id}/{verb}", post(drift::act))
+}
+
+/// What is known of the fleet that `?fleet=` names; without it that of the only one, or the first.
+fn of_fleet(context: &Context, query: Option<&str>) -> Result<Arc<ControlState>, ErrorResponse> {
+    let state = context.control.now();
+    let Some(named) = parameter(query, "fleet") else { return Ok(state) };
+    let fleet = named.parse().ok().and_then(|name| state.of_fleet(&name));
+    fleet.map(Arc::new).ok_or_else(|| {
+        let known: Vec<String> = state.fleets().map(ToString::to_string).collect();
+        ErrorResponse::not_found(format!(
+            "there is no fleet {named:.80?}, but: {}",
+            known.join(", ")
+        ))
+    })
 }
 
 /// Computes an answer where it holds nothing up: with many routes it takes a while.

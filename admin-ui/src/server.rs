@@ -72,7 +72,9 @@ enum Answers {
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The address cannot be opened.
-    #[error("cannot open the admin listener on {address}")]
+    #[error(
+        "cannot open the admin listener on {address}; end what holds it, or give --admin another address"
+    )]
     Bind {
         /// The address.
         address: SocketAddr,

@@ -211,8 +211,10 @@ impl<K: Ord + Clone + Display, V> PartMap<K, V> {
 
     /// What turns this map into `newer`, in order of keys within each bucket. Skips what is shared.
     pub fn diff<'a>(&'a self, newer: &'a Self) -> impl Iterator<Item = Change<'a, K, V>> {
+        let buckets = if self.digest == newer.digest { 0 } else { BUCKETS };
         let pairs = self.buckets.iter().zip(newer.buckets.iter());
         pairs
+            .take(buckets)
             .filter(|(old, new)| !Arc::ptr_eq(old, new) && old.digest != new.digest)
             .flat_map(|(old, new)| diff_sorted(&old.parts, &new.parts))
     }

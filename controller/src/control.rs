@@ -225,8 +225,11 @@ impl ControlState {
     /// Everything that is wrong, the worst first, then by Object and field.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
-        let mut all: Vec<Problem> = self.worlds().flat_map(World::problems).cloned().collect();
-        all.extend(self.source_problems.iter().cloned());
+        let mut all: Vec<Problem> = self.source_problems.clone();
+        // Of half of what there is many would be wrong.
+        if self.is_open {
+            all.extend(self.worlds().flat_map(World::problems).cloned());
+        }
         all.extend(self.endpoint_problems.iter().cloned());
         all.extend(self.replica_problems.iter().cloned());
         all.extend(self.expiry_problems.iter().cloned());

@@ -104,6 +104,12 @@ impl Intake {
                 Vec::new()
             }
             Event::ReadTo(_) => Vec::new(),
+            Event::Together(events) => {
+                return events
+                    .into_iter()
+                    .flat_map(|event| self.take(source, event, now))
+                    .collect();
+            }
         };
         touched.into_iter().filter_map(|key| self.settle(key)).collect()
     }

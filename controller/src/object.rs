@@ -74,12 +74,32 @@ pub enum Event {
     Undecodable(ObjectKey, Problem),
     /// The source has told all Objects of a kind at least once.
     Synced(ObjectKind),
+    /// Several that belong together, such as all that one save of a file changes. They are taken over
+    /// in one round, so that nobody is served by half of them.
+    Together(Vec<Event>),
     /// The Problems of the source itself, all of them: unreadable files, an
     /// unreachable server, a held removal.
     Problems(Vec<Problem>),
     /// How far the source has been read, told in front of what was read: see
     /// [`Position`](kubeng_config::position::Position).
     ReadTo(u64),
+}
+
+impl Event {
+    /// Each by itself, in order.
+    #[must_use]
+    pub fn apart(self) -> Vec<Self> {
+        match self {
+            Self::Together(events) => events.into_iter().flat_map(Self::apart).collect(),
+            one @ (Self::Upsert(_)
+            | Self::Remove(_)
+            | Self::Replace(..)
+            | Self::Undecodable(..)
+            | Self::Synced(_)
+            | Self::Problems(_)
+            | Self::ReadTo(_)) => vec![one],
+        }
+    }
 }
 
 /// What a round changes in the set of known Objects, after sources were put in order.

@@ -161,18 +161,20 @@ impl Reconciler {
         let now = received;
         for told in events {
             received = received.min(told.at);
-            if let (Event::ReadTo(at), Some(name)) = (&told.event, self.sources.get(told.source)) {
-                self.position.advance(&name.0, *at);
+            for event in told.event.apart() {
+                if let (Event::ReadTo(at), Some(name)) = (&event, self.sources.get(told.source)) {
+                    self.position.advance(&name.0, *at);
+                }
+                let told = self.intake.take(told.source, event, now);
+                changes.extend(told.into_iter().map(|change| self.ends.admit(change, unix_now())));
             }
-            let told = self.intake.take(told.source, told.event, now);
-            changes.extend(told.into_iter().map(|change| self.ends.admit(change, unix_now())));
         }
         self.take(&changes, received, channels);
     }
 
     fn take(&mut self, changes: &[Change], received: Instant, channels: &Channels) {
         // Endpoints first: they never wait for translation.
-        self.take_endpoints(changes, received);
+        let emptied = self.take_endpoints(changes, received);
         let configuration: Vec<Change> = changes
             .iter()
             .filter(|change| change.key().kind != ObjectKind::EndpointSlice)
@@ -194,6 +196,8 @@ impl Reconciler {
                 position: &self.position,
                 serving: self.serving,
             });
+            // What is published now may lead elsewhere.
+            self.fleets.tell_endpoints(&emptied, received);
         }
         self.refer(channels, refers_differ);
         self.tell(channels);
@@ -242,13 +246,19 @@ impl Reconciler {
         }
     }
 
-    fn take_endpoints(&mut self, changes: &[Change], received: Instant) {
+    /// Tells newer Endpoints, but for Backends that lose their last one: gives those, to be told when
+    /// what they may be replaced by has been published.
+    fn take_endpoints(
+        &mut self,
+        changes: &[Change],
+        received: Instant,
+    ) -> Vec<(BackendId, Arc<EndpointSet>)> {
         let mut sets = Vec::new();
         for change in changes {
             sets.extend(self.book.take(change));
         }
         if sets.is_empty() {
-            return;
+            return sets;
         }
         for (id, set) in &sets {
             if set.as_slice().is_empty() {
@@ -258,9 +268,12 @@ impl Reconciler {
             }
         }
         self.fleets.keep_endpoints(&self.endpoints);
+        let (emptied, others): (Vec<_>, Vec<_>) =
+            sets.into_iter().partition(|(_, set)| set.as_slice().is_empty());
         if self.is_open {
-            self.fleets.tell_endpoints(&sets, received);
+            self.fleets.tell_endpoints(&others, received);
         }
+        emptied
     }
 
     /// Tells the admin plane what is known.

@@ -85,7 +85,7 @@ pub enum StartError {
     #[error("cannot start a worker")]
     Worker(#[source] io::Error),
     /// The access log cannot be opened.
-    #[error("cannot open the access log")]
+    #[error("cannot open the access log; give --access-log a path in a folder that can be written")]
     AccessLog(#[source] io::Error),
     /// The engine did not start; the message of its panic says why, mostly that the certificate
     /// store of the system is damaged.

@@ -215,6 +215,8 @@ pub(crate) struct Tries {
     pub(crate) interim: u8,
     /// That it is to be repeated because of its answer.
     pub(crate) is_repeated: bool,
+    /// Whether one was: then an Endpoint that was tried is better than none.
+    pub(crate) was_repeated: bool,
     /// Counts while the request lives.
     pub(crate) admitted: Option<Admitted>,
     /// Counts from the first retry on.

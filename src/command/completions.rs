@@ -2,6 +2,7 @@
 
 use clap::{Args, CommandFactory};
 
+use super::say::say;
 use super::{CommandLine, Finding};
 
 /// Print the completions of a shell.
@@ -14,7 +15,9 @@ pub(super) struct Completions {
 impl Completions {
     pub(super) fn run(self) -> anyhow::Result<Finding> {
         let mut command = CommandLine::command();
-        clap_complete::generate(self.shell, &mut command, "kubeng", &mut std::io::stdout());
+        let mut text = Vec::new();
+        clap_complete::generate(self.shell, &mut command, "kubeng", &mut text);
+        say(String::from_utf8_lossy(&text))?;
         Ok(Finding::Fine)
     }
 }

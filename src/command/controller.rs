@@ -28,7 +28,7 @@ impl Controller {
             None => self.given,
         };
         let settings = given.settle()?;
-        telemetry::start(settings.common.log_format);
+        let _log = telemetry::start(settings.common.log_format);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .thread_name("control")
             .enable_all()

@@ -34,7 +34,7 @@ pub(super) struct Demo {
 
 impl Demo {
     pub(super) fn run(self) -> anyhow::Result<Finding> {
-        telemetry::start(LogFormat::Text);
+        let _log = telemetry::start(LogFormat::Text);
         let scratch = tempfile::Builder::new().prefix("kubeng-demo-").tempdir()?;
         let folder = self.folder.unwrap_or_else(|| scratch.path().to_path_buf());
         std::fs::create_dir_all(&folder)

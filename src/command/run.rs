@@ -33,7 +33,7 @@ impl Run {
         if settings.manifests.is_empty() && settings.kubernetes.is_none() {
             bail!("nothing to serve: say --manifests DIR, --kubernetes, or both; see kubeng demo");
         }
-        telemetry::start(settings.log_format);
+        let _log = telemetry::start(settings.log_format);
         serve(settings)?;
         Ok(Finding::Fine)
     }

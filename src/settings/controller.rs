@@ -54,6 +54,10 @@ pub(crate) struct GivenController {
     #[arg(long, value_name = "ADDR", env = "KUBENG_LISTEN")]
     pub(crate) listen: Option<SocketAddr>,
 
+    /// DNS name or IP address that replicas reach this controller under; may be repeated [default: the address of --listen]
+    #[arg(long = "name", value_name = "NAME", env = "KUBENG_NAMES", value_delimiter = ',')]
+    pub(crate) names: Vec<String>,
+
     /// Folder of the authority that replicas believe, shared by all controllers; they choose their
     /// leader by it where no API server does
     #[arg(long, value_name = "DIR", env = "KUBENG_AUTHORITY")]
@@ -112,7 +116,9 @@ pub(crate) struct ControllerSettings {
     /// Where replicas find it.
     pub(crate) listen: SocketAddr,
     /// The folder of the authority.
-    pub(crate) authority: Option<PathBuf>,
+    pub(crate) authority: PathBuf,
+    /// What replicas reach it under.
+    pub(crate) names: Vec<String>,
 }
 
 impl GivenController {
@@ -137,6 +143,7 @@ impl GivenController {
             allow_external_name: self.allow_external_name.or(file.allow_external_name),
             secrets: self.secrets.or(file.secrets),
             listen: self.listen.or(file.listen),
+            names: list(self.names, file.names),
             authority: self.authority.or(file.authority),
             admin: self.admin.or(file.admin),
             admin_exposed: self.admin_exposed.or(file.admin_exposed),
@@ -173,7 +180,23 @@ impl GivenController {
         if common.manifests.is_empty() && common.kubernetes.is_none() {
             bail!("nothing to read: say --manifests DIR, --kubernetes, or both");
         }
-        Ok(ControllerSettings { common, listen, authority: self.authority })
+        let Some(authority) = self.authority else {
+            bail!(
+                "replicas believe an authority, which all controllers share: say --authority DIR"
+            );
+        };
+        let names = if !self.names.is_empty() {
+            self.names
+        } else if listen.ip().is_unspecified() {
+            bail!(
+                "--listen {listen} tells no address that replicas could ask for: say --name NAME"
+            );
+        } else if listen.ip().is_loopback() {
+            vec![listen.ip().to_string(), "localhost".to_owned()]
+        } else {
+            vec![listen.ip().to_string()]
+        };
+        Ok(ControllerSettings { common, listen, authority, names })
     }
 }
 
@@ -188,11 +211,13 @@ mod tests {
 
     #[test]
     fn defaults_fill_what_is_not_given_and_what_cannot_be_used_says_why() {
-        let settings = settle("manifests = [\"m\"]").unwrap();
+        let settings = settle("manifests = [\"m\"]\nauthority = \"a\"").unwrap();
         assert_eq!(settings.listen, "127.0.0.1:9190".parse().unwrap());
         assert_eq!(settings.common.admin, "127.0.0.1:9180".parse().unwrap());
         for (file, word) in [
             ("", "nothing to read"),
+            ("manifests = [\"m\"]", "--authority"),
+            ("manifests = [\"m\"]\nauthority = \"a\"\nlisten = \"0.0.0.0:1\"", "--name"),
             ("manifests = [\"m\"]\nhttp = \"0.0.0.0:80\"", "http"),
             ("manifests = [\"m\"]\nadmin = \"0.0.0.0:1\"", "admin-exposed"),
         ] {
@@ -205,8 +230,11 @@ mod tests {
     fn flags_win_over_the_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("kubeng.toml");
-        std::fs::write(&path, "listen = \"127.0.0.1:1\"\nmanifests = [\"a\"]\ndrain = 3\n")
-            .unwrap();
+        std::fs::write(
+            &path,
+            "listen = \"127.0.0.1:1\"\nmanifests = [\"a\"]\nauthority = \"a\"\ndrain = 3\n",
+        )
+        .unwrap();
         let listen = Some("127.0.0.1:2".parse().unwrap());
         let flags = GivenController { listen, ..GivenController::default() };
         let settings = flags.with_file(&path).unwrap().settle().unwrap();

@@ -37,7 +37,12 @@ impl Kubernetes {
                 Some(other) => bail!("secrets is {other:?}; write referenced or tls"),
             },
             publish_addresses: given.publish_addresses.clone(),
-            publish_service: parse("--publish-service", given.publish_service.as_deref(), named)?,
+            publish_service: parse(
+                "--publish-service",
+                "NAMESPACE/NAME",
+                given.publish_service.as_deref(),
+                named,
+            )?,
             lease_namespace: given.lease_namespace.clone().unwrap_or_else(|| "kubeng".into()),
         }))
     }
@@ -57,16 +62,17 @@ pub(crate) struct ServicePort {
     pub(crate) port: u16,
 }
 
-/// Reads the value of `flag`.
+/// Reads the value of `flag`, which is of this `form`.
 ///
 /// # Errors
 /// When there is one that `read` cannot read.
 pub(super) fn parse<T>(
     flag: &str,
+    form: &str,
     text: Option<&str>,
     read: impl Fn(&str) -> Option<T>,
 ) -> anyhow::Result<Option<T>> {
-    text.map(|text| read(text).with_context(|| format!("{flag} {text:?} is not of its form")))
+    text.map(|text| read(text).with_context(|| format!("{flag} {text:?}: write {form}")))
         .transpose()
 }
 

@@ -32,6 +32,9 @@ impl Process {
         }
         let workers = match given.workers {
             Some(0) => bail!("--workers 0 would serve nothing; write at least 1"),
+            Some(workers) if workers > WORKERS_MAX => bail!(
+                "--workers {workers} is too many; write at most {WORKERS_MAX}, best as many as there are cores"
+            ),
             Some(workers) => workers,
             None => std::thread::available_parallelism().map_or(1, Into::into),
         };
@@ -73,3 +76,6 @@ fn drain(drain: Option<u64>, delay: Option<u64>) -> anyhow::Result<(Duration, Du
     }
     Ok((Duration::from_secs(drain), Duration::from_secs(delay)))
 }
+
+/// The most threads that serve requests.
+const WORKERS_MAX: usize = 512;

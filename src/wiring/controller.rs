@@ -9,17 +9,27 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 use kubeng_admin::{Admin, LocalReplica};
 use kubeng_config::address::Reserved;
+use kubeng_config::canonical::Digest;
+use kubeng_config::heartbeat::Build;
 use kubeng_config::name::{BackendId, RouteId};
 use kubeng_config::observed::{EndpointHealth, KeyQuery, RecordQuery};
-use kubeng_config::statement::Epoch;
+use kubeng_config::statement::{Epoch, MODEL_VERSION};
 use kubeng_controller::control::{Control, ControlState};
-use kubeng_controller::distribution::feed::FleetFeeds;
+use kubeng_controller::distribution::authority::Authority;
+use kubeng_controller::distribution::feed::{FleetFeed, FleetFeeds};
+use kubeng_controller::distribution::identity::server::ServerIdentity;
+use kubeng_controller::distribution::publisher::Publisher;
+use kubeng_controller::distribution::signing::{SigningKey, VerifyingKeys};
+use kubeng_controller::distribution::{Hello, server};
 use kubeng_controller::fleets::Fleets;
+use kubeng_controller::hub::ReplicaHub;
 use kubeng_controller::leader::{Term, lock};
 use kubeng_controller::metrics::Metrics;
 use kubeng_controller::reconcile::{Channels, EVENTS_WAITING_MAX, Reconciler};
+use kubeng_controller::replicas::{Inputs, Replicas};
 use kubeng_controller::world::World;
 use serde_json::Value;
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -28,7 +38,6 @@ use tracing::info;
 use super::{cluster, log_changes, reserved, sources, translate_settings};
 use crate::data::DataFolder;
 use crate::notify;
-use crate::settings::Settings;
 use crate::settings::controller::ControllerSettings;
 use crate::shutdown::{Signals, Told};
 
@@ -38,8 +47,6 @@ pub(crate) struct Delivery {
     pub(crate) feeds: watch::Receiver<Arc<FleetFeeds>>,
     /// Whether this controller leads, and the newest epoch that it knows of.
     pub(crate) term: watch::Receiver<Term>,
-    /// What the admin plane is answered from.
-    pub(crate) control: Control,
     /// Ends the lines to replicas.
     pub(crate) stop: CancellationToken,
 }
@@ -59,18 +66,19 @@ pub(crate) async fn serve(settings: ControllerSettings) -> anyhow::Result<()> {
     let term = start_leading(&settings, &control, &metrics, &stop, &mut tasks)?;
     let replica =
         Arc::new(Nobody { metrics: Arc::clone(&metrics), is_leaving: AtomicBool::new(false) });
+    let mut serving = JoinSet::new();
+    let delivery = Delivery { feeds, term, stop: stop_lines.clone() };
+    let replicas = serve_replicas(&settings, delivery, &mut serving).await?;
     let admin = Admin::bind(settings.common.admin, control.clone(), replica.clone()).await?;
+    let admin = admin.with_replicas(replicas);
     info!(address = %admin.address()?, "admin listener open");
     tasks.spawn(log_changes(control.clone(), metrics));
     if let Some(data) = &data {
         data.sign().context("cannot write to the data folder")?;
     }
-    let mut serving = JoinSet::new();
     let stop_admin = CancellationToken::new();
     let admin_stop = stop_admin.clone();
     serving.spawn(async move { Ok(admin.serve(admin_stop).await?) });
-    let delivery = Delivery { feeds, term, control: control.clone(), stop: stop_lines.clone() };
-    serve_replicas(&settings, delivery, &mut serving).await?;
     tasks.spawn(tell_when_ready(control));
     loop {
         tokio::select! {
@@ -102,25 +110,88 @@ pub(crate) async fn serve(settings: ControllerSettings) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Starts what replicas connect to: THE place where the server and the hub are put in.
-///
-/// `settings.listen` is where, `settings.authority` whom they believe. Tasks go into `serving`; when
-/// one of them ends with an error, so does the process.
+/// Starts what replicas connect to: the hub that takes them in, and the server in front of it. Tasks go
+/// into `serving`; when one of them ends with an error, so does the process.
 async fn serve_replicas(
     settings: &ControllerSettings,
     delivery: Delivery,
     serving: &mut JoinSet<anyhow::Result<()>>,
-) -> anyhow::Result<()> {
-    let ControllerSettings { common: _, listen, authority } = settings;
-    let Delivery { feeds, term, control: _, stop } = delivery;
-    info!(%listen, authority = ?authority, "replicas are not served by this build");
+) -> anyhow::Result<Replicas> {
+    let ControllerSettings { common, listen, authority, names } = settings;
+    let Delivery { feeds, term, stop } = delivery;
+    let authority = Arc::new(Authority::open(authority).context("cannot use the authority")?);
+    let signer = SigningKey::from_pkcs8(authority.signing_key_pkcs8().expose())
+        .context("cannot sign with the key of the authority")?;
+    let signer = Arc::new(signer);
+    let believed = VerifyingKeys::new(vec![signer.verifying_key()])?;
+    let identity = Arc::new(ServerIdentity::issued(&authority, names.clone())?);
+    let (epochs, epoch) = watch::channel(Epoch::default());
+    serving.spawn(follow_epoch(term.clone(), epochs, stop.clone()));
+    let publisher = move |hello: &Hello, feed: &FleetFeed, replicas| {
+        Publisher::new(feed, hello, epoch.clone(), Some(Arc::clone(&signer)), replicas)
+    };
+    let (hub, replicas, cared_for) = Replicas::start(Inputs {
+        feeds,
+        publisher: Arc::new(publisher),
+        believes: Arc::new(move |signed| believed.verify(signed).is_ok()),
+        own: tokio::task::spawn_blocking(own_build).await?,
+        data: common.data.clone(),
+        stop: stop.clone(),
+    });
     serving.spawn(async move {
-        // Kept until the end, as whoever serves keeps them.
-        let _kept = (feeds, term);
-        stop.cancelled().await;
+        cared_for.await;
         Ok(())
     });
-    Ok(())
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("cannot listen for replicas on {listen}"))?;
+    info!(address = %listener.local_addr()?, "listening for replicas");
+    serving.spawn(accept_replicas(listener, term, (identity, authority, hub), stop));
+    Ok(replicas)
+}
+
+/// Lets replicas in as soon as an epoch is known: what is said in none would be refused.
+async fn accept_replicas(
+    listener: TcpListener,
+    mut term: watch::Receiver<Term>,
+    (identity, authority, hub): (Arc<ServerIdentity>, Arc<Authority>, Arc<ReplicaHub>),
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        known = term.wait_for(|term| term.epoch > Epoch::default()) => drop(known?),
+    }
+    Ok(server::serve(listener, identity, authority, hub, stop).await?)
+}
+
+/// Tells publishers the newest epoch.
+async fn follow_epoch(
+    mut term: watch::Receiver<Term>,
+    epochs: watch::Sender<Epoch>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    loop {
+        let epoch = term.borrow_and_update().epoch;
+        epochs.send_if_modified(|known| std::mem::replace(known, epoch) != epoch);
+        let changed = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            changed = term.changed() => changed,
+        };
+        if changed.is_err() {
+            // Whoever decides has ended, which it does with the process only.
+            stop.cancelled().await;
+        }
+    }
+}
+
+/// This program, as replicas tell theirs.
+fn own_build() -> Build {
+    let program = std::fs::read("/proc/self/exe").unwrap_or_default();
+    Build {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        sha256: Digest::of([program.as_slice()]),
+        model_version: MODEL_VERSION,
+    }
 }
 
 /// Starts the sources and the one loop, with a World for each Fleet.
@@ -154,7 +225,7 @@ async fn inside(settings: &ControllerSettings) -> Reserved {
 }
 
 /// Starts what decides who leads: a Lease where there is an API server, else a lock in the folder of
-/// the authority. Without either this controller is the only one.
+/// the authority.
 fn start_leading(
     settings: &ControllerSettings,
     control: &Control,
@@ -163,14 +234,11 @@ fn start_leading(
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<watch::Receiver<Term>> {
     let (told, term) = watch::channel(Term::default());
-    let ControllerSettings { common, listen: _, authority } = settings;
-    let Settings { kubernetes, .. } = common;
-    match (kubernetes, authority) {
-        (Some(_), _) => cluster::tell(common, control, metrics, stop, tasks, Some(told))?,
-        (None, Some(folder)) => {
-            tasks.spawn(lock::run(folder.clone(), told, stop.clone()));
-        }
-        (None, None) => drop(told.send_replace(Term { is_leader: true, epoch: Epoch(1) })),
+    let ControllerSettings { common, listen: _, authority, names: _ } = settings;
+    if common.kubernetes.is_some() {
+        cluster::tell(common, control, metrics, stop, tasks, Some(told))?;
+    } else {
+        tasks.spawn(lock::run(authority.clone(), told, stop.clone()));
     }
     Ok(term)
 }

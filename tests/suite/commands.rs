@@ -180,3 +180,17 @@ fn completions_and_manual_come_from_the_same_definitions() {
     check(&["man", "run"], 0, &["KUBENG_MANIFESTS"]);
     check(&["--version"], 0, &[env!("CARGO_PKG_VERSION")]);
 }
+
+#[test]
+fn a_token_is_one_line_for_a_fleet_of_an_authority_that_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let create = ["token", "create", "--authority", path, "--fleet", "prod"];
+    check(&create, 2, &["holds no authority", "the folder that the controllers share"]);
+    kubeng_controller::distribution::authority::Authority::open(folder.path()).unwrap();
+    let token = check(&create, 0, &["kng1."]);
+    assert_eq!(token.lines().count(), 1, "{token}");
+    check(&[&create[..], &["--for", "25h"]].concat(), 2, &["24 hours"]);
+    check(&[&create[..], &["--for", "1x"]].concat(), 2, &["30m"]);
+    check(&[&create[..], &["--uses", "0"]].concat(), 2, &["1 to 1000"]);
+}

@@ -6,6 +6,7 @@ mod admin;
 mod clients;
 mod cluster;
 mod commands;
+mod controller;
 mod demo;
 mod ingress;
 mod listeners;

@@ -68,8 +68,13 @@ async fn the_listener_tells_of_fleets_replicas_and_what_they_run() {
             assert_eq!(status, 200, "{of} {format}");
         }
     }
-    let (_, problems) = get(&rig, "/api/v1/problems").await;
-    assert!(problems.to_string().contains("KNG-1741"), "{problems}");
+    // It is told once the evidence has been stored.
+    rig.open_record().await;
+    let began = std::time::Instant::now();
+    while !get(&rig, "/api/v1/problems").await.1.to_string().contains("KNG-1741") {
+        assert!(began.elapsed() < crate::support::SOON, "the problem is not told");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
     for (path, status) in [
         ("/api/v1/fleets/none", 404),
         ("/api/v1/replicas/prod/none", 404),

@@ -1,4 +1,4 @@
-//! `GET /api/v1/explain?request=&header=`: which Route would serve a request.
+//! `GET /api/v1/explain?request=&header=&fleet=`: which Route would serve a request.
 
 use axum::Json;
 use axum::extract::{RawQuery, State};
@@ -7,7 +7,7 @@ use kubeng_config::request::RequestKey;
 use kubeng_controller::control::ControlState;
 use serde_json::{Value, json};
 
-use super::computed;
+use super::{computed, of_fleet};
 use crate::problem::ErrorResponse;
 use crate::server::Context;
 
@@ -18,8 +18,8 @@ pub(crate) async fn ask(
     State(context): State<Context>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<Value>, ErrorResponse> {
-    let request = read(&query.unwrap_or_default())?;
-    let state = context.control.now();
+    let request = read(query.as_deref().unwrap_or_default())?;
+    let state = of_fleet(&context, query.as_deref())?;
     computed(move || answer(&state, &request)).await
 }
 
@@ -41,6 +41,7 @@ fn read(query: &str) -> Result<RequestKey, ErrorResponse> {
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match name.as_ref() {
             "request" => request = Some(value.into_owned()),
+            "fleet" => {}
             "header" if headers.len() < HEADERS_MAX => {
                 let (name, value) = header(&value)?;
                 headers.append(name, value);

@@ -1,18 +1,21 @@
-//! `GET /api/v1/routes`: every Route with where it is served and where it was read.
+//! `GET /api/v1/routes?fleet=`: every Route with where it is served and where it was read.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use jiff::Timestamp;
 use kubeng_config::route::Route;
 use kubeng_controller::control::ControlState;
 use serde_json::{Value, json};
 
-use super::computed;
+use super::{computed, of_fleet};
 use crate::problem::ErrorResponse;
 use crate::server::{Context, LocalReplica};
 
-pub(crate) async fn list(State(context): State<Context>) -> Result<Json<Value>, ErrorResponse> {
-    let state = context.control.now();
+pub(crate) async fn list(
+    State(context): State<Context>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, ErrorResponse> {
+    let state = of_fleet(&context, query.as_deref())?;
     computed(move || all(&state, &*context.replica)).await
 }
 

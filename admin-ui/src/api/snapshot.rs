@@ -1,4 +1,4 @@
-//! `GET /api/v1/snapshot?format=`: the effective configuration, without secrets.
+//! `GET /api/v1/snapshot?format=&fleet=`: the effective configuration, without secrets.
 
 use axum::extract::{RawQuery, State};
 use axum::http::header;
@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use kubeng_config::export::{Export, nginx};
 use kubeng_controller::control::ControlState;
 
-use super::computed;
+use super::{computed, of_fleet};
 use crate::problem::ErrorResponse;
 use crate::server::Context;
 
@@ -14,11 +14,11 @@ pub(crate) async fn read(
     State(context): State<Context>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ErrorResponse> {
+    let state = of_fleet(&context, query.as_deref())?;
     let query = query.unwrap_or_default();
     let format = form_urlencoded::parse(query.as_bytes())
         .find(|(name, _)| name == "format")
         .map_or_else(|| "json".to_owned(), |(_, value)| value.into_owned());
-    let state = context.control.now();
     computed(move || write(&state, &format)).await?
 }
 

@@ -6,6 +6,8 @@
 //! them where it may take a moment.
 
 mod folder;
+#[cfg(test)]
+mod tests;
 pub mod token;
 
 use std::path::{Path, PathBuf};

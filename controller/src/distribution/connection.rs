@@ -1,5 +1,7 @@
 //! HTTP/2 connections of replicas to controllers, and the tasks that carry connections of either side.
 
+mod noted;
+
 use std::net::IpAddr;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -19,6 +21,8 @@ use tokio_util::task::TaskTracker;
 use tonic::body::Body;
 use tonic::codec::CompressionEncoding;
 
+use self::noted::{Fault, Noted};
+use super::join::said;
 use super::wire::MESSAGE_BYTES_MAX;
 use super::wire::proto::delivery_client::DeliveryClient;
 use super::wire::proto::joining_client::JoiningClient;
@@ -125,6 +129,7 @@ pub(super) enum ConnectError {
 pub(super) struct Connection {
     channel: Channel,
     origin: http::Uri,
+    fault: Fault,
     _end: DropGuard,
 }
 
@@ -150,7 +155,7 @@ impl Connection {
         tcp.set_nodelay(true).map_err(ConnectError::Tcp)?;
         let stream = TlsConnector::from(tls).connect(to.name.clone(), tcp).await;
         let stream = stream.map_err(ConnectError::Tls)?;
-        let stop = CancellationToken::new();
+        let (stop, fault) = (CancellationToken::new(), Fault::default());
         let end = stop.clone().drop_guard();
         let tasks = Tasks::new(tracker, stop.clone());
         let (sender, connection) = http2::Builder::new(tasks)
@@ -160,7 +165,7 @@ impl Connection {
             .keep_alive_interval(ASK_EVERY)
             .keep_alive_timeout(ANSWER_WITHIN)
             .keep_alive_while_idle(true)
-            .handshake(TokioIo::new(stream))
+            .handshake(TokioIo::new(Noted::new(stream, fault.clone())))
             .await
             .map_err(ConnectError::Http)?;
         tracker.spawn(async move {
@@ -168,7 +173,7 @@ impl Connection {
             let _ = stop.run_until_cancelled_owned(connection).await;
         });
         let origin = to.text.parse().unwrap_or_default();
-        Ok(Self { channel: Channel(sender), origin, _end: end })
+        Ok(Self { channel: Channel(sender), origin, fault, _end: end })
     }
 
     pub(super) fn delivery(&self) -> DeliveryClient<Channel> {
@@ -177,6 +182,19 @@ impl Connection {
             .send_compressed(COMPRESSION)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX)
+    }
+
+    /// Why a call failed: what the controller said, or what became of the connection.
+    pub(super) fn why(&self, status: &tonic::Status) -> String {
+        match self.fault.get() {
+            // With TLS 1.3 a replica learns only here what its certificate was found to be.
+            Some(fault) if fault.contains("alert") => format!(
+                "the controller does not take the certificate of this replica ({fault}): join \
+                 again with a new token of this controller"
+            ),
+            Some(fault) => fault,
+            None => said(status),
+        }
     }
 
     pub(super) fn joining(&self) -> JoiningClient<Channel> {
@@ -199,5 +217,32 @@ impl tonic::codegen::Service<http::Request<Body>> for Channel {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         Box::pin(self.0.send_request(request))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_controllers_have_one_form() {
+        for text in ["https://a.example:9443", "https://10.0.0.1:1", "https://[::1]:9443"] {
+            let url: ControllerUrl = text.parse().unwrap();
+            assert_eq!(url.to_string(), text);
+        }
+        assert_eq!("https://a:1/".parse::<ControllerUrl>().unwrap().to_string(), "https://a:1");
+        for text in [
+            "",
+            "a.example:9443",
+            "http://a.example:9443",
+            "https://a.example",
+            "https://a.example:9443/x",
+            "https://user@a.example:9443",
+            "https://a b:1",
+            "https://a.example:99999",
+        ] {
+            let error = text.parse::<ControllerUrl>().unwrap_err().to_string();
+            assert!(error.contains("write https://NAME:PORT"), "{error}");
+        }
     }
 }

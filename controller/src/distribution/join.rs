@@ -62,8 +62,11 @@ impl JoinError {
     #[must_use]
     pub fn is_final(&self) -> bool {
         match self {
-            Self::Token(_) | Self::Name(_) | Self::Store(_) | Self::Key(_) => true,
-            Self::Refused { .. } => true,
+            Self::Token(_)
+            | Self::Name(_)
+            | Self::Store(_)
+            | Self::Key(_)
+            | Self::Refused { .. } => true,
             Self::Unreachable { .. } => false,
         }
     }
@@ -134,11 +137,13 @@ async fn ask(
     let mut client = connection.joining();
     let answer = timeout(ISSUE_WITHIN, client.join(Request::new(request))).await;
     let answer = answer.map_err(|_| Asked::Unreachable("no answer".into()))?;
-    let certified = answer.map_err(|status| match status.code() {
-        Code::InvalidArgument | Code::PermissionDenied | Code::Unimplemented => {
+    let refusals = [Code::InvalidArgument, Code::PermissionDenied, Code::Unimplemented];
+    let certified = answer.map_err(|status| {
+        if refusals.contains(&status.code()) {
             Asked::Refused(status.message().to_owned())
+        } else {
+            Asked::Unreachable(said(&status))
         }
-        _ => Asked::Unreachable(said(&status)),
     })?;
     let certified = read(certified.into_inner(), key);
     let pinned = |one: &CertificateDer<'_>| Digest::of([one.as_ref()]) == token.authority();
@@ -160,10 +165,11 @@ pub(super) async fn renew(
     let request = request_for(&key).map_err(|error| in_full(&error))?.into();
     let tls = tls::client(&identity.credentials()).map_err(|error| in_full(&error))?;
     let connection = Connection::open(controller, tls, tracker).await;
-    let mut client = connection.as_ref().map_err(|error| in_full(error))?.joining();
+    let connection = connection.map_err(|error| in_full(&error))?;
+    let mut client = connection.joining();
     let answer = client.renew(Request::new(proto::RenewRequest { request }));
     let answer = timeout(ISSUE_WITHIN, answer).await.map_err(|_| "no answer".to_owned())?;
-    let certified = read(answer.map_err(|status| said(&status))?.into_inner(), &key);
+    let certified = read(answer.map_err(|status| connection.why(&status))?.into_inner(), &key);
     let identity = identity.clone();
     blocking(move || identity.renew(certified)).await.map_err(|error| in_full(&error))
 }

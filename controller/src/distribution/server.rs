@@ -206,10 +206,12 @@ impl<H: Hub> Care<H> {
         let address = self.address;
         // Small messages must not wait for an answer to the one before.
         let _ = stream.set_nodelay(true);
-        let stream = match timeout(HANDSHAKE_WITHIN, self.acceptor.accept(stream)).await {
+        let accepting = self.acceptor.accept(stream).into_fallible();
+        let stream = match timeout(HANDSHAKE_WITHIN, accepting).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
+            Ok(Err((error, stream))) => {
                 debug!(%address, error = in_full(&error), "a replica gets no TLS connection");
+                linger(stream).await;
                 return;
             }
             Err(_) => {
@@ -296,6 +298,20 @@ impl<H: Hub> Care<H> {
             .serve_connection(TokioIo::new(stream), service)
     }
 }
+
+/// Reads what still comes, for a short while: closed with something unread, the connection would be
+/// reset, and the other side might lose the alert that says what is wrong.
+async fn linger(mut stream: TcpStream) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let _ = stream.shutdown().await;
+    let mut rest = stream.take(LINGER_BYTES_MAX);
+    let mut sink = tokio::io::sink();
+    let _ = timeout(LINGER, tokio::io::copy(&mut rest, &mut sink)).await;
+}
+
+/// How long, and how much, is read of a connection that gets no TLS.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES_MAX: u64 = 64 * 1024;
 
 /// Longer than the life of any certificate; a clock of the runtime cannot count to the end of time.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);

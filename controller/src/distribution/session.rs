@@ -8,7 +8,7 @@ mod due;
 mod held;
 
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use kubeng_config::backend::EndpointSource;
@@ -32,7 +32,7 @@ pub struct Session {
     signer: Option<Arc<SigningKey>>,
     history: Arc<History>,
     epoch: Epoch,
-    newest: Option<Arc<Published>>,
+    newest: Option<Newest>,
     /// What the replica serves, as far as it is known what that consists of.
     held: Held,
     /// The Statement behind it: what it has acknowledged, or said in its Hello.
@@ -48,6 +48,12 @@ pub struct Session {
     due: DueEndpoints,
     live: Option<NonZeroU32>,
     told_live: Option<NonZeroU32>,
+}
+
+/// What is to be served. Its digest is made once, for it is looked at whenever anything happens.
+struct Newest {
+    published: Arc<Published>,
+    target: Digest,
 }
 
 /// What the replica has not answered yet.
@@ -70,8 +76,8 @@ impl Session {
     ) -> Self {
         let serves = serves.map(|signed| signed.statement.clone());
         let held = match &serves {
-            None => Held::Snapshot(Snapshot::default()),
-            Some(statement) => history.find(statement.target).map_or(Held::Unknown, Held::Snapshot),
+            None => Held::of(NOTHING.clone()),
+            Some(statement) => history.find(statement.target).map_or(Held::Unknown, Held::of),
         };
         Self {
             fleet,
@@ -95,18 +101,53 @@ impl Session {
 
     /// Takes in what is to be served, and the Endpoints beside it.
     pub fn published(&mut self, newest: Arc<Published>) {
-        self.newest = Some(newest);
+        if self.newest.as_ref().is_none_or(|known| !Arc::ptr_eq(&known.published, &newest)) {
+            let target = newest.snapshot.digest();
+            self.newest = Some(Newest { published: newest, target });
+        }
     }
 
-    /// Takes in Endpoints that have changed. What is to be served must have been taken in after them,
+    /// Takes in Endpoints that have changed. They do not wait, but for one: a Backend loses its last
+    /// Endpoint after the replica has answered what is newest now, for that may lead elsewhere.
+    /// What is to be served must have been taken in after them,
     /// so that those of Backends that are not served yet are in it.
     pub fn endpoints(
         &mut self,
         sets: impl IntoIterator<Item = (BackendId, Arc<EndpointSet>)>,
         received: Option<Instant>,
     ) {
-        let sets = sets.into_iter().filter(|(id, _)| self.may_serve(id)).collect();
-        self.due.put(sets, received);
+        let sets: Vec<_> = sets.into_iter().filter(|(id, _)| self.may_serve(id)).collect();
+        if !sets.is_empty() {
+            let behind = self.next_answer();
+            self.due.put(sets, received, behind);
+        }
+    }
+
+    /// The Offer after whose answer the replica serves what is newest now; none when it does already,
+    /// or will not.
+    fn next_answer(&self) -> Option<u64> {
+        let Newest { published, target } = self.newest.as_ref()?;
+        match &self.awaited {
+            Some(Awaited::Answer { statement, .. }) => {
+                Some(if statement.target == *target { self.nonce } else { self.nonce + 1 })
+            }
+            Some(Awaited::Holdings) => None,
+            None => {
+                let is_served = self.held.digest() == Some(*target) && self.is_told(*target);
+                let is_refused = || self.is_refused(&self.statement(published, *target));
+                (!is_served && !self.is_deposed() && !is_refused()).then_some(self.nonce + 1)
+            }
+        }
+    }
+
+    fn statement(&self, newest: &Published, target: Digest) -> Statement {
+        Statement {
+            fleet: self.fleet.clone(),
+            epoch: self.epoch,
+            position: newest.position.clone(),
+            target,
+            model_version: MODEL_VERSION,
+        }
     }
 
     /// Takes in the term of leadership.
@@ -147,7 +188,8 @@ impl Session {
             self.told_live = self.live;
             return self.live.map(ToReplica::Replicas);
         }
-        let newest = Arc::clone(self.newest.as_ref()?);
+        let Newest { published, target } = self.newest.as_ref()?;
+        let (newest, target) = (Arc::clone(published), *target);
         if self.is_deposed() || is_nothing(&newest) {
             return None;
         }
@@ -158,10 +200,17 @@ impl Session {
         if self.awaited.is_some() {
             return None;
         }
-        match self.held {
-            Held::Unknown => self.ask(newest.snapshot.digest()),
-            Held::Snapshot(_) | Held::Parts { .. } => self.offer(&newest),
+        let next = match self.held.digest() {
+            None => self.ask(target),
+            Some(held) if held == target && self.is_told(target) => None,
+            Some(_) => self.offer(&newest, target),
+        };
+        if next.is_some() {
+            return next;
         }
+        // The Offer that they waited for is not made: what was newest then is so no more.
+        self.due.answered(u64::MAX);
+        self.due.message(&self.held, &newest)
     }
 
     /// Takes in what the replica says.
@@ -186,7 +235,7 @@ impl Session {
     fn acknowledged(&mut self, digest: Digest) {
         let Some((snapshot, statement)) = self.answered() else { return };
         if digest == statement.target {
-            self.held = Held::Snapshot(snapshot);
+            self.held = Held::Snapshot { digest, snapshot };
             self.serves = Some(statement);
             self.refused = None;
             self.asked_for = None;
@@ -211,7 +260,10 @@ impl Session {
 
     fn answered(&mut self) -> Option<(Snapshot, Statement)> {
         match self.awaited.take() {
-            Some(Awaited::Answer { snapshot, statement }) => Some((snapshot, statement)),
+            Some(Awaited::Answer { snapshot, statement }) => {
+                self.due.answered(self.nonce);
+                Some((snapshot, statement))
+            }
             other @ (Some(Awaited::Holdings) | None) => {
                 self.awaited = other;
                 None
@@ -225,7 +277,7 @@ impl Session {
         }
         self.awaited = None;
         self.held = match self.history.find(digest) {
-            Some(snapshot) => Held::Snapshot(snapshot),
+            Some(snapshot) => Held::Snapshot { digest, snapshot },
             None => Held::Parts { digest, parts: parts.iter().cloned().collect() },
         };
         self.due.all();
@@ -237,7 +289,10 @@ impl Session {
             Some(Awaited::Answer { snapshot, .. }) => snapshot.backends().contains(id),
             Some(Awaited::Holdings) | None => false,
         };
-        let newest = || self.newest.as_ref().is_some_and(|at| at.snapshot.backends().contains(id));
+        let newest = || {
+            let newest = self.newest.as_ref();
+            newest.is_some_and(|newest| newest.published.snapshot.backends().contains(id))
+        };
         is_sent || self.held.has_backend(id).unwrap_or_else(newest)
     }
 
@@ -253,15 +308,9 @@ impl Session {
         Some(ToReplica::TellHoldings)
     }
 
-    fn offer(&mut self, newest: &Published) -> Option<ToReplica> {
-        let statement = Statement {
-            fleet: self.fleet.clone(),
-            epoch: self.epoch,
-            position: newest.position.clone(),
-            target: newest.snapshot.digest(),
-            model_version: MODEL_VERSION,
-        };
-        if self.is_served(&statement) || self.is_refused(&statement) {
+    fn offer(&mut self, newest: &Published, target: Digest) -> Option<ToReplica> {
+        let statement = self.statement(newest, target);
+        if self.is_refused(&statement) {
             return None;
         }
         let mut delta = self.held.delta_to(&newest.snapshot)?;
@@ -277,14 +326,13 @@ impl Session {
         Some(ToReplica::Offer(Box::new(offer)))
     }
 
-    /// Whether the replica has `next` already. Of a new epoch it is told also when no Part changes, so
-    /// that it hears no earlier leader any more.
-    fn is_served(&self, next: &Statement) -> bool {
-        let is_said = match &self.serves {
-            Some(serves) => serves.target == next.target && serves.epoch == next.epoch,
+    /// Whether the replica knows that `target` is wanted. Of a new epoch it is told also when no Part
+    /// changes, so that it hears no earlier leader any more.
+    fn is_told(&self, target: Digest) -> bool {
+        match &self.serves {
+            Some(serves) => serves.target == target && serves.epoch == self.epoch,
             None => true,
-        };
-        is_said && self.held.digest() == Some(next.target)
+        }
     }
 
     /// Whether the replica would not take `next`, by what it serves and has answered.
@@ -336,6 +384,9 @@ fn complete(delta: &mut Delta, newest: &Published) {
         }
     }
 }
+
+/// What a replica holds before it is told anything.
+static NOTHING: LazyLock<Snapshot> = LazyLock::new(Snapshot::default);
 
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@ mod network;
 mod replica;
 mod run;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::ToReplica;
@@ -56,6 +57,19 @@ fn fails(library: &Library, seed: u64, sabotage: Sabotage) -> Option<String> {
     Run::new(library, seed, sabotage, false).run().err()
 }
 
+/// How often replicas answered what in some seeds.
+fn answers(library: &Library) -> BTreeMap<String, u32> {
+    let mut all = BTreeMap::new();
+    for seed in 0..800 {
+        let mut run = Run::new(library, seed, Sabotage::None, false);
+        run.run().unwrap();
+        for (answer, times) in run.answers {
+            *all.entry(answer).or_default() += times;
+        }
+    }
+    all
+}
+
 /// All that happened in `seed`, and how it ended.
 fn story(library: &Library, seed: u64) -> String {
     let mut run = Run::new(library, seed, Sabotage::None, true);
@@ -83,6 +97,16 @@ fn whatever_happens_no_replica_goes_back_and_all_agree_in_the_end() {
                  kubeng-controller simulation"
             );
         }
+    }
+}
+
+#[test]
+fn every_answer_is_given() {
+    let answers = answers(&Library::new());
+    let reasons =
+        ["Rejected", "Base", "Epoch", "Behind", "Unbelieved"].map(|why| format!("Nack {why}"));
+    for answer in reasons.iter().map(String::as_str).chain(["Ack", "Holdings"]) {
+        assert!(answers.get(answer).is_some_and(|times| *times > 5), "{answer}: {answers:?}");
     }
 }
 

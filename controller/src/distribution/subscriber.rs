@@ -137,13 +137,17 @@ impl<H: Fn() -> Hello + Send + Sync> Following<'_, H> {
                 End::Broken(why) => why,
             };
             warn!(%controller, error = why, "the controller is not followed");
+            if self.state.borrow().is_following() {
+                // What was wrong with the others before may be so no more.
+                reasons.clear();
+            }
             reasons.retain(|reason| reason.controller != controller.to_string());
             reasons.push(Reason { controller: controller.to_string(), why });
             self.state.send_modify(|state| state.apart(reasons.clone()));
             failures = if began.elapsed() >= STEADY { 0 } else { failures + 1 };
             at += 1;
             // The next one at once, and a pause only after all have failed.
-            if count > 1 && failures % count != 0 || failures == 0 && count > 1 {
+            if count > 1 && (failures == 0 || !failures.is_multiple_of(count)) {
                 continue;
             }
             let pause = pause(failures / count);
@@ -208,7 +212,7 @@ async fn open(
     let mut client = connection.delivery();
     let answer = timeout(TAKEN_IN_WITHIN, client.follow(Request::new(outgoing))).await;
     let answer = answer.map_err(|_| "it does not answer".to_owned())?;
-    let incoming = answer.map_err(|status| said(&status))?.into_inner();
+    let incoming = answer.map_err(|status| connection.why(&status))?.into_inner();
     Ok((connection, incoming))
 }
 

@@ -24,6 +24,7 @@ use prost::Message;
     clippy::all,
     clippy::allow_attributes_without_reason,
     clippy::str_to_string,
+    clippy::too_many_lines,
     clippy::wildcard_enum_match_arm,
     missing_docs,
     unreachable_pub,

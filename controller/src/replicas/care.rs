@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use kubeng_config::drift::ReplicaState;
 use kubeng_config::fleet::OnDrift;
 use kubeng_config::name::FleetName;
 use kubeng_config::problem::Problem;
@@ -179,12 +180,15 @@ impl Care {
         self.probed.retain(|name, _| fleets.contains_key(name));
         for (name, fleet) in fleets {
             let Some(every) = fleet.facts.care.probe_every else { continue };
-            let (last, start) = self.probed.get(&name).copied().unzip();
-            if last.is_some_and(|last: Instant| last.elapsed() < every) || work.len() >= WORK_MAX {
+            let last = self.probed.get(&name).copied();
+            if last.is_some_and(|(at, _)| at.elapsed() < every) || work.len() >= WORK_MAX {
                 continue;
             }
-            let start: usize = start.unwrap_or(0);
-            self.probed.insert(name.clone(), (Instant::now(), start.wrapping_add(REQUESTS_MAX)));
+            // Who answered otherwise is asked the same again, until it answers as it should.
+            let is_divergent = views.iter().any(|view| view.fleet == name && is_divergent(view));
+            let step = if is_divergent { 0 } else { REQUESTS_MAX };
+            let start = last.map_or(0, |(_, start)| start.wrapping_add(step));
+            self.probed.insert(name.clone(), (Instant::now(), start));
             let ids: Vec<ReplicaId> = views
                 .iter()
                 .filter(|view| view.fleet == name && view.connected)
@@ -260,6 +264,10 @@ async fn ask(
         let found = probe::divergence(probes, answers);
         replicas.registry.with(&id, |entry| entry.divergence = found);
     }
+}
+
+fn is_divergent(view: &ReplicaView) -> bool {
+    view.state == ReplicaState::Divergent || view.marks.contains(&ReplicaState::Divergent)
 }
 
 fn id_of(view: &ReplicaView) -> ReplicaId {

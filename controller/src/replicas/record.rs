@@ -151,20 +151,22 @@ impl Book {
         self.lock().get(id).cloned()
     }
 
-    /// The record of a replica that counts: open, or dismissed.
+    /// The record of a replica that counts: the one that is open, else what was dismissed
+    /// or adopted last.
     pub(crate) fn standing(&self, replica: &ReplicaId, state: ReplicaState) -> Option<DriftRecord> {
         let stands = |record: &DriftRecord| match &record.resolution {
             None => true,
             Some(resolved) => match resolved.resolution {
-                Resolution::Dismissed => true,
-                Resolution::Healed | Resolution::Adopted | Resolution::Gone => false,
+                // Until the overrides are there and served, it goes on.
+                Resolution::Dismissed | Resolution::Adopted => true,
+                Resolution::Healed | Resolution::Gone => false,
             },
         };
         let records = self.lock();
-        let mut of_it = records
+        let of_it = records
             .values()
             .filter(|record| record.replica == *replica && record.state == state && stands(record));
-        of_it.next().cloned()
+        of_it.max_by_key(|record| (record.is_open(), record.since_seconds)).cloned()
     }
 
     /// Puts a record in, and thins out what is old.

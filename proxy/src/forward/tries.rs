@@ -123,12 +123,16 @@ pub(crate) fn choose(
     if tries.admitted.is_none() {
         tries.admitted = Some(backend.admit().ok_or(Reason::BackendFull)?);
     }
-    let in_flight =
-        backend.choose(ctx.wish, &tries.failed, setting).map_err(|none| match none {
-            // What the last one died of says more.
-            NoEndpoint::None => ctx.reason.unwrap_or(Reason::NoEndpoint),
-            NoEndpoint::Full => Reason::EndpointsFull,
-        })?;
+    let chosen = match backend.choose(ctx.wish, &tries.failed, setting) {
+        // It was there to answer, so it may be asked again before the client gets nothing.
+        Err(NoEndpoint::None) if tries.was_repeated => backend.choose(ctx.wish, &[], setting),
+        chosen => chosen,
+    };
+    let in_flight = chosen.map_err(|none| match none {
+        // What the last one died of says more.
+        NoEndpoint::None => ctx.reason.unwrap_or(Reason::NoEndpoint),
+        NoEndpoint::Full => Reason::EndpointsFull,
+    })?;
     tries.count = tries.count.saturating_add(1);
     tries.began = Some(now);
     tries.is_answered = false;
@@ -195,6 +199,7 @@ pub(crate) fn answered(
         && is_allowed(replay, policy.retry.methods);
     if is_wanted && another(ctx, &policy, Budget::Takes) == Next::Retry {
         ctx.tries.is_repeated = true;
+        ctx.tries.was_repeated = true;
         ctx.tries.failed.push(member.address);
         return Next::Retry;
     }

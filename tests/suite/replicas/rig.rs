@@ -310,8 +310,8 @@ impl Fake {
 
 fn control() -> (watch::Sender<Arc<ControlState>>, Control) {
     let fleet: kubeng_config::name::FleetName = "prod".parse().unwrap();
-    let world = World::new(TranslateSettings::new(fleet.clone(), Vec::new()));
-    let (told, state) = watch::channel(Arc::new(ControlState::new(fleet, world)));
+    let world = World::new(TranslateSettings::new(fleet, Vec::new()));
+    let (told, state) = watch::channel(Arc::new(ControlState::new(world)));
     (told, Control::new(state))
 }
 

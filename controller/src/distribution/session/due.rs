@@ -19,13 +19,21 @@ pub(super) struct DueEndpoints {
     /// Those of all Backends that it holds, once it is known which.
     all: bool,
     sets: BTreeMap<BackendId, Arc<EndpointSet>>,
+    /// Backends that lose their last Endpoint, each with the Offer whose answer must come first: what
+    /// is served until then may still lead there.
+    withheld: BTreeMap<BackendId, (u64, Arc<EndpointSet>)>,
     received: Option<Instant>,
 }
 
 impl DueEndpoints {
     /// Of a replica that serves something, whose sets may all be old, or of one that serves nothing.
     pub(super) fn of_a_replica(serves_something: bool) -> Self {
-        Self { all: serves_something, sets: BTreeMap::new(), received: None }
+        Self {
+            all: serves_something,
+            sets: BTreeMap::new(),
+            withheld: BTreeMap::new(),
+            received: None,
+        }
     }
 
     /// Those of all Backends that it holds are to be told, once.
@@ -33,16 +41,32 @@ impl DueEndpoints {
         self.all = true;
     }
 
-    /// Puts newer sets in the place of those that wait.
+    /// Puts newer sets in the place of those that wait. Where `behind` names an Offer that is not
+    /// answered, a Backend loses its last Endpoint only after that answer; no longer, for there may
+    /// always be another Offer.
     pub(super) fn put(
         &mut self,
         sets: Vec<(BackendId, Arc<EndpointSet>)>,
         received: Option<Instant>,
+        behind: Option<u64>,
     ) {
-        if !sets.is_empty() {
+        for (id, set) in sets {
             self.received = [self.received, received].into_iter().flatten().min();
-            self.sets.extend(sets);
+            let known = self.withheld.remove(&id).map(|(offer, _)| offer);
+            match behind.filter(|_| set.as_slice().is_empty()) {
+                Some(offer) => {
+                    self.sets.remove(&id);
+                    self.withheld.insert(id, (known.unwrap_or(offer), set));
+                }
+                None => drop(self.sets.insert(id, set)),
+            }
         }
+    }
+
+    /// The Offer was answered: what waited for that waits no more.
+    pub(super) fn answered(&mut self, offer: u64) {
+        let released = self.withheld.extract_if(.., |_, (behind, _)| *behind <= offer);
+        self.sets.extend(released.map(|(id, (_, set))| (id, set)));
     }
 
     /// The next message, if any is due.
@@ -67,7 +91,7 @@ impl DueEndpoints {
             return None;
         }
         let received = self.received;
-        if self.sets.is_empty() {
+        if self.sets.is_empty() && self.withheld.is_empty() {
             self.received = None;
         }
         Some(ToReplica::Endpoints { sets, received })

@@ -15,18 +15,21 @@ pub(super) enum Held {
     /// It must tell.
     Unknown,
     /// A Snapshot that is known here.
-    Snapshot(Snapshot),
+    Snapshot { digest: Digest, snapshot: Snapshot },
     /// One that is not known here, but which Parts it has. Bounded by the message that told it.
     Parts { digest: Digest, parts: BTreeMap<PartKey, Digest> },
 }
 
 impl Held {
+    pub(super) fn of(snapshot: Snapshot) -> Self {
+        Self::Snapshot { digest: snapshot.digest(), snapshot }
+    }
+
     /// The digest; none while it is not known.
     pub(super) fn digest(&self) -> Option<Digest> {
         match self {
             Self::Unknown => None,
-            Self::Snapshot(snapshot) => Some(snapshot.digest()),
-            Self::Parts { digest, .. } => Some(*digest),
+            Self::Snapshot { digest, .. } | Self::Parts { digest, .. } => Some(*digest),
         }
     }
 
@@ -34,7 +37,7 @@ impl Held {
     pub(super) fn has_backend(&self, id: &BackendId) -> Option<bool> {
         match self {
             Self::Unknown => None,
-            Self::Snapshot(snapshot) => Some(snapshot.backends().contains(id)),
+            Self::Snapshot { snapshot, .. } => Some(snapshot.backends().contains(id)),
             Self::Parts { parts, .. } => Some(parts.contains_key(&PartKey::Backend(id.clone()))),
         }
     }
@@ -47,7 +50,7 @@ impl Held {
         };
         match self {
             Self::Unknown => None,
-            Self::Snapshot(snapshot) => {
+            Self::Snapshot { snapshot, .. } => {
                 let backends = snapshot.backends().iter();
                 let backends = backends.filter(|(_, part)| is_discovered(&part.value().endpoints));
                 Some(backends.map(|(id, _)| id.clone()).collect())
@@ -76,7 +79,7 @@ impl Held {
     pub(super) fn delta_to(&self, newer: &Snapshot) -> Option<Delta> {
         match self {
             Self::Unknown => None,
-            Self::Snapshot(snapshot) => Some(snapshot.delta_to(newer)),
+            Self::Snapshot { snapshot, .. } => Some(snapshot.delta_to(newer)),
             Self::Parts { digest, parts } => Some(delta_from_parts(*digest, parts, newer)),
         }
     }

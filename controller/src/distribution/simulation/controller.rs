@@ -75,7 +75,7 @@ impl Controller {
         // While it has not heard that the cluster is another one, it sees what it saw before.
         if self.restored == truth.restored {
             let left = truth.logs[source].len() - self.read[source];
-            self.read[source] += rng.usize(..=left);
+            self.read[source] += if left > 0 { rng.usize(1..=left) } else { 0 };
         }
     }
 

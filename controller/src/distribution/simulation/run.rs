@@ -18,7 +18,7 @@ use super::replica::Replica;
 use super::{Carried, Sabotage};
 
 /// How many things happen while there are faults.
-const FAULTS: usize = 120;
+const FAULTS: usize = 150;
 /// How many messages each replica and controller may exchange until all is well: a Hello, the question
 /// for holdings, two Offers, their answers, Endpoints, and those of connections that are given up.
 const MESSAGES_UNTIL_CALM_MAX: usize = 24;
@@ -35,6 +35,8 @@ pub(super) struct Run<'a> {
     recordings: Recordings,
     is_signed: bool,
     published: BTreeSet<Digest>,
+    /// How often replicas answered what while there were faults.
+    pub(super) answers: BTreeMap<String, u32>,
     /// What happened, if somebody wants to know.
     trace: Option<Vec<String>>,
 }
@@ -60,6 +62,7 @@ impl<'a> Run<'a> {
             recordings: Recordings::default(),
             is_signed,
             published: BTreeSet::new(),
+            answers: BTreeMap::new(),
             trace: traced.then(Vec::new),
         }
     }
@@ -92,22 +95,22 @@ impl<'a> Run<'a> {
     fn step(&mut self) -> Result<(), String> {
         let controller = self.rng.usize(..self.controllers.len());
         let replica = self.rng.usize(..self.replicas.len());
-        match self.rng.u8(..128) {
-            0..36 => self.deliver_down(replica)?,
-            36..64 => self.deliver_up(),
-            64..76 => self.connect(replica),
-            76..82 => self.truth.change(&mut self.rng),
-            82..85 => self.truth.change_endpoints(&mut self.rng),
-            85..97 => self.read(controller),
-            97..102 => self.lead(controller),
-            102..106 => self.pause(controller),
-            106..107 => self.restart_controller(controller),
-            107..108 => self.restore(controller),
-            108..113 => self.cut(),
-            113..118 => self.notice(),
-            118..124 => self.replicas[replica].persist(),
-            124..127 => self.restart_replica(replica),
-            _ => self.tell_heartbeat(replica),
+        match self.rng.u8(..=255) {
+            0..70 => self.deliver_down(replica)?,
+            70..130 => self.deliver_up(),
+            130..160 => self.connect(replica),
+            160..175 => self.truth.change(&mut self.rng),
+            175..180 => self.truth.change_endpoints(&mut self.rng),
+            180..205 => self.read(controller),
+            205..215 => self.lead(controller),
+            215..225 => self.pause(controller),
+            225..226 => self.restart_controller(controller),
+            226..227 => self.restore(controller),
+            227..231 => self.cut(),
+            231..243 => self.notice(),
+            243..249 => self.replicas[replica].persist(),
+            249..253 => self.restart_replica(replica),
+            253..=255 => self.tell_heartbeat(replica),
         }
         Ok(())
     }
@@ -126,24 +129,29 @@ impl<'a> Run<'a> {
         let answer = self.replicas[replica].take(&carried, self.library);
         self.note(|| format!("replica {replica} <- {}: {}", shown(&carried), answered(&answer)));
         if let Some(answer) = answer? {
+            *self.answers.entry(kind(&answer)).or_default() += 1;
             self.connections.get_mut(&id).unwrap().answer(answer);
         }
         self.replicas[replica].check(&self.published)?;
-        if let Some(controller) = self.connections[&id].controller {
-            self.pump(controller);
-        }
+        self.pump_one(id);
         Ok(())
     }
 
     fn deliver_up(&mut self) {
-        let Some(id) = self.choose_connection() else { return };
-        let connection = self.connections.get_mut(&id).unwrap();
-        let Some(controller) = connection.controller else { return };
-        if self.controllers[controller].is_paused || !connection.has_controller {
-            return;
+        let mut waiting = Vec::new();
+        for (id, connection) in &self.connections {
+            if let Some(controller) = connection.controller
+                && !connection.up.is_empty()
+                && !self.controllers[controller].is_paused
+            {
+                waiting.push((*id, controller));
+            }
         }
-        let Some(message) = connection.up.pop_front() else { return };
-        self.hear(id, controller, &message);
+        let Some((id, controller)) = self.rng.choice(waiting) else { return };
+        let message = self.connections.get_mut(&id).unwrap().up.pop_front();
+        if let Some(message) = message {
+            self.hear(id, controller, &message);
+        }
     }
 
     fn hear(&mut self, id: u32, controller: usize, message: &FromReplica) {
@@ -162,21 +170,28 @@ impl<'a> Run<'a> {
         }
         let replica = connection.replica;
         self.note(|| format!("controller {controller} <- replica {replica}: {}", told(message)));
-        self.pump(controller);
+        self.pump_one(id);
     }
 
     /// Tells the sessions of a controller all that it knows, and sends what they say.
     fn pump(&mut self, controller: usize) {
+        let own = |(_, connection): &(&u32, &Connection)| connection.controller == Some(controller);
+        let ids: Vec<u32> = self.connections.iter().filter(own).map(|(id, _)| *id).collect();
+        for id in ids {
+            self.pump_one(id);
+        }
+    }
+
+    fn pump_one(&mut self, id: u32) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Some(controller) = connection.controller else { return };
         let at = &self.controllers[controller];
         if at.is_paused {
             return;
         }
-        let own = |connection: &&mut Connection| connection.controller == Some(controller);
-        for connection in self.connections.values_mut().filter(own) {
-            if let Some(session) = &mut connection.session {
-                session.published(Arc::clone(&at.published));
-                session.epoch(at.epoch);
-            }
+        if let Some(session) = &mut connection.session {
+            session.published(Arc::clone(&at.published));
+            session.epoch(at.epoch);
             connection.pump();
         }
     }
@@ -184,7 +199,7 @@ impl<'a> Run<'a> {
     fn connect(&mut self, replica: usize) {
         if self.replicas[replica].connection.is_some() {
             // It goes elsewhere by itself now and then.
-            if self.rng.u8(..4) == 0 {
+            if self.rng.u8(..8) == 0 {
                 self.leave(replica);
             }
             return;
@@ -295,6 +310,9 @@ impl<'a> Run<'a> {
 
     /// A paused controller believes that nothing has changed when it goes on.
     fn pause(&mut self, controller: usize) {
+        if !self.controllers[controller].is_paused && self.rng.u8(..4) > 0 {
+            return;
+        }
         let at = &mut self.controllers[controller];
         at.is_paused = !at.is_paused;
         let is_paused = at.is_paused;
@@ -336,11 +354,10 @@ impl<'a> Run<'a> {
 
     /// One end of a connection that is cut notices.
     fn notice(&mut self) {
-        let Some(id) = self.choose_connection() else { return };
+        let cut = self.connections.iter().filter(|(_, connection)| connection.is_cut);
+        let cut: Vec<u32> = cut.map(|(id, _)| *id).collect();
+        let Some(id) = self.rng.choice(cut) else { return };
         let connection = &self.connections[&id];
-        if !connection.is_cut {
-            return;
-        }
         let replica = connection.replica;
         if self.rng.bool() && connection.has_replica {
             self.leave(replica);
@@ -492,6 +509,14 @@ fn told(message: &FromReplica) -> String {
         FromReplica::Nack { reason, .. } => format!("Nack {reason:?}"),
         FromReplica::Heartbeat(heartbeat) => format!("heard of epoch {}", heartbeat.epoch),
         FromReplica::Reply { .. } => "a reply".into(),
+    }
+}
+
+fn kind(answer: &FromReplica) -> String {
+    match answer {
+        FromReplica::Ack { .. } => "Ack".into(),
+        FromReplica::Holdings(..) => "Holdings".into(),
+        other => told(other),
     }
 }
 

@@ -321,13 +321,10 @@ fn altered(alter: impl FnOnce(&mut proto::OfferFrame)) -> (NackReason, Vec<Probl
         panic!("an offer was written")
     };
     alter(frame);
-    match read_to(&mut to_replica::Reader::default(), frames, now) {
-        Heard::Unreadable {
-            answer: Some(FromReplica::Nack { nonce: 7, reason, problems }),
-            ..
-        } => (reason, problems),
-        heard => panic!("{heard:?}"),
-    }
+    let heard = read_to(&mut to_replica::Reader::default(), frames, now);
+    let Heard::Unreadable { answer: Some(answer), .. } = heard else { panic!("{heard:?}") };
+    let FromReplica::Nack { nonce: 7, reason, problems } = answer else { panic!("{answer:?}") };
+    (reason, problems)
 }
 
 #[test]

@@ -41,6 +41,10 @@ fn what_was_dismissed_stands_and_what_is_gone_does_not() {
     assert!(book.standing(&one.replica, ReplicaState::Tampered).is_none());
     book.resolve("a", None, Resolution::Dismissed, "me", "why").unwrap();
     assert_eq!(standing(), Some("a".to_owned()));
+    book.put(record("0", "r1", 1));
+    assert_eq!(standing(), Some("0".to_owned()), "what is open counts before what was dismissed");
+    book.resolve("0", None, Resolution::Gone, "me", "").unwrap();
+    assert_eq!(standing(), Some("a".to_owned()));
     let other = record("b", "r2", 2);
     book.put(other.clone());
     book.resolve("b", None, Resolution::Gone, "me", "").unwrap();

@@ -114,6 +114,7 @@ impl Live {
             }
             Event::Synced(kind) => self.synced.push(kind),
             Event::Problems(problems) => self.problems = problems,
+            Event::Together(_) => panic!("each comes by itself: {event:?}"),
             Event::ReadTo(at) => {
                 assert!(at > self.read_to, "{at} is no way on from {}", self.read_to);
                 self.read_to = at;

@@ -227,11 +227,19 @@ impl Folder {
             if self.files.get(&path).is_some_and(|file| is_due(file.fading)) {
                 if path.exists() {
                     self.update(&path, |file| *file = File::default());
+                } else if self.is_root_gone(&path) {
+                    self.update(&path, |file| file.fading = None);
                 } else {
                     self.forget(&path);
                 }
             }
         }
+    }
+
+    /// Whether the folder of `path` is not there: then nothing is known of what is below it, and what
+    /// was last read goes on counting.
+    fn is_root_gone(&self, path: &Path) -> bool {
+        path != self.root && !self.root.exists()
     }
 
     /// When [`Self::expire`] has something to do.
@@ -244,6 +252,9 @@ impl Folder {
         let fingerprint = match Fingerprint::of(path) {
             Ok(fingerprint) => fingerprint,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                if self.is_root_gone(path) {
+                    return;
+                }
                 if self.files.get(path).is_some_and(|file| file.fading.is_none()) {
                     self.forget(path);
                 }

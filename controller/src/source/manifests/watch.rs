@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::folder::Folder;
 use super::tree::is_manifest;
+use crate::object::Event;
 use crate::source::Received;
 
 /// How often the whole folder is looked at although nothing was reported.
@@ -48,6 +49,8 @@ pub(crate) fn signals() -> (SyncSender<Signal>, Receiver<Signal>) {
 /// The thread's own state.
 pub(crate) struct Watch {
     root: PathBuf,
+    /// The same as the file system names it in its reports; none where that is how it was named.
+    absolute: Option<PathBuf>,
     folder: Folder,
     watcher: Option<Watching>,
     sender: SyncSender<Signal>,
@@ -83,6 +86,7 @@ impl Watch {
     ) -> Self {
         Self {
             folder: Folder::new(root.clone()),
+            absolute: root.is_relative().then(|| std::path::absolute(&root).ok()).flatten(),
             root,
             watcher: None,
             sender,
@@ -217,8 +221,10 @@ impl Watch {
 
     /// Tells what has changed. False when nobody listens any more.
     fn tell(&mut self, at: Instant) -> bool {
-        let events = self.folder.tell();
-        events.into_iter().all(|event| self.events.blocking_send(Received { event, at }).is_ok())
+        // What one save changes belongs together: a Route may lead to what stands behind it.
+        let event = Event::Together(self.folder.tell());
+        let is_any = !matches!(&event, Event::Together(events) if events.is_empty());
+        (!is_any || self.events.blocking_send(Received { event, at }).is_ok())
             && !self.events.is_closed()
     }
 
@@ -232,8 +238,20 @@ impl Watch {
     fn sort(&self, event: notify::Result<notify::Event>, wanted: &mut Wanted) {
         match event {
             Ok(event) if event.need_rescan() => wanted.look = true,
-            Ok(event) => self.sort_event(event, wanted),
+            Ok(mut event) => {
+                event.paths.iter_mut().for_each(|path| self.name_as_given(path));
+                self.sort_event(event, wanted);
+            }
             Err(_) => wanted.look = true,
+        }
+    }
+
+    /// Names a path that is reported as the folder was named; reports are absolute.
+    fn name_as_given(&self, path: &mut PathBuf) {
+        let Some(absolute) = &self.absolute else { return };
+        if let Ok(below) = path.strip_prefix(absolute) {
+            let is_root = below.as_os_str().is_empty();
+            *path = if is_root { self.root.clone() } else { self.root.join(below) };
         }
     }
 
@@ -259,8 +277,10 @@ impl Watch {
             // Reading is no change, and both halves of a rename are reported alone.
             EventKind::Access(_) | EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => {}
             EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
+                // Without the folder itself nothing is known to be gone: a look says that.
                 wanted.look |= event.paths.contains(&self.root);
-                wanted.renamed_away.extend(event.paths);
+                let below = event.paths.into_iter().filter(|path| *path != self.root);
+                wanted.renamed_away.extend(below);
             }
             EventKind::Create(CreateKind::File) | EventKind::Modify(ModifyKind::Data(_))
                 if cfg!(target_os = "linux") =>

@@ -236,3 +236,19 @@ fn want_on_this_side_ejects_nobody() {
     let ports = [next_port(&mut ctx).unwrap(), next_port(&mut ctx).unwrap()];
     assert_ne!(ports[0], ports[1], "both are in rotation");
 }
+
+#[test]
+fn the_only_endpoint_is_asked_again_rather_than_nobody() {
+    let mut ctx = with_policy(&[1], |policy| {
+        policy.retry.on.statuses = vec![503];
+        policy.retry.retries_max = 3;
+    });
+    assert_eq!(next_port(&mut ctx), Ok(1));
+    for _ in 0..3 {
+        let next = answers(&mut ctx, 503, Replay::Harmless);
+        assert_eq!(next, Next::Retry);
+        assert_eq!(next_port(&mut ctx), Ok(1));
+    }
+    let next = answers(&mut ctx, 503, Replay::Harmless);
+    assert_eq!(next, Next::GiveUp, "and the last answer is passed on");
+}
