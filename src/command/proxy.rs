@@ -62,7 +62,7 @@ impl Proxy {
             None => (self.replica, self.given),
         };
         let (replica, settings) = replica.settle(given)?;
-        telemetry::start(settings.log_format);
+        let _log = telemetry::start(settings.log_format);
         on_runtime(wiring::replica::serve(settings, replica))?;
         Ok(Finding::Fine)
     }
