@@ -148,7 +148,7 @@ impl Follow {
         match command {
             Command::Refuse(change, reply) => drop(reply.send(self.agent.refuse(&change))),
             Command::End(reply) => {
-                drop(reply.send(self.agent.end_emergency() == Ended::Ended));
+                let _ = reply.send(self.agent.end_emergency() == Ended::Ended);
             }
         }
         self.show();
