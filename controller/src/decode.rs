@@ -131,7 +131,7 @@ fn contents(kind: ObjectKind, value: Value, notes: &mut Notes) -> Result<Content
             let foreign: UpstreamOnWire = typed(value, notes)?;
             notes.refuse_unknown_fields("/spec")?;
             let (metadata, body) = Upstream::decode(foreign, notes)?;
-            Contents::new(metadata, Body::Upstream(body))
+            Contents::new(metadata, Body::Upstream(Box::new(body)))
         }
         ObjectKind::RouteOverride => {
             let foreign: OverrideOnWire = typed(value, notes)?;

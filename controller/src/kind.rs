@@ -37,7 +37,7 @@ pub enum Body {
     /// `v1` Secret with something that is used.
     Secret(TlsSecret),
     /// `kubeng.io/v1alpha1` Upstream.
-    Upstream(Upstream),
+    Upstream(Box<Upstream>),
     /// `v1` ConfigMap.
     ConfigMap(ConfigMap),
     /// `kubeng.io/v1alpha1` RouteOverride.

@@ -6,14 +6,18 @@ mod follow;
 mod on_machine;
 mod status;
 
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use kubeng_admin::Admin;
 use kubeng_config::address::Reserved;
 use kubeng_controller::distribution::follower::Follower;
 use kubeng_controller::distribution::line::LINE_MESSAGES_MAX;
-use kubeng_proxy::{Proxy, ProxySettings, Walker};
+use kubeng_proxy::persist::Keeper;
+use kubeng_proxy::{Proxy, ProxySettings, TableWriter, Walker};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -43,46 +47,21 @@ pub(crate) async fn serve(settings: Settings, replica: ReplicaSettings) -> anyho
         Some(lock) => DataFolder::inherit(&replica.data, lock),
         None => DataFolder::open(&replica.data),
     }?;
-    let controllers = tokio::select! {
-        controllers = Controllers::of(&replica) => controllers?,
-        told = stopped(&mut signals) => {
-            info!(signal = told, "told to stop before it had joined");
-            return Ok(());
-        }
-    };
+    let Some(controllers) = joined(&replica, &mut signals).await? else { return Ok(()) };
     let mut who = controllers.who(&replica);
     let plane = data_plane(&settings, Reserved::new([settings.admin]), ports)?;
-    let (proxy, mut writer) =
-        Proxy::start(ProxySettings { listen: replica.listen.clone(), ..plane })?;
+    let (proxy, writer) = Proxy::start(ProxySettings { listen: replica.listen.clone(), ..plane })?;
     let (is_leaving, stop) = (Arc::new(AtomicBool::new(false)), CancellationToken::new());
     let stop_following = CancellationToken::new();
     let mut tasks = JoinSet::new();
 
-    let disk = Disk::open(&replica.data, replica.data_key_file.as_deref())?;
-    let believed = controllers.believed()?;
-    let found = disk.start(&mut writer, &replica.fleet, Some(&believed));
-    let (keeper, keeping) = disk.keeper(proxy.facts(), &found);
-    let follower = Follower::new(replica.fleet.clone(), Some(believed), found.serves.clone());
-    let follower = (replica.fleet.clone(), follower.having_heard(found.epoch));
-    let is_anything_found = found.serves.is_some();
-
-    let wanted = Arc::new(Notify::new());
-    let (walked, walking) = watch::channel(None);
-    let walker = Walker::new(proxy.facts(), replica.table_check, walked);
-    tasks.spawn({
-        let (wanted, stop) = (Arc::clone(&wanted), stop.clone());
-        async move { walker.run(&wanted, stop).await }
-    });
-    let walking = Walking::new(wanted, walking);
-    let mut agent = Agent::new(writer, proxy.facts(), follower, walking, Some(keeping));
-    agent.found(found);
+    let (agent, keeper, is_anything_found) =
+        agent(&proxy, writer, (&replica, &controllers), &stop, &mut tasks)?;
 
     let (commands, commanded) = mpsc::channel(COMMANDS_MAX);
     let (told, to) = mpsc::channel(LINE_MESSAGES_MAX);
     let (from, tells) = mpsc::channel(LINE_MESSAGES_MAX);
     let (link, link_state) = watch::channel(Default::default());
-    let inherited = admin_socket
-        .filter(|socket| socket.local_addr().is_ok_and(|local| local == settings.admin));
     let (seen, seen_by) = watch::channel(Default::default());
     let on_machine = Arc::new(OnMachine {
         facts: proxy.facts(),
@@ -92,10 +71,7 @@ pub(crate) async fn serve(settings: Settings, replica: ReplicaSettings) -> anyho
         commands,
         replica: replica.clone(),
     });
-    let admin = match inherited {
-        Some(socket) => Admin::replica_on(socket, on_machine)?,
-        None => Admin::bind_replica(settings.admin, on_machine).await?,
-    };
+    let admin = open_admin(settings.admin, admin_socket, on_machine).await?;
     who.admin = Some(admin.address()?);
     info!(address = %admin.address()?, "admin listener open");
     if settings.observe.has_log_file() {
@@ -109,27 +85,13 @@ pub(crate) async fn serve(settings: Settings, replica: ReplicaSettings) -> anyho
     let stop_link = CancellationToken::new();
     let mut linked = JoinSet::new();
     linked.spawn(follow.run(replica.heartbeat, stop_link.clone()));
-    let subscriber = {
-        let stop = stop_following.clone();
-        controllers.follow(hellos, told, tells, link, stop)
-    };
-    let begin: Begin = {
-        let stop = stop_following.clone();
-        // Two processes of one name would take the line from each other, so the next one follows when
-        // the one before leaves; unless it has nothing to serve by until then.
-        let late = if is_anything_found {
-            Some(subscriber)
-        } else {
-            tasks.spawn(subscriber);
-            None
-        };
-        Box::new(move |tasks| {
-            tasks.spawn(keeper.run(stop));
-            if let Some(subscriber) = late {
-                tasks.spawn(subscriber);
-            }
-            Ok(())
-        })
+    let subscriber = controllers.follow(hellos, told, tells, link, stop_following.clone());
+    let keeping = keeper.run(stop_following.clone());
+    let begin = if is_anything_found {
+        late([keeping.boxed(), subscriber.boxed()])
+    } else {
+        tasks.spawn(subscriber);
+        late([keeping.boxed()])
     };
     let running = Running {
         admin_socket: admin.lend_socket()?,
@@ -148,6 +110,81 @@ pub(crate) async fn serve(settings: Settings, replica: ReplicaSettings) -> anyho
         begin: Some(begin),
     };
     running.run(signals, before, admin).await
+}
+
+/// What carries out what controllers say, with what it finds on disk; what keeps that; and whether
+/// anything was found.
+fn agent(
+    proxy: &Proxy,
+    mut writer: TableWriter,
+    (replica, controllers): (&ReplicaSettings, &Controllers),
+    stop: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> anyhow::Result<(Agent, Keeper, bool)> {
+    let disk = Disk::open(&replica.data, replica.data_key_file.as_deref())?;
+    let believed = controllers.believed()?;
+    let found = disk.start(&mut writer, &replica.fleet, Some(&believed));
+    let (keeper, keeping) = disk.keeper(proxy.facts(), &found);
+    let follower = Follower::new(replica.fleet.clone(), Some(believed), found.serves.clone());
+    let follower = (replica.fleet.clone(), follower.having_heard(found.epoch));
+
+    let walking = walk(proxy, replica, stop, tasks);
+    let mut agent = Agent::new(writer, proxy.facts(), follower, walking, Some(keeping));
+    let is_anything = found.serves.is_some();
+    agent.found(found);
+    Ok((agent, keeper, is_anything))
+}
+
+/// Those that it follows, once it has joined; none when it was told to stop before.
+async fn joined(
+    replica: &ReplicaSettings,
+    signals: &mut Signals,
+) -> anyhow::Result<Option<Controllers>> {
+    tokio::select! {
+        controllers = Controllers::of(replica) => controllers.map(Some),
+        signal = stopped(signals) => {
+            info!(signal, "told to stop before it had joined");
+            Ok(None)
+        }
+    }
+}
+
+/// What begins when the process before leaves: two of one name would take the line from each other,
+/// and both would write the file. What has nothing to serve by until then follows at once.
+fn late<const N: usize>(tasks: [BoxFuture<'static, ()>; N]) -> Begin {
+    Box::new(move |set| {
+        for task in tasks {
+            set.spawn(task);
+        }
+        Ok(())
+    })
+}
+
+/// Computes the digest of what runs again and again, beside the requests.
+fn walk(
+    proxy: &Proxy,
+    replica: &ReplicaSettings,
+    stop: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> Walking {
+    let wanted = Arc::new(Notify::new());
+    let (walked, walking) = watch::channel(None);
+    let walker = Walker::new(proxy.facts(), replica.table_check, walked);
+    let (told, stop) = (Arc::clone(&wanted), stop.clone());
+    tasks.spawn(async move { walker.run(&told, stop).await });
+    Walking::new(wanted, walking)
+}
+
+/// On the socket of the process before, if it is that of this address, or on its own.
+async fn open_admin(
+    address: SocketAddr,
+    inherited: Option<TcpListener>,
+    on_machine: Arc<OnMachine>,
+) -> anyhow::Result<Admin> {
+    match inherited.filter(|socket| socket.local_addr().is_ok_and(|local| local == address)) {
+        Some(socket) => Ok(Admin::replica_on(socket, on_machine)?),
+        None => Ok(Admin::bind_replica(address, on_machine).await?),
+    }
 }
 
 /// Waits until it is told to stop, while there is nothing to hand over.

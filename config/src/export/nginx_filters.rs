@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::filter::Filter;
-use crate::filter::error_pages::PageSource;
+use crate::filter::error_pages::{ErrorPages, PageSource};
 use crate::filter::rate_limit::RateKey;
 
 /// One line or a few for `filter`. Those that `nginx.rs` writes itself write nothing here.
@@ -73,16 +73,18 @@ pub(super) fn filter(out: &mut String, filter: &Filter) {
             }
         }
         Filter::Maintenance(maintenance) => line(&format!("return {};", maintenance.status)),
-        Filter::ErrorPages(errors) => {
-            for page in errors.pages.iter() {
-                let statuses: Vec<String> = page.statuses.iter().map(ToString::to_string).collect();
-                let from = match &page.from {
-                    PageSource::Inline { .. } => "inline".to_owned(),
-                    PageSource::Backend(id) => id.to_string(),
-                };
-                line(&format!("error_page {} \"{from}\";", statuses.join(" ")));
-            }
-        }
+        Filter::ErrorPages(errors) => error_pages(errors, line),
+    }
+}
+
+fn error_pages(errors: &ErrorPages, mut line: impl FnMut(&str)) {
+    for page in errors.pages.iter() {
+        let statuses: Vec<String> = page.statuses.iter().map(ToString::to_string).collect();
+        let from = match &page.from {
+            PageSource::Inline { .. } => "inline".to_owned(),
+            PageSource::Backend(id) => id.to_string(),
+        };
+        line(&format!("error_page {} \"{from}\";", statuses.join(" ")));
     }
 }
 

@@ -160,7 +160,7 @@ impl Publisher {
 /// Waits for another value; for ever when nobody can send one any more.
 async fn changed<T>(receiver: &mut watch::Receiver<T>) {
     if receiver.changed().await.is_err() {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -57,6 +57,7 @@ struct Newest {
 }
 
 /// What the replica has not answered yet.
+#[expect(clippy::large_enum_variant, reason = "there is one for each replica")]
 enum Awaited {
     Holdings,
     Answer { snapshot: Snapshot, statement: Statement },

@@ -9,10 +9,9 @@ use crate::decode::{Decoded, decode};
 use crate::object::Author;
 
 fn upsert(value: Value) -> Change {
-    match decode(value, Provenance::Product, Author::Operator) {
-        Decoded::Object(object) => Change::Upsert(Arc::new(*object)),
-        other => panic!("{other:?}"),
-    }
+    let decoded = decode(value, Provenance::Product, Author::Operator);
+    let Decoded::Object(object) = decoded else { panic!("{decoded:?}") };
+    Change::Upsert(Arc::new(*object))
 }
 
 fn fleet(name: &str, port: u16, classes: &[&str], namespaces: &[&str]) -> Change {

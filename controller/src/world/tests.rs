@@ -247,7 +247,7 @@ fn upstream() -> impl Strategy<Value = Body> {
         .prop_map(|(protocol, endpoints, roots, presented, routes, fleets)| {
             let client_certificate = presented.map(|name| UpstreamClientCertificate { name });
             let server_name = Some("out.example".to_owned());
-            Body::Upstream(Upstream {
+            Body::Upstream(Box::new(Upstream {
                 display_name: None,
                 protocol,
                 endpoints,
@@ -259,7 +259,7 @@ fn upstream() -> impl Strategy<Value = Body> {
                 care: Default::default(),
                 routes: routes.into(),
                 fleets: fleets.into_iter().collect(),
-            })
+            }))
         })
 }
 

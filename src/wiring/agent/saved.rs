@@ -188,7 +188,7 @@ pub(super) async fn file_changed(keeping: &mut Option<Keeping>) {
     };
     if !is_told {
         // Nobody keeps anything, or the process ends.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

@@ -146,23 +146,15 @@ impl Rig {
 
     #[track_caller]
     fn acked(&self, answer: &FromReplica, expected: &Snapshot) {
-        match answer {
-            FromReplica::Ack { nonce, digest, .. } => {
-                assert_eq!((*nonce, *digest), (self.nonce, expected.digest()));
-            }
-            other => panic!("{other:?}"),
-        }
+        let FromReplica::Ack { nonce, digest, .. } = answer else { panic!("{answer:?}") };
+        assert_eq!((*nonce, *digest), (self.nonce, expected.digest()));
     }
 
     #[track_caller]
     fn nacked(&self, answer: &FromReplica, expected: NackReason) {
-        match answer {
-            FromReplica::Nack { nonce, reason, problems } => {
-                assert_eq!((*nonce, *reason), (self.nonce, expected));
-                assert!(!problems.is_empty(), "it says why in words");
-            }
-            other => panic!("{other:?}"),
-        }
+        let FromReplica::Nack { nonce, reason, problems } = answer else { panic!("{answer:?}") };
+        assert_eq!((*nonce, *reason), (self.nonce, expected));
+        assert!(!problems.is_empty(), "it says why in words");
     }
 
     /// Runs the task that keeps while `until` holds, looking at what it tells.

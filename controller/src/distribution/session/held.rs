@@ -11,6 +11,10 @@ use kubeng_config::snapshot::Snapshot;
 use crate::distribution::publisher::Published;
 
 /// What a replica holds.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one for each replica, and it is nearly always known"
+)]
 pub(super) enum Held {
     /// It must tell.
     Unknown,

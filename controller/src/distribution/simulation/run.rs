@@ -516,7 +516,10 @@ fn kind(answer: &FromReplica) -> String {
     match answer {
         FromReplica::Ack { .. } => "Ack".into(),
         FromReplica::Holdings(..) => "Holdings".into(),
-        other => told(other),
+        FromReplica::Hello(_)
+        | FromReplica::Nack { .. }
+        | FromReplica::Heartbeat(_)
+        | FromReplica::Reply { .. } => told(answer),
     }
 }
 

@@ -15,13 +15,10 @@ fn read(name: &str, spec: &Value) -> Decoded {
 
 #[track_caller]
 fn fleet(spec: &Value) -> Fleet {
-    match read("prod", spec) {
-        Decoded::Object(object) => match object.body {
-            Body::Fleet(fleet) => *fleet,
-            other => panic!("{other:?}"),
-        },
-        other => panic!("{other:?}"),
-    }
+    let read = read("prod", spec);
+    let Decoded::Object(object) = read else { panic!("{read:?}") };
+    let Body::Fleet(fleet) = object.body else { panic!("{:?}", object.body) };
+    *fleet
 }
 
 #[track_caller]

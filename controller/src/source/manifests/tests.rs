@@ -242,7 +242,7 @@ impl Live {
         while !is_so(self) {
             match tokio::time::timeout_at(deadline, self.source.next()).await {
                 Ok(received) => {
-                    received.event.apart().into_iter().for_each(|event| self.hear(event))
+                    received.event.apart().into_iter().for_each(|event| self.hear(event));
                 }
                 Err(_) => panic!("not {what}: {:?}, {:?}", self.classes, self.problems),
             }
