@@ -126,6 +126,12 @@ impl ControlState {
         &self.world.settings().fleet
     }
 
+    /// The same, of a World that was made of everything there is.
+    #[must_use]
+    pub fn complete(self) -> Self {
+        Self { is_open: true, ..self }
+    }
+
     /// All fleets, by name.
     pub fn fleets(&self) -> impl Iterator<Item = &FleetName> {
         self.worlds().map(|world| &world.settings().fleet)

@@ -151,7 +151,7 @@ fn translate_with(paths: &[PathBuf], translate: TranslateSettings) -> anyhow::Re
     let world = World::new(translate).step(&changes).world;
     problems.extend(expiry::problems(&world, now));
     problems.extend(ends.problems(now));
-    let state = ControlState::new(world);
+    let state = ControlState::new(world).complete();
     problems.extend(state.problems());
     problems.extend(intake.problems());
     problems.extend(book.problems().cloned());
