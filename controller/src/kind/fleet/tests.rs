@@ -79,7 +79,7 @@ fn what_a_fleet_gets_wrong_is_told_and_nothing_of_it_is_taken() {
         }
         json!({"listeners": [listener]})
     };
-    check(&json!({"listner": []}), "/spec/listner", "did you mean \"listeners\"");
+    check(&json!({"listener": []}), "/spec/listener", "did you mean \"listeners\"");
     check(&json!({"drift": {"ondrift": "heal"}}), "/spec/drift/ondrift", "\"onDrift\"");
     check(&json!({"class": "alone"}), "/spec/class", "dedicated");
     check(&json!({"class": "dedicated"}), "/spec/tenant", "tenant");
