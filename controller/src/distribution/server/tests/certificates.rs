@@ -25,13 +25,15 @@ async fn without_a_certificate_nobody_follows() {
     let tracker = TaskTracker::new();
     let tls = tls::joining(controller.authority.fingerprint()).unwrap();
     let connection =
-        super::super::connection::Connection::open(&controller.url, tls, &tracker).await.unwrap();
+        crate::distribution::connection::Connection::open(&controller.url, tls, &tracker)
+            .await
+            .unwrap();
     let outgoing = futures::stream::pending();
     let followed = soon(connection.delivery().follow(tonic::Request::new(outgoing))).await;
     let status = followed.map(|_| ()).unwrap_err();
     assert_eq!(status.code(), tonic::Code::Unauthenticated);
     assert!(status.message().contains("join with a token"), "{status:?}");
-    let request = super::super::wire::proto::RenewRequest::default();
+    let request = crate::distribution::wire::proto::RenewRequest::default();
     let renewed = soon(connection.joining().renew(tonic::Request::new(request))).await;
     assert_eq!(renewed.unwrap_err().code(), tonic::Code::Unauthenticated);
     assert!(controller.taken.try_recv().is_err());
@@ -112,7 +114,9 @@ async fn an_ended_certificate_renews_itself_within_a_week_and_does_nothing_else(
     let tracker = TaskTracker::new();
     let tls = tls::client(&identity.credentials()).unwrap();
     let connection =
-        super::super::connection::Connection::open(&controller.url, tls, &tracker).await.unwrap();
+        crate::distribution::connection::Connection::open(&controller.url, tls, &tracker)
+            .await
+            .unwrap();
     let outgoing = futures::stream::pending();
     let followed = soon(connection.delivery().follow(tonic::Request::new(outgoing))).await;
     let status = followed.map(|_| ()).unwrap_err();
