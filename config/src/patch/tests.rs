@@ -49,7 +49,7 @@ fn every_member_stands_in_the_list() {
         request_id: _,
         maintenance: _,
     } = Patch::default();
-    assert_eq!(MEMBERS.len(), 18);
+    assert_eq!(MEMBERS.len(), 19);
 }
 
 #[test]

@@ -329,3 +329,37 @@ fn what_nobody_waits_for_changes_nothing() {
     });
     assert!(matches!(session.say(), Some(ToReplica::TellHoldings)));
 }
+
+#[test]
+fn a_backend_loses_its_last_endpoint_after_what_replaces_it_is_served() {
+    let (one, two) = (snapshot([policy("p", 1)]), snapshot([policy("p", 2)]));
+    let none = || Arc::new(EndpointSet::default());
+    let mut session = session(None, &[]);
+    session.published(published(&one, 1));
+    let first = offer(session.say());
+    session.heard(&ack(&first));
+    session.published(published(&two, 2));
+    session.endpoints([(backend_id("a"), none()), (backend_id("b"), set(3))], None);
+    assert_eq!(endpoints(session.say()), [(backend_id("b"), set(3))], "others do not wait");
+    let second = offer(session.say());
+    silent(&mut session);
+    session.heard(&ack(&second));
+    assert_eq!(endpoints(session.say()), [(backend_id("a"), none())]);
+    silent(&mut session);
+    session.endpoints([(backend_id("b"), none())], None);
+    assert_eq!(endpoints(session.say()), [(backend_id("b"), none())], "nothing replaces it");
+}
+
+#[test]
+fn a_backend_waits_for_no_offer_that_is_not_made() {
+    let (one, two) = (snapshot([policy("p", 1)]), snapshot([policy("p", 2)]));
+    let mut session = session(None, &[]);
+    session.published(published(&one, 1));
+    let first = offer(session.say());
+    session.heard(&ack(&first));
+    session.published(published(&two, 2));
+    session.endpoints([(backend_id("a"), Arc::new(EndpointSet::default()))], None);
+    session.published(published(&one, 3));
+    assert_eq!(endpoints(session.say()).len(), 1, "what it waited for has been taken back");
+    silent(&mut session);
+}

@@ -249,6 +249,13 @@ impl Live {
         }
     }
 
+    async fn hear_for(&mut self, time: Duration) {
+        let end = tokio::time::Instant::now() + time;
+        while let Ok(received) = tokio::time::timeout_at(end, self.source.next()).await {
+            received.event.apart().into_iter().for_each(|event| self.hear(event));
+        }
+    }
+
     async fn until_is(&mut self, name: &str, controller: &str) {
         self.until(controller, |live| live.classes.get(name).is_some_and(|c| c == controller))
             .await;
@@ -419,6 +426,7 @@ async fn a_folder_that_comes_late_is_found_and_one_that_goes_loses_nothing() {
     live.until_is("a", "one").await;
     fs::rename(&root, live.path("gone")).unwrap();
     live.until("reported", |live| live.problems.len() == 1).await;
+    live.hear_for(Duration::from_millis(1500)).await;
     assert_eq!(live.classes.len(), 1, "what was read stays");
     fs::create_dir(&root).unwrap();
     fs::write(root.join("a.yaml"), class("a", "two")).unwrap();
@@ -426,6 +434,39 @@ async fn a_folder_that_comes_late_is_found_and_one_that_goes_loses_nothing() {
     live.until("healed", |live| live.problems.is_empty()).await;
     fs::write(root.join("a.yaml"), class("a", "three")).unwrap();
     live.until_is("a", "three").await;
+}
+
+#[tokio::test]
+async fn a_relative_folder_is_watched_as_any_other() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("a.yaml"), class("a", "one")).unwrap();
+    let up =
+        std::env::current_dir().unwrap().components().skip(1).map(|_| "..").collect::<PathBuf>();
+    let root = up.join(folder.path().strip_prefix("/").unwrap());
+    let mut live = Live::of(folder, Manifests::watch(root).unwrap());
+    live.until_is("a", "one").await;
+    live.write("a.yaml", &class("a", "two"));
+    live.until_is("a", "two").await;
+    live.write("b.yaml", &class("b", "one"));
+    live.until_is("b", "one").await;
+    fs::remove_file(live.path("a.yaml")).unwrap();
+    live.until("removed", |live| !live.classes.contains_key("a")).await;
+}
+
+#[tokio::test]
+async fn what_one_save_changes_is_told_together() {
+    let two = |one: &str, other: &str| format!("{}---\n{}", class("a", one), class("b", other));
+    let mut live = Live::start(&[("a.yaml", two("one", "one"))]).await;
+    live.write("a.tmp", &two("two", "two"));
+    fs::rename(live.path("a.tmp"), live.path("a.yaml")).unwrap();
+    let told = loop {
+        let told = live.source.next().await.event.apart();
+        if told.iter().any(|event| matches!(event, Event::Upsert(_))) {
+            break told;
+        }
+    };
+    let upserts = told.iter().filter(|event| matches!(event, Event::Upsert(_))).count();
+    assert_eq!(upserts, 2, "{told:?}");
 }
 
 #[tokio::test]
