@@ -1,7 +1,7 @@
 //! The side of the controller: takes replicas in over mutual TLS, and lets new ones join.
 //!
 //! [`serve`] runs until it is told to stop. Each replica that follows is handed to the
-//! [`Hub`](super::line::Hub), which gives back a [`Line`](super::line::Line).
+//! [`Hub`], which gives back a [`Line`](super::line::Line).
 
 mod delivery;
 mod joining;

@@ -25,7 +25,7 @@ pub enum DataKeyError {
 }
 
 impl DataKey {
-    /// Derives the key from what a file holds, at least [`DATA_KEY_BYTES_MIN`] bytes.
+    /// Derives the key from what a file holds, at least 32 bytes.
     ///
     /// # Errors
     /// See [`DataKeyError`].
