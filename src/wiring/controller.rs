@@ -9,11 +9,9 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 use kubeng_admin::{Admin, LocalReplica};
 use kubeng_config::address::Reserved;
-use kubeng_config::canonical::Digest;
-use kubeng_config::heartbeat::Build;
 use kubeng_config::name::{BackendId, RouteId};
 use kubeng_config::observed::{EndpointHealth, KeyQuery, RecordQuery};
-use kubeng_config::statement::{Epoch, MODEL_VERSION};
+use kubeng_config::statement::Epoch;
 use kubeng_controller::control::{Control, ControlState};
 use kubeng_controller::distribution::authority::Authority;
 use kubeng_controller::distribution::feed::{FleetFeed, FleetFeeds};
@@ -134,7 +132,7 @@ async fn serve_replicas(
         feeds,
         publisher: Arc::new(publisher),
         believes: Arc::new(move |signed| believed.verify(signed).is_ok()),
-        own: tokio::task::spawn_blocking(own_build).await?,
+        own: tokio::task::spawn_blocking(|| kubeng_proxy::build(env!("CARGO_PKG_VERSION"))).await?,
         data: common.data.clone(),
         stop: stop.clone(),
     });
@@ -181,16 +179,6 @@ async fn follow_epoch(
             // Whoever decides has ended, which it does with the process only.
             stop.cancelled().await;
         }
-    }
-}
-
-/// This program, as replicas tell theirs.
-fn own_build() -> Build {
-    let program = std::fs::read("/proc/self/exe").unwrap_or_default();
-    Build {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        sha256: Digest::of([program.as_slice()]),
-        model_version: MODEL_VERSION,
     }
 }
 
