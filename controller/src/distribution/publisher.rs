@@ -70,7 +70,8 @@ impl PendingEndpoints {
 /// Tells one replica what to serve, as its [`Session`] decides.
 pub struct Publisher {
     session: Session,
-    history: Arc<History>,
+    /// Where a replica that comes back finds its Snapshot; absent where none ever comes back.
+    history: Option<Arc<History>>,
     newest: watch::Receiver<Arc<Published>>,
     endpoints: Arc<PendingEndpoints>,
     epoch: watch::Receiver<Epoch>,
@@ -97,6 +98,7 @@ impl Publisher {
         let history = Arc::clone(history);
         let serves = hello.serves.as_ref();
         let session = Session::new(facts.name.clone(), serves, Arc::clone(&history), signer);
+        let history = Some(history);
         Self { session, history, newest, endpoints, epoch, replicas: Some(replicas) }
     }
 
@@ -108,10 +110,9 @@ impl Publisher {
         newest: watch::Receiver<Arc<Published>>,
         endpoints: Arc<PendingEndpoints>,
     ) -> Self {
-        let history = Arc::new(History::default());
-        let session = Session::new(fleet, None, Arc::clone(&history), None);
+        let session = Session::new(fleet, None, Arc::default(), None);
         let (_, epoch) = watch::channel(Epoch::default());
-        Self { session, history, newest, endpoints, epoch, replicas: None }
+        Self { session, history: None, newest, endpoints, epoch, replicas: None }
     }
 
     /// What to tell the replica next; `None` when there will be nothing more.
@@ -147,7 +148,9 @@ impl Publisher {
     fn look(&mut self) {
         let Waiting { sets, received } = self.endpoints.take();
         let newest = Arc::clone(&self.newest.borrow_and_update());
-        self.history.note(&newest.snapshot);
+        if let Some(history) = &self.history {
+            history.note(&newest.snapshot);
+        }
         self.session.published(newest);
         self.session.endpoints(sets, received);
         self.session.epoch(*self.epoch.borrow_and_update());
