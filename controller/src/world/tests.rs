@@ -1,9 +1,10 @@
 //! The fast way against the slow one, on few names with many collisions.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod clients;
+
+use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
-use kubeng_config::certificate::ClientCertificateMode;
 use kubeng_config::delta::{AnyPart, PartKey};
 use kubeng_config::listener::{Listener, Protocol};
 use kubeng_config::name::{ObjectKey, ObjectKind};
@@ -34,15 +35,15 @@ use crate::kind::upstream::{
 };
 use crate::object::{Author, Change, Object};
 use crate::settings::{
-    CONTROLLER, DefaultBackend, DescribedBy, ExternalNames, Forward, ListenerClients,
-    TranslateSettings, WithoutClass,
+    CONTROLLER, DefaultBackend, DescribedBy, ExternalNames, Forward, TranslateSettings,
+    WithoutClass,
 };
+use clients::{asked_by_hosts, asked_by_listener};
 
 fn settings() -> impl Strategy<Value = TranslateSettings> {
     let home = select(&["main", "", "other"][..]);
-    let clients = option::weighted(0.2, select(&["ConfigMap/a/m1", "Secret/a/t1"][..]));
-    (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), home, clients).prop_map(
-        |(https, default, certificate, open, home, clients)| {
+    (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), home, asked_by_listener())
+        .prop_map(|(https, default, certificate, open, home, clients)| {
             let listener =
                 |port: u16, protocol| Listener::new(([127, 0, 0, 1], port).into(), protocol);
             let mut listeners = vec![("http".parse().unwrap(), listener(80, Protocol::Http))];
@@ -61,14 +62,7 @@ fn settings() -> impl Strategy<Value = TranslateSettings> {
             });
             settings.default_certificate =
                 certificate.then(|| ObjectKey::new(ObjectKind::Secret, "a", "t1"));
-            settings.clients = clients
-                .map(|place| ListenerClients {
-                    mode: ClientCertificateMode::Request,
-                    authorities: place.parse().unwrap(),
-                })
-                .map(|asked| ("https".parse().unwrap(), asked))
-                .into_iter()
-                .collect();
+            settings.clients = clients;
             if open {
                 settings.without_class = WithoutClass::Serve;
                 settings.external_names = ExternalNames::Allow;
@@ -90,8 +84,7 @@ fn settings() -> impl Strategy<Value = TranslateSettings> {
                 settings.allowed = vec!["a".to_owned()];
             }
             settings
-        },
-    )
+        })
 }
 
 fn text(choices: &'static [&'static str]) -> impl Strategy<Value = String> {
@@ -135,7 +128,7 @@ fn ingress() -> impl Strategy<Value = Body> {
     let tls = (vec(text(HOSTS), 0..2), option::weighted(0.9, text(&["t1", "t2"])))
         .prop_map(|(hosts, secret)| IngressTls { hosts, secret });
     let class = option::weighted(0.8, text(&["kubeng", "kubeng", "c1", "c2"]));
-    (class, option::of(backend()), vec(tls, 0..2), vec(rule, 0..3), clients()).prop_map(
+    (class, option::of(backend()), vec(tls, 0..2), vec(rule, 0..3), asked_by_hosts()).prop_map(
         |(class, default_backend, tls, rules, annotations)| {
             let class_annotation = None;
             Body::Ingress(Ingress {
@@ -148,23 +141,6 @@ fn ingress() -> impl Strategy<Value = Body> {
             })
         },
     )
-}
-
-/// What Ingresses ask of clients, also what nobody understands.
-fn clients() -> impl Strategy<Value = BTreeMap<String, String>> {
-    let asked = (
-        select(&["require", "require", "request", "junk"][..]),
-        select(
-            &["ConfigMap/m1", "ConfigMap/m1", "ConfigMap/m2", "Secret/t1", "Secret/t2", "m1"][..],
-        ),
-    );
-    option::weighted(0.3, asked).prop_map(|asked| {
-        let pairs = asked.map(|(mode, place)| {
-            [("kubeng.io/client-certificates", mode), ("kubeng.io/client-authorities", place)]
-        });
-        let pairs = pairs.into_iter().flatten();
-        pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-    })
 }
 
 fn class() -> impl Strategy<Value = Body> {
