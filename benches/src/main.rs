@@ -4,6 +4,7 @@
 mod asking;
 mod changes;
 mod drains;
+mod fleet;
 mod lookup;
 mod manifest;
 mod memory;
@@ -73,6 +74,8 @@ enum Name {
     Drains,
     /// Requests over 50 rolling upgrades of 20 endpoints
     Rollouts,
+    /// Time, bytes and memory of a fleet of replicas
+    Fleet,
     /// All of them
     All,
     /// The same with writes to an API server; part of `propagation`
@@ -98,6 +101,7 @@ const ALL: &[Name] = &[
     Name::Upgrades,
     Name::Drains,
     Name::Rollouts,
+    Name::Fleet,
 ];
 const PROPAGATION: &[Name] = &[Name::Propagation, Name::PropagationOfApi];
 
@@ -119,6 +123,7 @@ fn main() -> ExitCode {
         | Name::Upgrades
         | Name::Drains
         | Name::Rollouts
+        | Name::Fleet
         | Name::PropagationOfApi
         | Name::PropagationInCluster => one,
     };
@@ -164,6 +169,7 @@ fn run(name: Name, setting: &Setting) -> Result<Vec<Report>> {
         Name::Upgrades => until_interrupted(upgrades::run(setting)),
         Name::Drains => until_interrupted(drains::run(setting)),
         Name::Rollouts => until_interrupted(rollouts::run(setting)),
+        Name::Fleet => until_interrupted(fleet::run(setting)),
         Name::All => Ok(Vec::new()),
     }
 }
