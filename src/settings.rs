@@ -97,6 +97,7 @@ impl Given {
             connections_max: self.listener_connections_max,
             tls_version_min: self.tls_version_min,
             tls_cipher_suites: self.tls_cipher_suites,
+            client_certificates: self.client_certificates,
         };
         Ok(Settings {
             manifests: self.manifests,

@@ -125,6 +125,11 @@ pub(crate) struct Given {
     )]
     pub(crate) tls_cipher_suites: Vec<String>,
 
+    /// What HTTPS clients are asked for, require or request, and the ConfigMap or Secret with the
+    /// authorities in ca.crt; Ingresses may ask for more under their hosts [default: nothing]
+    #[arg(long, value_name = "MODE=KIND/NAMESPACE/NAME", env = "KUBENG_CLIENT_CERTIFICATES")]
+    pub(crate) client_certificates: Option<String>,
+
     /// Address and port of the admin listener; loopback only [default: 127.0.0.1:9180]
     #[arg(long, value_name = "ADDR", env = "KUBENG_ADMIN")]
     pub(crate) admin: Option<SocketAddr>,
@@ -315,6 +320,7 @@ impl Given {
             client_connections_max: self.client_connections_max.or(file.client_connections_max),
             tls_version_min: self.tls_version_min.or(file.tls_version_min),
             tls_cipher_suites: list(self.tls_cipher_suites, file.tls_cipher_suites),
+            client_certificates: self.client_certificates.or(file.client_certificates),
             admin: self.admin.or(file.admin),
             admin_exposed: self.admin_exposed.or(file.admin_exposed),
             data: self.data.or(file.data),

@@ -265,6 +265,7 @@ fn refuse_sources(given: &Given) -> anyhow::Result<()> {
         ("--ingress-class", !given.ingress_classes.is_empty()),
         ("--default-backend", given.default_backend.is_some()),
         ("--default-certificate", given.default_certificate.is_some()),
+        ("--client-certificates", given.client_certificates.is_some()),
     ];
     match faults.iter().find(|(_, is_given)| *is_given) {
         Some((name, _)) => bail!(
