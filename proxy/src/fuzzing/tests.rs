@@ -66,6 +66,7 @@ proptest! {
         filter(&bytes);
         proxy_header(&bytes);
         client_hello(&bytes);
+        saved_file(&bytes);
     }
 
     #[test]
