@@ -123,7 +123,7 @@ pub(crate) async fn told(
 }
 
 /// Waits until the replicas of these names in fleet `prod` are in this state at one of
-/// `controllers`; gives the last of them.
+/// `controllers`, and have told of themselves; gives the last of them.
 #[track_caller]
 pub(crate) fn in_state<'a>(
     controllers: &'a [&'a Member],
@@ -136,7 +136,8 @@ pub(crate) fn in_state<'a>(
         for name in names {
             let ask = async || {
                 let view = told(controllers, "prod", name).await?;
-                if view["state"] == state { Ok(view) } else { Err(view.to_string()) }
+                let has_told = !view["heartbeat"].is_null();
+                if has_told && view["state"] == state { Ok(view) } else { Err(view.to_string()) }
             };
             last = until(&format!("{caller}: {name} is {state}"), ask).await;
         }

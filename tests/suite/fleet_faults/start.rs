@@ -36,8 +36,8 @@ async fn a_replica_starts_from_its_disk_when_no_controller_is_there() {
     controller.until_ready(SOON).await.unwrap();
     site.serve("later.example");
     served([&r1, &r2], "later.example").await;
-    let view = in_state(&[&controller], &["r1", "r2"], "InSync").await;
-    assert_eq!(view["heartbeat"]["origin"], "controller", "{view}");
+    in_state(&[&controller], &["r1", "r2"], "InSync").await;
+    shows(&r1, &["serving ", "(from a controller"]).await;
     load.stop_without_a_loss().await.unwrap();
     of_r1.stop_without_a_loss().await.unwrap();
 }
