@@ -5,6 +5,7 @@ mod asking;
 mod changes;
 mod drains;
 mod fleet;
+mod leader_kills;
 mod lookup;
 mod manifest;
 mod memory;
@@ -41,7 +42,7 @@ struct Arguments {
     /// Only shows that it works: short, and figures of speed are not judged
     #[arg(long)]
     quick: bool,
-    /// How many changes, upgrades, drains or rollouts, in place of the usual number
+    /// How many changes, upgrades, drains, rollouts or kills, in place of the usual number
     #[arg(long)]
     count: Option<usize>,
 }
@@ -76,6 +77,8 @@ enum Name {
     Rollouts,
     /// Time, bytes and memory of a fleet of replicas
     Fleet,
+    /// Requests to three replicas while the leading controller is killed 100 times
+    LeaderKills,
     /// All of them
     All,
     /// The same with writes to an API server; part of `propagation`
@@ -102,6 +105,7 @@ const ALL: &[Name] = &[
     Name::Drains,
     Name::Rollouts,
     Name::Fleet,
+    Name::LeaderKills,
 ];
 const PROPAGATION: &[Name] = &[Name::Propagation, Name::PropagationOfApi];
 
@@ -124,6 +128,7 @@ fn main() -> ExitCode {
         | Name::Drains
         | Name::Rollouts
         | Name::Fleet
+        | Name::LeaderKills
         | Name::PropagationOfApi
         | Name::PropagationInCluster => one,
     };
@@ -170,6 +175,7 @@ fn run(name: Name, setting: &Setting) -> Result<Vec<Report>> {
         Name::Drains => until_interrupted(drains::run(setting)),
         Name::Rollouts => until_interrupted(rollouts::run(setting)),
         Name::Fleet => until_interrupted(fleet::run(setting)),
+        Name::LeaderKills => until_interrupted(leader_kills::run(setting)),
         Name::All => Ok(Vec::new()),
     }
 }

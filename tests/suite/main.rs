@@ -9,6 +9,8 @@ mod cluster;
 mod commands;
 mod controller;
 mod demo;
+mod fleet_faults;
+mod fleet_input;
 mod ingress;
 mod listeners;
 mod names;

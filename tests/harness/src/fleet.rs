@@ -1,6 +1,8 @@
 //! A fleet on one machine: controllers and replicas as processes of their own, started on free ports
 //! with scratch folders, and ended for sure.
 
+pub mod faults;
+
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
