@@ -2,8 +2,10 @@
 //!
 //! What can be given stands in [`given`]; each theme reads and checks its part in its own file.
 
+mod apart;
 pub(crate) mod controller;
 pub(crate) mod given;
+pub(crate) mod home;
 pub(crate) mod kubernetes;
 mod listeners;
 mod observe;
