@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn what_is_not_taken_says_why_and_what_is_served_instead() {
         let problem = Problem {
-            subject: Subject::Object("Fleet//prod".parse().unwrap()),
+            subject: Subject::Object("Fleet/prod".parse().unwrap()),
             field: "/spec/class".into(),
             code: BAD_VALUE,
             message: "class \"x\" is unknown".into(),
