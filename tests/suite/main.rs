@@ -9,6 +9,7 @@ mod cluster;
 mod commands;
 mod controller;
 mod demo;
+mod fleet_care;
 mod fleet_faults;
 mod fleet_input;
 mod ingress;
