@@ -7,8 +7,8 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use serde::Deserialize;
 
-use super::Settings;
 use super::given::Given;
+use super::{Settings, address};
 
 /// Everything that can be set, once: as flag, environment variable and line of the settings file.
 #[derive(Clone, Debug, Default, Args, Deserialize)]
@@ -51,7 +51,8 @@ pub(crate) struct GivenController {
     pub(crate) secrets: Option<String>,
 
     /// Address and port where replicas find this controller [default: 127.0.0.1:9190]
-    #[arg(long, value_name = "ADDR", env = "KUBENG_LISTEN")]
+    #[arg(long, value_name = "ADDR", env = "KUBENG_LISTEN", value_parser = address::address)]
+    #[serde(deserialize_with = "address::in_file")]
     pub(crate) listen: Option<SocketAddr>,
 
     /// DNS name or IP address that replicas reach this controller under; may be repeated [default: the address of --listen]
@@ -64,7 +65,8 @@ pub(crate) struct GivenController {
     pub(crate) authority: Option<PathBuf>,
 
     /// Address and port of the admin listener; loopback only [default: 127.0.0.1:9180]
-    #[arg(long, value_name = "ADDR", env = "KUBENG_ADMIN")]
+    #[arg(long, value_name = "ADDR", env = "KUBENG_ADMIN", value_parser = address::loopback)]
+    #[serde(deserialize_with = "address::in_file")]
     pub(crate) admin: Option<SocketAddr>,
 
     /// Let the admin listener take another address than loopback; it has no login and no TLS

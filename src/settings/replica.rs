@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::Args;
 use kubeng_config::name::{FleetName, ListenerId, ReplicaName};
 use serde::Deserialize;
 
 use super::Settings;
+use super::address::address;
 use super::given::Given;
 
 /// What only a replica is given; all else is as with `kubeng run`.
@@ -200,9 +201,10 @@ impl GivenReplica {
         };
         let mut listen = BTreeMap::new();
         for text in &self.listen {
-            let (id, address) = listen_at(text).with_context(|| {
-                format!(
-                    "--listen {text:?} is not of the form LISTENER=ADDR, as https=127.0.0.1:8443"
+            let (id, address) = listen_at(text).map_err(|why| {
+                anyhow!(
+                    "--listen {text:?} is not of the form LISTENER=ADDR, such as \
+                     https=127.0.0.1:8443: {why}"
                 )
             })?;
             if listen.insert(id, address).is_some() {
@@ -275,9 +277,10 @@ fn refuse_sources(given: &Given) -> anyhow::Result<()> {
     }
 }
 
-fn listen_at(text: &str) -> Option<(ListenerId, SocketAddr)> {
-    let (name, address) = text.rsplit_once('=')?;
-    Some((name.parse().ok()?, address.parse().ok()?))
+fn listen_at(text: &str) -> Result<(ListenerId, SocketAddr), String> {
+    let (name, at) = text.rsplit_once('=').ok_or("no address is named")?;
+    let listener = name.parse().map_err(|_| format!("{name:?} is no name of a listener"))?;
+    Ok((listener, address(at)?))
 }
 
 fn seconds(name: &str, given: Option<u64>, default: u64) -> anyhow::Result<Duration> {
