@@ -221,8 +221,8 @@ codes! {
         "A Fleet lists a class that an older Fleet lists, too, that names another fleet in its parameters, or that belongs to another controller. Its objects are not served by this fleet.",
         "Remove the class from one of the two.";
     CONFIG_MAP_NOT_FOUND = 1120 Error, "ConfigMap does not exist",
-        "An object names a ConfigMap with the authorities that certificates must come from, and it does not exist. Without them nothing could be verified, so requests are answered with 503.",
-        "Create the ConfigMap with the authorities in ca.crt, or name another one.";
+        "An object names a ConfigMap with the authorities that certificates must come from, or an override one with the keys of tokens, and it does not exist, or lacks the entry. Without them nothing could be verified, so requests are answered with 503.",
+        "Create the ConfigMap with the authorities in ca.crt, or the keys in jwks.json, or name another one.";
     NOT_PERMITTED = 1121 Error, "Reference not permitted",
         "An object names something of another namespace that it may not name. What needs it is refused.",
         "Name something of the object's own namespace.";

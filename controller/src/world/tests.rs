@@ -340,9 +340,12 @@ fn upstream_route() -> impl Strategy<Value = UpstreamRoute> {
 fn config_map() -> impl Strategy<Value = Body> {
     option::weighted(0.8, 0..3_usize).prop_map(|at| {
         let pem = |at: usize| pairs().get(at).map_or("junk", |pair| pair.0.as_str());
-        Body::ConfigMap(ConfigMap { authorities: at.map(|at| pem(at).into()) })
+        let key_set = at.map(|at| if at == 0 { r#"{"keys": []}"# } else { PUBLIC }.into());
+        Body::ConfigMap(ConfigMap { authorities: at.map(|at| pem(at).into()), key_set })
     })
 }
+
+const PUBLIC: &str = r#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 
 /// Overrides as they are decoded, so that broken ones are among them.
 fn route_override() -> BoxedStrategy<Change> {
@@ -351,6 +354,8 @@ fn route_override() -> BoxedStrategy<Change> {
         2 => Just(json!({"kind": "Ingress", "name": "i2"})),
         2 => Just(json!({"kind": "Namespace", "name": "a"})),
         2 => Just(json!({"kind": "Upstream", "name": "u1"})),
+        1 => Just(json!({"kind": "Ingres", "name": "i1"})),
+        1 => Just(json!({"kind": "Ingress"})),
     ];
     let rule = select(
         &[None, None, Some(("h.example", "/")), Some(("h.example", "/a")), Some(("", "/b"))][..],
@@ -364,6 +369,11 @@ fn route_override() -> BoxedStrategy<Change> {
         Just(("acces", json!({}))),
         select(&["t1", "t2", "t3"][..])
             .prop_map(|name| ("auth", json!({"basic": {"secretRef": {"name": name}}}))),
+        select(&["m1", "m2", "m3"][..]).prop_map(|name| {
+            let keys = json!({"jwksConfigMapRef": {"name": name}});
+            let jwt = json!({"issuer": "i", "algorithms": ["EdDSA"], "keys": keys});
+            ("auth", json!({ "jwt": jwt }))
+        }),
         to().prop_map(|to| ("auth", json!({"external": {"backend": to}}))),
         to().prop_map(|to| ("mirror", json!({"backend": to}))),
         (to(), any::<bool>()).prop_map(|(to, is_signed)| {
