@@ -221,8 +221,8 @@ codes! {
         "A Fleet lists a class that an older Fleet lists, too, that names another fleet in its parameters, or that belongs to another controller. Its objects are not served by this fleet.",
         "Remove the class from one of the two.";
     CONFIG_MAP_NOT_FOUND = 1120 Error, "ConfigMap does not exist",
-        "An object names a ConfigMap with the authorities that certificates must come from, and it does not exist. Without them nothing could be verified, so requests are answered with 503.",
-        "Create the ConfigMap with the authorities in ca.crt, or name another one.";
+        "An object names a ConfigMap with the authorities that certificates must come from, or an override one with the keys of tokens, and it does not exist, or lacks the entry. Without them nothing could be verified, so requests are answered with 503.",
+        "Create the ConfigMap with the authorities in ca.crt, or the keys in jwks.json, or name another one.";
     NOT_PERMITTED = 1121 Error, "Reference not permitted",
         "An object names something of another namespace that it may not name. What needs it is refused.",
         "Name something of the object's own namespace.";
@@ -338,8 +338,8 @@ codes! {
         "A replica was offered a configuration and has not answered in time. It goes on serving what it had.",
         "Look at its log and its load.";
     REPLICA_SKEWED = 1744 Warning, "Replica is of another version",
-        "Some Parts need a newer program than the replica is. They are refused there.",
-        "Bring the replica to a newer version.";
+        "The program of a replica is of another version than its controller, or cannot read some Parts, which are refused there. It serves on; what one of the two knows and the other does not is rejected with a reason and never passed over.",
+        "Bring replicas and controllers to one version: the replicas first, for what a newer controller says an older replica may not be able to read.";
     REPLICA_UNREACHABLE = 1745 Warning, "Replica does not report",
         "A replica has not told of itself for three heartbeats. It may go on serving: it needs no controller for that.",
         "See whether it runs and reaches a controller; kubeng replica forget takes it off the list.";

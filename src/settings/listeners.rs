@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use ipnet::IpNet;
 use kubeng_config::certificate::ClientCertificateMode;
 use kubeng_config::listener::{
@@ -13,6 +13,7 @@ use kubeng_config::matching::HostMatch;
 use kubeng_config::name::{BackendId, ListenerId, ObjectKey, ObjectKind};
 use kubeng_controller::settings::{Forward, ListenerClients};
 
+use super::address::address;
 use super::kubernetes::{Named, ServicePort, named, service_port};
 
 /// What listeners are made of, as it was given.
@@ -53,15 +54,22 @@ impl GivenListeners {
         }
         let mut forwards = Vec::new();
         for text in &self.tcp {
-            let (address, to) = tcp(text)
-                .with_context(|| format!("--tcp {text:?} is not of the form ADDR=TARGET"))?;
+            let (address, to) = tcp(text).map_err(|why| {
+                anyhow!(
+                    "--tcp {text:?} is not of the form ADDR=TARGET, such as \
+                     0.0.0.0:5432=db/postgres:5432 or [::]:5432=db/erp: {why}"
+                )
+            })?;
             let name = format!("tcp-{address}");
             forwards.push(Forward { listener: id(&name)?, host: HostMatch::Any, to });
             all.push((name, self.listener(address, Protocol::Tcp)));
         }
         for text in &self.tls_passthrough {
-            let (address, host, to) = passthrough(text).with_context(|| {
-                format!("--tls-passthrough {text:?} is not of the form ADDR=HOST=TARGET")
+            let (address, host, to) = passthrough(text).map_err(|why| {
+                anyhow!(
+                    "--tls-passthrough {text:?} is not of the form ADDR=HOST=TARGET, such as \
+                     0.0.0.0:443=shop.example.com=shop/web:8443: {why}"
+                )
             })?;
             let name = format!("tls-{address}-{host}");
             forwards.push(Forward { listener: id(&name)?, host: host.clone(), to });
@@ -154,24 +162,36 @@ fn client_certificates(text: &str) -> Option<ListenerClients> {
     Some(ListenerClients { mode, authorities: ObjectKey::new(kind, &namespace, &name) })
 }
 
-fn tcp(text: &str) -> Option<(SocketAddr, BackendId)> {
-    let (address, to) = text.split_once('=')?;
-    Some((address.parse().ok()?, target(to)?))
+fn tcp(text: &str) -> Result<(SocketAddr, BackendId), String> {
+    let (at, to) = text.split_once('=').ok_or("no target is named")?;
+    Ok((address(at)?, target(to)?))
 }
 
-fn passthrough(text: &str) -> Option<(SocketAddr, HostMatch, BackendId)> {
-    let (address, rest) = text.split_once('=')?;
-    let (host, to) = rest.split_once('=')?;
-    Some((address.parse().ok()?, HostMatch::from_str(host).ok()?, target(to)?))
+fn passthrough(text: &str) -> Result<(SocketAddr, HostMatch, BackendId), String> {
+    let (at, rest) = text.split_once('=').ok_or("no host and no target are named")?;
+    let (host, to) = rest.split_once('=').ok_or("no target is named")?;
+    let at = address(at)?;
+    let host = HostMatch::from_str(host).map_err(|error| {
+        format!("{host:?} is no host ({error}); write one such as shop.example.com, or *")
+    })?;
+    Ok((at, host, target(to)?))
 }
 
 /// `NAMESPACE/NAME:PORT` is a Service, `NAMESPACE/NAME` an Upstream.
-fn target(text: &str) -> Option<BackendId> {
+fn target(text: &str) -> Result<BackendId, String> {
     let (kind, Named { namespace, name }, port) = match service_port(text) {
         Some(ServicePort { service, port }) => (ObjectKind::Service, service, Some(port)),
-        None => (ObjectKind::Upstream, named(text)?, None),
+        None => {
+            let upstream = named(text).ok_or_else(|| {
+                format!(
+                    "{text:?} is neither NAMESPACE/NAME:PORT of a Service, with the number of the \
+                     port, nor NAMESPACE/NAME of an Upstream"
+                )
+            })?;
+            (ObjectKind::Upstream, upstream, None)
+        }
     };
-    Some(BackendId { object: ObjectKey::new(kind, &namespace, &name), port })
+    Ok(BackendId { object: ObjectKey::new(kind, &namespace, &name), port })
 }
 
 fn id(name: &str) -> anyhow::Result<ListenerId> {

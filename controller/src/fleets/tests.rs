@@ -311,3 +311,25 @@ fn a_listener_of_a_fleet_asks_clients_for_certificates_of_the_authorities_that_i
     })));
     assert_eq!(asked(&rig), (Some(1), false));
 }
+
+#[test]
+fn care_that_changes_is_published_and_computes_nothing_anew() {
+    let fleet = |every: &str| {
+        upsert(json!({
+            "apiVersion": "kubeng.io/v1alpha1", "kind": "Fleet",
+            "metadata": {"name": "one"},
+            "spec": {"drift": {"heartbeatEvery": every, "onDrift": "heal"}},
+        }))
+    };
+    let mut rig = Rig::of([fleet("7s")]);
+    let feed = |rig: &Rig| rig.fleets.feeds().borrow().values().next().unwrap().clone();
+    let mut newest = feed(&rig).newest;
+    let every = |published: &Published| published.pulse.unwrap().heartbeat_every.as_secs();
+    assert_eq!(every(&newest.borrow_and_update()), 7);
+    rig.take(fleet("9s"));
+    assert!(newest.has_changed().unwrap(), "publishers hear of it");
+    assert_eq!(every(&newest.borrow_and_update()), 9);
+    assert_eq!(feed(&rig).facts.care.heartbeat_every.as_secs(), 9);
+    rig.take(fleet("9s"));
+    assert!(!newest.has_changed().unwrap());
+}

@@ -7,12 +7,12 @@ use kubeng_config::delta::AnyPart;
 use kubeng_config::matching::{HostMatch, PathMatch};
 use kubeng_config::name::{BackendId, ObjectKey, ObjectKind, RouteId};
 use kubeng_config::problem::{
-    BACKEND_NOT_FOUND, BAD_HOST, BAD_PATH, BAD_VALUE, DUPLICATE, KIND_NOT_SERVED, PORT_NOT_FOUND,
-    Problem, SHADOWED, TLS_NAME_MISSING,
+    BACKEND_NOT_FOUND, BAD_PATH, BAD_VALUE, DUPLICATE, KIND_NOT_SERVED, PORT_NOT_FOUND, Problem,
+    SHADOWED, TLS_NAME_MISSING,
 };
 use kubeng_config::route::{Action, Rank, Route};
 
-use super::claims::{BadPath, claim_text, host_match, path_match, rule_hosts};
+use super::claims::{BadPath, bad_host, claim_text, host_match, path_match, rule_hosts};
 use super::clients::guard::Guard;
 use super::fragment::{Fragment, LAST, forward, route};
 use super::ingress_class::{self, Claimed};
@@ -95,7 +95,7 @@ impl Draft<'_> {
         let id = RouteId::new(self.object.key.clone(), key);
         let made = route(view.settings(), id, rank, hosts, path.clone(), action);
         let Some(AnyPart::Route(id, part)) = made else { return };
-        if self.overrides.is_empty() {
+        if self.overrides.is_empty() && view.settings().default_filters.is_empty() {
             self.guard.put(view.settings(), AnyPart::Route(id, part), &mut self.routes);
             return;
         }
@@ -134,8 +134,7 @@ fn translate_rule(view: &mut View<'_>, draft: &mut Draft<'_>, number: usize, rul
         Ok(host) => host,
         Err(error) => {
             // No request can ask for it, so nothing wider opens.
-            let remedy = "write a DNS name such as shop.example.com or *.example.com";
-            let refused = Refused::new(BAD_HOST, error.to_string(), remedy);
+            let refused = bad_host(rule.host.as_deref().unwrap_or_default(), &error);
             draft.problem(format!("{field}/host"), &refused);
             return;
         }

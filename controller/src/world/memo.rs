@@ -100,7 +100,9 @@ impl Memo {
             ],
             ObjectKind::RouteOverride => vec![Query::Override(key.clone())],
             ObjectKind::Upstream => vec![backend(None), Query::Fragment(key.clone())],
-            ObjectKind::ConfigMap => vec![Query::Authorities(key.clone())],
+            ObjectKind::ConfigMap => {
+                vec![Query::Authorities(key.clone()), Query::Credentials(key.clone())]
+            }
             ObjectKind::IngressClass | ObjectKind::EndpointSlice | ObjectKind::Fleet => Vec::new(),
         };
         let from = |first: Query| {

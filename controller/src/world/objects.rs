@@ -177,7 +177,7 @@ fn members_of(object: &Object) -> BTreeSet<Member> {
             classes.map(|class| place(Group::Serving(class.as_str().into()))).collect()
         }
         Body::RouteOverride(wanted) => {
-            wanted.target.iter().cloned().map(Group::Overrides).map(place).collect()
+            wanted.targets().cloned().map(Group::Overrides).map(place).collect()
         }
     }
 }

@@ -31,7 +31,7 @@ pub(crate) enum Query {
     Certificate(ObjectKey),
     /// The authorities of a ConfigMap or Secret.
     Authorities(ObjectKey),
-    /// What a Secret holds for filters.
+    /// What a Secret or ConfigMap holds for filters.
     Credentials(ObjectKey),
     /// The number of a Service port that is named.
     PortNumber(ObjectKey, Arc<str>),

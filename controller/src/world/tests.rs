@@ -1,6 +1,7 @@
 //! The fast way against the slow one, on few names with many collisions.
 
 mod clients;
+mod fleets;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
@@ -39,6 +40,7 @@ use crate::settings::{
     WithoutClass,
 };
 use clients::{asked_by_hosts, asked_by_listener};
+use fleets::fleet;
 
 fn settings() -> impl Strategy<Value = TranslateSettings> {
     let home = select(&["main", "", "other"][..]);
@@ -155,26 +157,6 @@ fn class() -> impl Strategy<Value = Body> {
             Body::IngressClass(IngressClass { controller, is_default, parameters })
         },
     )
-}
-
-/// Fleets of every name may list every class; the settings of a World say which one it is.
-fn fleet() -> BoxedStrategy<Change> {
-    let classes = vec(select(&["kubeng", "c1", "c2"][..]), 0..3);
-    let key = select(&["main", "f1", "f2"][..]);
-    let upsert = (key.clone(), classes, 0..3_i64).prop_map(|(name, mut classes, created)| {
-        classes.sort_unstable();
-        classes.dedup();
-        let value = json!({
-            "apiVersion": "kubeng.io/v1alpha1", "kind": "Fleet", "metadata": {"name": name},
-            "spec": {"serves": {"ingressClasses": classes}},
-        });
-        match decode(value, Provenance::Product, Author::Tenant) {
-            Decoded::Object(object) => Change::Upsert(Arc::new(Object { created, ..*object })),
-            Decoded::Ignored | Decoded::Undecodable(..) => panic!("it is an object"),
-        }
-    });
-    let remove = key.prop_map(|name| Change::Remove(ObjectKey::new(ObjectKind::Fleet, "", name)));
-    prop_oneof![3 => upsert, 1 => remove].boxed()
 }
 
 fn service() -> impl Strategy<Value = Body> {
@@ -316,9 +298,12 @@ fn upstream_route() -> impl Strategy<Value = UpstreamRoute> {
 fn config_map() -> impl Strategy<Value = Body> {
     option::weighted(0.8, 0..3_usize).prop_map(|at| {
         let pem = |at: usize| pairs().get(at).map_or("junk", |pair| pair.0.as_str());
-        Body::ConfigMap(ConfigMap { authorities: at.map(|at| pem(at).into()) })
+        let key_set = at.map(|at| if at == 0 { r#"{"keys": []}"# } else { PUBLIC }.into());
+        Body::ConfigMap(ConfigMap { authorities: at.map(|at| pem(at).into()), key_set })
     })
 }
+
+const PUBLIC: &str = r#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 
 /// Overrides as they are decoded, so that broken ones are among them.
 fn route_override() -> BoxedStrategy<Change> {
@@ -327,6 +312,8 @@ fn route_override() -> BoxedStrategy<Change> {
         2 => Just(json!({"kind": "Ingress", "name": "i2"})),
         2 => Just(json!({"kind": "Namespace", "name": "a"})),
         2 => Just(json!({"kind": "Upstream", "name": "u1"})),
+        1 => Just(json!({"kind": "Ingres", "name": "i1"})),
+        1 => Just(json!({"kind": "Ingress"})),
     ];
     let rule = select(
         &[None, None, Some(("h.example", "/")), Some(("h.example", "/a")), Some(("", "/b"))][..],
@@ -340,6 +327,11 @@ fn route_override() -> BoxedStrategy<Change> {
         Just(("acces", json!({}))),
         select(&["t1", "t2", "t3"][..])
             .prop_map(|name| ("auth", json!({"basic": {"secretRef": {"name": name}}}))),
+        select(&["m1", "m2", "m3"][..]).prop_map(|name| {
+            let keys = json!({"jwksConfigMapRef": {"name": name}});
+            let jwt = json!({"issuer": "i", "algorithms": ["EdDSA"], "keys": keys});
+            ("auth", json!({ "jwt": jwt }))
+        }),
         to().prop_map(|to| ("auth", json!({"external": {"backend": to}}))),
         to().prop_map(|to| ("mirror", json!({"backend": to}))),
         (to(), any::<bool>()).prop_map(|(to, is_signed)| {

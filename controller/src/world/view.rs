@@ -172,7 +172,7 @@ impl<'a> View<'a> {
         keys.iter().filter_map(|key| self.object(key)).collect()
     }
 
-    /// What the Secret of `key` holds for filters.
+    /// What the Secret or ConfigMap of `key` holds for filters.
     pub(crate) fn credentials(&mut self, key: &ObjectKey) -> Arc<Credentials> {
         answer!(Credentials, self.ask(Query::Credentials(key.clone())))
     }
