@@ -72,7 +72,8 @@ fn a_fleet_shows_whether_it_is_taken_and_how_many_replicas_serve_it() {
         replica.stop(WITHIN).await?;
         let told = until(&rig, "Programmed", "False", "Unreachable").await?;
         assert_eq!(told["replicas"]["known"], 1, "{told}");
-        let refused = controller.log().into_iter().filter(|line| line.contains("not written"));
+        let refused =
+            controller.log().into_iter().filter(|line| line.contains("status not written"));
         assert_eq!(refused.collect::<Vec<_>>(), Vec::<String>::new());
         Ok(())
     });
