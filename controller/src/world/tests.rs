@@ -326,8 +326,7 @@ fn route_override() -> BoxedStrategy<Change> {
         2 => Just(json!({"kind": "Ingress", "name": "i2"})),
         2 => Just(json!({"kind": "Namespace", "name": "a"})),
         2 => Just(json!({"kind": "Upstream", "name": "u1"})),
-        1 => Just(json!({"kind": "Ingres", "name": "i1"})),
-        1 => Just(json!({"kind": "Ingress"})),
+        2 => select(vec![json!({"name": "i1"}), json!({"kind": "Ingress"})]),
     ];
     let rule = select(
         &[None, None, Some(("h.example", "/")), Some(("h.example", "/a")), Some(("", "/b"))][..],
@@ -343,8 +342,7 @@ fn route_override() -> BoxedStrategy<Change> {
             .prop_map(|name| ("auth", json!({"basic": {"secretRef": {"name": name}}}))),
         select(&["m1", "m2", "m3"][..]).prop_map(|name| {
             let keys = json!({"jwksConfigMapRef": {"name": name}});
-            let jwt = json!({"issuer": "i", "algorithms": ["EdDSA"], "keys": keys});
-            ("auth", json!({ "jwt": jwt }))
+            ("auth", json!({"jwt": {"issuer": "i", "algorithms": ["EdDSA"], "keys": keys}}))
         }),
         to().prop_map(|to| ("auth", json!({"external": {"backend": to}}))),
         to().prop_map(|to| ("mirror", json!({"backend": to}))),
