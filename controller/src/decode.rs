@@ -125,7 +125,7 @@ fn contents(kind: ObjectKind, value: Value, notes: &mut Notes) -> Result<Content
         ObjectKind::Secret => {
             let mut foreign: core::Secret = typed(value, notes)?;
             let metadata = std::mem::take(&mut foreign.metadata);
-            Contents::new(metadata, Body::Secret(TlsSecret::decode(foreign)))
+            Contents::new(metadata, Body::Secret(TlsSecret::decode(foreign, notes)))
         }
         ObjectKind::ConfigMap => {
             let mut foreign: core::ConfigMap = typed(value, notes)?;

@@ -5,12 +5,13 @@ use std::str::FromStr;
 
 use anyhow::{Context as _, anyhow, bail, ensure};
 use ipnet::IpNet;
+use kubeng_config::certificate::ClientCertificateMode;
 use kubeng_config::listener::{
     CipherSuite, Listener, ListenerTls, Protocol, ProxyProtocol, TlsVersion,
 };
 use kubeng_config::matching::HostMatch;
 use kubeng_config::name::{BackendId, ListenerId, ObjectKey, ObjectKind};
-use kubeng_controller::settings::Forward;
+use kubeng_controller::settings::{Forward, ListenerClients};
 
 use super::address::address;
 use super::kubernetes::{Named, ServicePort, named, service_port};
@@ -26,6 +27,7 @@ pub(super) struct GivenListeners {
     pub(super) connections_max: Option<u32>,
     pub(super) tls_version_min: Option<String>,
     pub(super) tls_cipher_suites: Vec<String>,
+    pub(super) client_certificates: Option<String>,
 }
 
 /// The listeners, and where those lead that read no requests.
@@ -33,6 +35,8 @@ pub(super) struct GivenListeners {
 pub(crate) struct Listeners {
     pub(crate) all: Vec<(ListenerId, Listener)>,
     pub(crate) forwards: Vec<Forward>,
+    /// What they ask of clients.
+    pub(crate) clients: Vec<(ListenerId, ListenerClients)>,
 }
 
 impl GivenListeners {
@@ -40,6 +44,7 @@ impl GivenListeners {
     /// When something is not of its form, or two listeners cannot stand beside each other.
     pub(super) fn settle(self) -> anyhow::Result<Listeners> {
         let tls = self.tls()?;
+        let clients = self.clients()?;
         let mut all = vec![("http".to_owned(), self.listener(self.http, Protocol::Http))];
         if let Some(https) = self.https {
             let listener = Listener { tls, ..self.listener(https, Protocol::Https) };
@@ -73,7 +78,7 @@ impl GivenListeners {
         }
         check(&all)?;
         let all = all.into_iter().map(|(name, listener)| Ok((id(&name)?, listener)));
-        Ok(Listeners { all: all.collect::<anyhow::Result<_>>()?, forwards })
+        Ok(Listeners { all: all.collect::<anyhow::Result<_>>()?, forwards, clients })
     }
 
     /// With what all of them have in common.
@@ -84,6 +89,18 @@ impl GivenListeners {
             connections_max: self.connections_max,
             ..Listener::new(address, protocol)
         }
+    }
+
+    fn clients(&self) -> anyhow::Result<Vec<(ListenerId, ListenerClients)>> {
+        let Some(text) = &self.client_certificates else { return Ok(Vec::new()) };
+        ensure!(self.https.is_some(), "--client-certificates has no effect without --https");
+        let asked = client_certificates(text).with_context(|| {
+            format!(
+                "--client-certificates {text:?} is not of the form MODE=KIND/NAMESPACE/NAME, \
+                 such as require=ConfigMap/infra/clients"
+            )
+        })?;
+        Ok(vec![(id("https")?, asked)])
     }
 
     fn tls(&self) -> anyhow::Result<Option<ListenerTls>> {
@@ -126,6 +143,23 @@ fn check(all: &[(String, Listener)]) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+fn client_certificates(text: &str) -> Option<ListenerClients> {
+    let (mode, place) = text.split_once('=')?;
+    let mode = match mode {
+        "require" => ClientCertificateMode::Require,
+        "request" => ClientCertificateMode::Request,
+        _ => return None,
+    };
+    let (kind, place) = place.split_once('/')?;
+    let kind = match kind {
+        "ConfigMap" => ObjectKind::ConfigMap,
+        "Secret" => ObjectKind::Secret,
+        _ => return None,
+    };
+    let Named { namespace, name } = named(place)?;
+    Some(ListenerClients { mode, authorities: ObjectKey::new(kind, &namespace, &name) })
 }
 
 fn tcp(text: &str) -> Result<(SocketAddr, BackendId), String> {
@@ -178,6 +212,7 @@ mod tests {
             connections_max: None,
             tls_version_min: None,
             tls_cipher_suites: vec![],
+            client_certificates: None,
         }
     }
 
@@ -189,9 +224,10 @@ mod tests {
             proxy_protocol_from: vec!["10.0.0.0/8".parse().unwrap()],
             connections_max: Some(7),
             tls_version_min: Some("1.3".into()),
+            client_certificates: Some("require=Secret/infra/clients".into()),
             ..given()
         };
-        let Listeners { all, forwards } = listeners.settle().unwrap();
+        let Listeners { all, forwards, clients } = listeners.settle().unwrap();
         let names: Vec<_> = all.iter().map(|(id, _)| id.as_str()).collect();
         let tls = "tls-127.0.0.1:443-a.example";
         assert_eq!(names, ["http", "https", "tcp-127.0.0.1:5432", "tcp-[::1]:5432", tls]);
@@ -200,6 +236,9 @@ mod tests {
             assert!(listener.proxy_protocol.is_some(), "{id}");
         }
         assert_eq!(all[1].1.tls.as_ref().unwrap().version_min, TlsVersion::V1_3);
+        let [(on, asked)] = &clients[..] else { panic!("{clients:?}") };
+        assert_eq!((on.as_str(), asked.mode), ("https", ClientCertificateMode::Require));
+        assert_eq!(asked.authorities.to_string(), "Secret/infra/clients");
         let to: Vec<_> = forwards.iter().map(|forward| forward.to.to_string()).collect();
         assert_eq!(to, ["Service/db/pg:5432", "Upstream/db/erp", "Service/shop/web:8443"]);
     }
@@ -225,6 +264,18 @@ mod tests {
         check(|g| g.tls_version_min = Some("1.1".into()), "1.2 or 1.3");
         check(|g| g.tls_cipher_suites = vec!["RC4".into()], "TLS_AES_128_GCM_SHA256");
         check(|g| g.connections_max = Some(0), "no connection");
+        for bad in
+            ["require", "must=ConfigMap/a/b", "require=a/b", "request=Secret/b", "=ConfigMap/a/b"]
+        {
+            check(|g| g.client_certificates = Some(bad.into()), "MODE=KIND/NAMESPACE/NAME");
+        }
+        check(
+            |g| {
+                g.https = None;
+                g.client_certificates = Some("require=Secret/infra/clients".into());
+            },
+            "without --https",
+        );
         check(
             |g| {
                 g.https = None;

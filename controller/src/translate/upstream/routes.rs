@@ -25,6 +25,7 @@ use crate::kind::upstream::Upstream;
 use crate::kind::upstream::route::UpstreamRoute;
 use crate::object::Object;
 use crate::translate::claims::{bad_host, claim_text};
+use crate::translate::clients::guard::Guard;
 use crate::translate::fragment::{Fragment, LAST, attachments, forward};
 use crate::translate::ingress_class;
 use crate::translate::overrides::place::Place;
@@ -182,7 +183,14 @@ impl Draft<'_> {
                 self.policies.push(part);
             }
         }
-        self.routes.extend(routes);
+        let guard = Guard::of(view, hosts);
+        for part in routes {
+            guard.put(view.settings(), part, &mut self.routes);
+        }
+        let of_clients = guard.closed(self.object);
+        self.problems.extend(
+            of_clients.into_iter().filter(|told| !self.problems.contains(told)).collect::<Vec<_>>(),
+        );
         let closed = closed.map(|refused| refused.problem(self.object, String::new()));
         self.problems.extend(closed.filter(|problem| !self.problems.contains(problem)));
     }
