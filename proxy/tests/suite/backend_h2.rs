@@ -10,7 +10,9 @@ use kubeng_config::backend::BackendProtocol;
 use kubeng_config::backend::tls::{BackendTls, Subject};
 use kubeng_config::bounded::{AtMost, TextAtMost};
 use kubeng_config::listener::TlsVersion;
+use kubeng_config::matching::HostMatch;
 use kubeng_config::name::CertificateId;
+use kubeng_config::route::Action;
 use rcgen::SanType;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::server::WebPkiClientVerifier;
@@ -200,18 +202,21 @@ async fn requests_of_our_own_are_made_with_our_certificate_too() {
         [(over_http1, BackendProtocol::Http1), (over_http2, BackendProtocol::Http2)]
     {
         let mut replica = Replica::start();
-        replica.serve_as(
-            &[serve_text("web").await],
-            BackendProtocol::Http1,
-            crate::filters::filters(&[auth]),
-        );
+        let web = serve_text("web").await;
         for (tls, expected) in [(&asked, 200), (&plain, 503)] {
-            let login = backend_with("login", |backend| {
-                (backend.tls, backend.protocol) = (Some(tls.clone()), protocol);
-            });
             let shown = presented("Secret/test/client", &identity(&clients, "kubeng", |_| {}));
-            let endpoints = [(backend_id("login"), endpoint_set(&[address]))];
-            replica.change_with([login, shown.0], [], endpoints, [shown.1]);
+            let filters = crate::filters::filters(&[auth]);
+            let parts = [
+                backend("web", BackendProtocol::Http1),
+                backend_with("login", |backend| {
+                    (backend.tls, backend.protocol) = (Some(tls.clone()), protocol);
+                }),
+                route("all", HostMatch::Any, "/", filters, Action::Forward(vec![to("web")])),
+                shown.0,
+            ];
+            let endpoints = [("web", web), ("login", address)];
+            let endpoints = endpoints.map(|(name, to)| (backend_id(name), endpoint_set(&[to])));
+            replica.change_with(parts, [], endpoints, [shown.1]);
             assert_eq!(get(replica.http, "a", "/").await.status, expected, "{protocol:?}");
         }
     }

@@ -150,7 +150,8 @@ impl Direct {
             filtered.send_head(status, headers, shown).await?;
             let release = |endpoint: E| endpoint.release(self, can_be_kept);
             let ending = endpoint.relay_ahead(&mut filtered, ahead, (framing, ends), release);
-            end(&mut filtered, ending.await?).await
+            let trailers = ending.await?;
+            end(&mut filtered, trailers).await
         };
         let passed = passed.await;
         let (client, passed, sent) = filtered.result(passed);

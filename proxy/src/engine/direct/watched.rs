@@ -70,37 +70,22 @@ impl Load {
 pub(super) struct Watched {
     stream: Stream,
     load: Arc<Load>,
+    /// Whether nothing can be written any more.
+    is_mute: bool,
 }
 
 impl Watched {
     pub(super) fn new(stream: Stream, load: Arc<Load>) -> Self {
-        Self { stream, load }
+        Self { stream, load, is_mute: false }
     }
 
-    /// Looks for the reason why nothing can be written: what the Endpoint said before it left.
-    fn look(&mut self, cx: &mut Context<'_>) {
-        let mut space = [0; 256];
-        for _ in 0..LOOKS_MAX {
-            let mut read = ReadBuf::new(&mut space);
-            match Pin::new(&mut self.stream).poll_read(cx, &mut read) {
-                Poll::Ready(Ok(())) if !read.filled().is_empty() => {}
-                Poll::Ready(Err(error)) => return self.note(&error),
-                Poll::Ready(Ok(())) | Poll::Pending => return,
-            }
-        }
-    }
-
-    fn note(&self, error: &io::Error) {
-        if is_disbelief(error) {
-            self.load.is_disbelieved.store(true, Ordering::Relaxed);
-        }
-    }
-
-    fn wrote<T>(&mut self, done: io::Result<T>, cx: &mut Context<'_>) -> io::Result<T> {
-        if done.is_err() {
-            self.look(cx);
-        }
-        done
+    /// Takes a failed write for one that was taken: what the Endpoint said before it left is read first,
+    /// an answer, GOAWAY or whom it does not believe, and then the end.
+    fn wrote<T>(&mut self, done: io::Result<T>, all: T) -> io::Result<T> {
+        done.or_else(|_| {
+            self.is_mute = true;
+            Ok(all)
+        })
     }
 }
 
@@ -112,8 +97,8 @@ impl AsyncRead for Watched {
     ) -> Poll<io::Result<()>> {
         let read = ready!(Pin::new(&mut self.stream).poll_read(cx, out));
         self.load.reads.fetch_add(1, Ordering::Relaxed);
-        if let Err(error) = &read {
-            self.note(error);
+        if read.as_ref().is_err_and(is_disbelief) {
+            self.load.is_disbelieved.store(true, Ordering::Relaxed);
         }
         Poll::Ready(read)
     }
@@ -125,8 +110,11 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        if self.is_mute {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes));
-        Poll::Ready(self.wrote(written, cx))
+        Poll::Ready(self.wrote(written, bytes.len()))
     }
 
     fn poll_write_vectored(
@@ -134,8 +122,12 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let all = parts.iter().map(|part| part.len()).sum();
+        if self.is_mute {
+            return Poll::Ready(Ok(all));
+        }
         let written = ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, parts));
-        Poll::Ready(self.wrote(written, cx))
+        Poll::Ready(self.wrote(written, all))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -143,14 +135,18 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_mute {
+            return Poll::Ready(Ok(()));
+        }
         let flushed = ready!(Pin::new(&mut self.stream).poll_flush(cx));
-        Poll::Ready(self.wrote(flushed, cx))
+        Poll::Ready(self.wrote(flushed, ()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        if self.is_mute {
+            Poll::Ready(Ok(()))
+        } else {
+            Pin::new(&mut self.stream).poll_shutdown(cx)
+        }
     }
 }
-
-/// What is looked at at most, in reads.
-const LOOKS_MAX: usize = 64;

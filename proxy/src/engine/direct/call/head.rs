@@ -12,7 +12,7 @@ use crate::pipeline::answer::is_well_formed;
 
 /// What every try of a request sends first.
 #[derive(Debug)]
-pub(super) struct Head {
+pub(in crate::engine::direct) struct Head {
     method: Method,
     uri: Uri,
     headers: HeaderMap,
