@@ -255,3 +255,34 @@ async fn an_answer_that_comes_before_the_request_has_ended_is_whole() {
     let answer = Answer::read(&talk(replica.http, text.as_bytes()).await);
     assert_eq!((answer.status, answer.body.ends_with("\r\n0\r\n\r\n")), (413, true), "{answer:?}");
 }
+
+#[tokio::test]
+async fn an_answer_is_read_ahead_of_its_client_where_the_route_says_so() {
+    const AHEAD: usize = 4 * MIB;
+    let (told, mut sent) = mpsc::channel(1);
+    let calls = Calls::serve(Manners::default(), move |_, mut respond| {
+        let told = told.clone();
+        async move {
+            let mut stream = respond.send_response(Response::new(()), false).unwrap();
+            let mut taken = 0;
+            while taken < AHEAD {
+                taken += push(&mut stream, AHEAD - taken).await;
+            }
+            let mut trailers = HeaderMap::new();
+            trailers.insert("x-last", "yes".parse().unwrap());
+            stream.send_trailers(trailers).unwrap();
+            told.send(()).await.unwrap();
+        }
+    })
+    .await;
+    let mut replica = Replica::start();
+    let ahead = crate::filters::filters(&[r#"{"buffering":{"answerBytesMax":16777216}}"#]);
+    replica.serve_as(&[calls.address], BackendProtocol::Http2, ahead);
+    let mut client = client(&replica).await;
+    let (answer, _stream) = client.send_request(post(&[]), true).unwrap();
+    let mut body = timeout(SOON, answer).await.unwrap().unwrap().into_body();
+    // The client has taken nothing yet.
+    timeout(SOON, sent.recv()).await.expect("all of it is taken").unwrap();
+    assert_eq!(read_whole(&mut body).await.unwrap().len(), AHEAD);
+    assert_eq!(body.trailers().await.unwrap().unwrap()["x-last"], "yes");
+}

@@ -20,7 +20,7 @@ use crate::over::{self, Over};
 use crate::pipeline;
 use crate::reason::Reason;
 use crate::record::Quoted;
-use crate::reply::Reply;
+use crate::reply::{Form, Reply};
 use crate::request::RequestContext;
 
 /// Why an exchange does not go on.
@@ -88,7 +88,9 @@ impl Direct {
         mut body: Body,
         ctx: &mut RequestContext,
     ) -> (u64, u64) {
-        let is_buffered = ctx.extra.as_ref().is_some_and(|extra| extra.is_buffered);
+        // A call may go on for long, and wait for parts of its answer.
+        let is_buffered =
+            ctx.form != Form::Grpc && ctx.extra.as_ref().is_some_and(|extra| extra.is_buffered);
         if is_buffered && let Err(broken) = body.read_whole(client, &self.buffers).await {
             return (body.bytes(), Box::pin(self.end_without(client, broken, asked, ctx)).await);
         }
