@@ -21,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::support::*;
 
 /// No test waits for longer.
-pub(crate) const SOON: Duration = Duration::from_secs(30);
+pub(crate) const SOON: Duration = Duration::from_secs(120);
 
 /// A Backend over HTTP/2, and what has come to it.
 #[derive(Clone)]
@@ -216,7 +216,7 @@ async fn a_backend_that_takes_leave_of_its_connections_loses_no_request() {
     long_stream.send_data("begin".into(), false).unwrap();
     let clients = (0..4).map(|_| async {
         let mut client = client(&replica).await;
-        for number in 0..100 {
+        for number in 0..40 {
             client = client.ready().await.unwrap();
             // No method that could be repeated just so.
             let (answer, mut stream) = client.send_request(post(&[]), false).unwrap();
@@ -232,7 +232,7 @@ async fn a_backend_that_takes_leave_of_its_connections_loses_no_request() {
     long_stream.send_data("-end".into(), true).unwrap();
     let answer = timeout(SOON, long_answer).await.unwrap().unwrap();
     assert_eq!(read_whole(&mut answer.into_body()).await.unwrap(), b"begin-end");
-    assert!(calls.connections() > 20, "{}", calls.connections());
+    assert!(calls.connections() > 10, "{}", calls.connections());
 }
 
 /// Takes leave of its first connections as soon as a request has come, saying that it looked at none;
