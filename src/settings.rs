@@ -2,8 +2,11 @@
 //!
 //! What can be given stands in [`given`]; each theme reads and checks its part in its own file.
 
+pub(crate) mod address;
+mod apart;
 pub(crate) mod controller;
 pub(crate) mod given;
+pub(crate) mod home;
 pub(crate) mod kubernetes;
 mod listeners;
 mod observe;
@@ -97,6 +100,7 @@ impl Given {
             connections_max: self.listener_connections_max,
             tls_version_min: self.tls_version_min,
             tls_cipher_suites: self.tls_cipher_suites,
+            client_certificates: self.client_certificates,
         };
         Ok(Settings {
             manifests: self.manifests,
@@ -142,6 +146,7 @@ const STICKY_KEY_BYTES_MIN: usize = 32;
 
 #[cfg(test)]
 mod tests {
+    use super::home::GivenHome;
     use super::*;
 
     fn settle(file: &str) -> anyhow::Result<Settings> {
@@ -154,11 +159,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("kubeng.toml");
         std::fs::write(&path, "http = \"127.0.0.1:1\"\ndrain = 3\nnamespace = 1\n").unwrap();
-        let error = Given::default().with_file(&path).unwrap_err();
+        let with_file =
+            |given: Given| GivenHome::default().with_file(given, &path).map(|(_, given)| given);
+        let error = with_file(Given::default()).unwrap_err();
         assert!(format!("{error:#}").contains("namespace"), "{error:#}");
         std::fs::write(&path, "http = \"127.0.0.1:1\"\ndrain = 3\n").unwrap();
         let flags = Given { http: Some("127.0.0.1:2".parse().unwrap()), ..Given::default() };
-        let settings = flags.with_file(&path).unwrap().settle().unwrap();
+        let settings = with_file(flags).unwrap().settle().unwrap();
         assert_eq!(settings.http.port(), 2);
         assert_eq!(settings.drain, Duration::from_secs(3));
         assert_eq!(settings.admin, "127.0.0.1:9180".parse().unwrap());
@@ -170,7 +177,13 @@ mod tests {
             ("admin = \"0.0.0.0:1\"", "admin-exposed"),
             ("workers = 0", "at least 1"),
             ("connections-max = 0", "at least 1"),
-            ("tcp = [\"127.0.0.1:1\"]", "--tcp"),
+            ("http = \"8080\"", "such as 0.0.0.0:8080 or [::]:8080"),
+            ("admin = \"localhost:1\"", "\"localhost:1\": what stands in front of the port"),
+            ("tcp = [\"127.0.0.1:1\"]", "--tcp \"127.0.0.1:1\""),
+            ("tcp = [\"pg=db/pg:5432\"]", "such as 0.0.0.0:5432=db/postgres:5432"),
+            ("tcp = [\"127.0.0.1:1=pg\"]", "\"pg\" is neither NAMESPACE/NAME:PORT"),
+            ("tls-passthrough = [\"127.0.0.1:1=a/b:1\"]", "=shop.example.com="),
+            ("tls-passthrough = [\"127.0.0.1:1=*.*.x=a/b:1\"]", "\"*.*.x\" is no host"),
             ("default-backend = \"shop/web\"", "--default-backend"),
             ("default-certificate = \"web\"", "--default-certificate"),
             ("log-format = \"xml\"", "text or json"),

@@ -5,6 +5,8 @@
 //! with the name of a Route makes the Route answer as it should not; a file `diverge` hides every
 //! prefix of its hosts from look-ups, which no Part shows. Each file is taken once, and removed.
 
+pub(crate) mod reject;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 

@@ -4,10 +4,12 @@
 //! an EndpointSlice cannot name a loopback address. See `tests/cluster`.
 
 mod faults;
+mod fleets;
 mod inside;
 mod leading;
 mod objects;
 mod overrides;
+mod quiet;
 mod rig;
 mod rights;
 mod statuses;

@@ -281,3 +281,55 @@ fn each_listener_has_its_own_certificate_and_all_routes_the_defaults_of_the_flee
     let (_, policy) = snapshot.policies().sorted()[0];
     assert_eq!(policy.value().timeouts.request, Some(std::time::Duration::from_secs(7)));
 }
+
+#[test]
+fn a_listener_of_a_fleet_asks_clients_for_certificates_of_the_authorities_that_it_names() {
+    let described = upsert(json!({
+        "apiVersion": "kubeng.io/v1alpha1", "kind": "Fleet", "metadata": {"name": "prod"},
+        "spec": {"listeners": [{
+            "name": "web", "port": 443, "protocol": "HTTPS",
+            "clientCertificates": {
+                "mode": "require", "authoritiesFrom": {"namespace": "infra", "name": "clients"},
+            },
+        }]},
+    }));
+    let mut rig = Rig::of([described]);
+    let name = "prod".parse().unwrap();
+    let asked = |rig: &Rig| {
+        let world = &rig.fleets.all[&name].world;
+        assert!(world.referenced().contains(&"ConfigMap/infra/clients".parse().unwrap()));
+        let told = world.problems().any(|problem| problem.message.contains("Fleet/prod"));
+        let listener = "web".parse().unwrap();
+        let listener = world.own_snapshot().listeners().get(&listener).unwrap().value().clone();
+        (listener.client_certificates.clone().map(|asked| asked.roots.len()), told)
+    };
+    assert_eq!(asked(&rig), (None, true));
+    let pair = rcgen::generate_simple_self_signed(["ca.example".to_owned()]).unwrap();
+    rig.take(upsert(json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"namespace": "infra", "name": "clients"}, "data": {"ca.crt": pair.cert.pem()},
+    })));
+    assert_eq!(asked(&rig), (Some(1), false));
+}
+
+#[test]
+fn care_that_changes_is_published_and_computes_nothing_anew() {
+    let fleet = |every: &str| {
+        upsert(json!({
+            "apiVersion": "kubeng.io/v1alpha1", "kind": "Fleet",
+            "metadata": {"name": "one"},
+            "spec": {"drift": {"heartbeatEvery": every, "onDrift": "heal"}},
+        }))
+    };
+    let mut rig = Rig::of([fleet("7s")]);
+    let feed = |rig: &Rig| rig.fleets.feeds().borrow().values().next().unwrap().clone();
+    let mut newest = feed(&rig).newest;
+    let every = |published: &Published| published.pulse.unwrap().heartbeat_every.as_secs();
+    assert_eq!(every(&newest.borrow_and_update()), 7);
+    rig.take(fleet("9s"));
+    assert!(newest.has_changed().unwrap(), "publishers hear of it");
+    assert_eq!(every(&newest.borrow_and_update()), 9);
+    assert_eq!(feed(&rig).facts.care.heartbeat_every.as_secs(), 9);
+    rig.take(fleet("9s"));
+    assert!(!newest.has_changed().unwrap());
+}

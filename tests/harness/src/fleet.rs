@@ -1,6 +1,8 @@
 //! A fleet on one machine: controllers and replicas as processes of their own, started on free ports
 //! with scratch folders, and ended for sure.
 
+pub mod faults;
+
 use std::ffi::OsString;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -120,6 +122,21 @@ impl FleetRig {
         controllers: &[&Member],
         more: &[&str],
     ) -> Result<Member> {
+        let controllers: Vec<SocketAddr> = controllers.iter().map(|c| c.address).collect();
+        self.replica_through(name, fleet, &controllers, more).await
+    }
+
+    /// Starts a replica that reaches controllers at these addresses, which may be those of relays.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn replica_through(
+        &self,
+        name: &str,
+        fleet: &str,
+        controllers: &[SocketAddr],
+        more: &[&str],
+    ) -> Result<Member> {
         let token = self.token(fleet).await?;
         let [address, admin] = free_addresses()?;
         let mut arguments: Vec<OsString> = vec!["proxy".into()];
@@ -127,7 +144,7 @@ impl FleetRig {
         flag("--fleet", fleet.into());
         flag("--name", name.into());
         for controller in controllers {
-            flag("--controller", format!("https://{}", controller.address).into());
+            flag("--controller", format!("https://{controller}").into());
         }
         flag("--join-token", token.into());
         flag("--data", self.data(name).into());

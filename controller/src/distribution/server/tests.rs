@@ -1,6 +1,7 @@
 //! Both sides over real sockets on loopback.
 
 mod certificates;
+mod versions;
 
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -143,6 +144,7 @@ fn hello(of: &Identified) -> Hello {
         fleet: of.fleet.clone(),
         build: Build { version: "0.1".into(), sha256: Digest::default(), model_version: 1 },
         admin: None,
+        labels: Default::default(),
         serves: None,
     }
 }

@@ -54,6 +54,13 @@ pub(crate) struct Line {
 /// Resource, namespace, name.
 type Key = (String, String, String);
 
+/// What it held at one moment.
+#[derive(Clone, Debug)]
+pub struct Backup {
+    version: u64,
+    objects: BTreeMap<Key, Value>,
+}
+
 #[derive(Default)]
 pub(crate) struct State {
     version: u64,
@@ -62,6 +69,7 @@ pub(crate) struct State {
     history: Vec<Line>,
     faults: Vec<(String, Verb, usize, Fault)>,
     asked: Vec<Asked>,
+    leases: BTreeMap<String, Value>,
 }
 
 impl State {
@@ -89,6 +97,15 @@ impl State {
         self.objects.remove(&(resource.to_owned(), namespace.to_owned(), name.to_owned()));
     }
 
+    pub(crate) fn back_up(&self) -> Backup {
+        Backup { version: self.version, objects: self.objects.clone() }
+    }
+
+    pub(crate) fn restore(&mut self, backup: Backup) {
+        Backup { version: self.version, objects: self.objects } = backup;
+        self.history.retain(|line| line.version <= self.version);
+    }
+
     pub(crate) fn compact(&mut self) {
         self.version += 1;
         self.expired = self.version;
@@ -104,6 +121,18 @@ impl State {
     pub(crate) fn end_watches(&mut self, resource: &str, event: Value) {
         self.version += 1;
         self.tell(resource, event, true);
+    }
+
+    pub(crate) fn lease(&self, name: &str) -> Option<Value> {
+        self.leases.get(name).cloned()
+    }
+
+    /// Keeps a Lease, and gives it as it is kept. Nobody watches Leases.
+    pub(crate) fn put_lease(&mut self, name: &str, mut lease: Value) -> Value {
+        self.version += 1;
+        lease["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        self.leases.insert(name.to_owned(), lease.clone());
+        lease
     }
 
     fn tell(&mut self, resource: &str, event: Value, is_last: bool) {
