@@ -114,10 +114,11 @@ impl Connections {
                 Turn::Use(lease) => return Ok((lease, !is_opened)),
                 Turn::Wait(mut opening) => {
                     let told = timeout_at(by.into(), opening.wait_for(Option::is_some)).await;
-                    match told.map_err(|_| Failure::ConnectTimeout)?.as_deref() {
-                        Ok(Some(Err(failure))) => return Err(*failure),
-                        // It is there, or whoever opened it has left.
-                        Ok(Some(Ok(())) | None) | Err(_) => {}
+                    // Else it is there, or whoever opened it has left.
+                    if let Ok(Some(Err(failure))) =
+                        told.map_err(|_| Failure::ConnectTimeout)?.as_deref()
+                    {
+                        return Err(*failure);
                     }
                 }
                 Turn::Open(opening) => {
