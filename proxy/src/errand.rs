@@ -1,5 +1,7 @@
 //! A request of our own to a Backend: what is to be sent, and what comes back.
 
+pub(crate) mod alone;
+
 use std::sync::Arc;
 use std::time::Duration;
 

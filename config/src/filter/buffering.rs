@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::bounded::Between;
 
-/// Holds bodies in memory between a client and a Backend over HTTP/1.1. One over HTTP/2 shares its
-/// connections, so its bodies pass as they come.
+/// Holds bodies in memory between a client and a Backend. Requests of gRPC pass as they come: they may
+/// go on for long, and wait for parts of their answers.
 ///
 /// All that are held at a time share an allowance of the worker.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
@@ -14,7 +14,7 @@ use crate::bounded::Between;
 pub struct Buffering {
     /// Reads the body of a request whole before an Endpoint is chosen. Then it can be sent again as
     /// often as its Policy says. This is the largest body, in bytes; a larger one is answered 413,
-    /// and so it is where the Backend speaks HTTP/2. Absent: bodies are sent on as they come.
+    /// and so is one of gRPC. Absent: bodies are sent on as they come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_bytes_max: Option<Between<0, BYTES_MAX>>,
     /// Reads the body of an answer ahead of a client that is slow to take it: so many bytes. The

@@ -46,9 +46,8 @@ pub(crate) fn target(
     let care = care::of(object, &upstream.care, health, &mut problems);
     let spoken = protocol(object, upstream, &mut problems);
     let tls = match &spoken {
-        Some(spoken @ Spoken { tls: Tls::Wanted, .. }) => {
-            let asked = (&upstream.tls, spoken.protocol);
-            tls::of(view, object, asked, &endpoints, &mut problems).map(Some)
+        Some(Spoken { tls: Tls::Wanted, .. }) => {
+            tls::of(view, object, &upstream.tls, &endpoints, &mut problems).map(Some)
         }
         Some(Spoken { tls: Tls::Plain, .. }) => Some(None),
         None => None,

@@ -20,7 +20,7 @@ use connector::{Connector, SYSTEM};
 #[derive(Debug)]
 pub(crate) struct CompiledTls {
     trust: Trust,
-    /// What the engine of HTTP/2 has made of it.
+    /// What the other engine has made of it.
     made: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
@@ -64,7 +64,7 @@ impl CompiledTls {
         self.fault().is_some()
     }
 
-    /// Whether more is asked of connections than the engine of HTTP/2 can do.
+    /// Whether more is asked of connections than what carries requests of our own can do.
     pub(crate) fn is_special(&self) -> bool {
         match self.trust {
             Trust::Verified { is_special, .. } => is_special,
@@ -114,11 +114,6 @@ fn trust(
     let is_special = tls.is_special();
     let protocols: &[&[u8]] = match protocol {
         BackendProtocol::Http1 => &[b"http/1.1"],
-        BackendProtocol::Http2 | BackendProtocol::Grpc if is_special => {
-            let why = "over HTTP/2 no certificate is shown, no other subject is believed, and no \
-                       version is left out";
-            return Err(why.to_owned());
-        }
         BackendProtocol::Http2 | BackendProtocol::Grpc => &[b"h2"],
     };
     let roots = authorities.clone().unwrap_or_else(|| SYSTEM.clone());

@@ -1,6 +1,6 @@
-//! The engine of exchanges with Backends that speak HTTP/1.1, plain or over TLS.
+//! The engine of exchanges with Backends, plain or over TLS, by HTTP/1.1 or HTTP/2.
 //!
-//! It parses each head once, keeps idle connections in a list instead of a task
+//! It parses each head once, keeps idle connections over HTTP/1.1 in a list instead of a task
 //! for each, and relays bodies without a channel in between. What it does not do
 //! goes to the other engine, with all that the pipeline has found out already.
 //!
@@ -8,13 +8,16 @@
 
 mod ahead;
 mod answer;
+mod call;
 mod carry;
 mod chunks;
 mod client;
 mod connection;
 mod deliver;
+mod endpoint;
 mod http1;
 mod http2;
+mod multiplex;
 mod open;
 mod pool;
 mod relay;
@@ -22,7 +25,9 @@ mod request;
 mod sending;
 mod stream;
 mod streams;
+mod trailers;
 mod upstream;
+mod watched;
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -44,8 +49,11 @@ use crate::observe;
 use crate::pipeline::{self, Begin};
 use crate::request::{Incoming, RequestContext};
 use crate::shared::Shared;
+use call::Call;
 use http1::Http1;
+use multiplex::Connections;
 use pool::Pool;
+use upstream::Upstream;
 
 /// One worker's engine, before the one that does all the rest.
 pub(crate) struct Direct {
@@ -53,6 +61,8 @@ pub(crate) struct Direct {
     worker: usize,
     metrics: Arc<WorkerMetrics>,
     pool: Pool,
+    /// Of Backends over HTTP/2.
+    multiplexed: Connections,
     /// KiB that may be held of bodies that are read whole.
     buffers: Arc<Semaphore>,
     other: Pingora,
@@ -67,6 +77,7 @@ impl Direct {
             worker,
             metrics: shared.metrics.workers.get(worker).cloned().unwrap_or_default(),
             pool: Pool::new(limits.pool_max, limits.pool_idle),
+            multiplexed: Connections::new(limits),
             buffers: Arc::new(Semaphore::new(BUFFERS_KIB_MAX)),
             other: Pingora::new(shared, worker),
         }
@@ -117,8 +128,8 @@ impl Engine for Direct {
             version: whole.version,
             headers: &whole.headers,
         };
-        let begun = self.begin(&conn.facts, &incoming).await;
-        if is_for_us(&begun) {
+        let mut begun = self.begin(&conn.facts, &incoming).await;
+        if let Some(protocol) = spoken(&begun) {
             // Who reads them in pieces has copied what came with the head.
             drop(bytes);
             let mut client = if begun.ctx.is_upgrade {
@@ -126,7 +137,18 @@ impl Engine for Direct {
             } else {
                 Http1::new(conn, &self.shared, &mut whole)
             };
-            self.carry(&mut client, whole, begun.ctx).await;
+            match protocol {
+                BackendProtocol::Http1 => {
+                    self.carry::<_, Upstream>(&mut client, whole, begun.ctx).await;
+                }
+                BackendProtocol::Http2 | BackendProtocol::Grpc => {
+                    // No tunnel goes through a stream, so the Backend is not asked for one.
+                    begun.ctx.is_upgrade = false;
+                    // In a box: whatever goes over HTTP/1.1 has room for it else.
+                    let carried = self.carry::<_, Call>(&mut client, whole, begun.ctx);
+                    Box::pin(carried).await;
+                }
+            }
             return client.finish().await;
         }
         drop(whole);
@@ -139,22 +161,24 @@ impl Engine for Direct {
     }
 
     fn tidy(&self) {
-        self.pool.tidy(Instant::now());
+        let now = Instant::now();
+        self.pool.tidy(now);
+        self.multiplexed.tidy(now);
     }
 
     async fn drain(&self) {
         self.pool.clear();
+        self.multiplexed.end().await;
         self.other.drain().await;
     }
 }
 
-/// Whether a request goes to a Backend that this engine speaks to.
-fn is_for_us(begun: &Begun) -> bool {
+/// What the Backend speaks that a request goes to; None where it goes to none.
+fn spoken(begun: &Begun) -> Option<BackendProtocol> {
     let Begun { ctx, begin } = begun;
-    let (Begin::Forward, Some(backend)) = (begin, &ctx.backend) else { return false };
-    match backend.spec.protocol {
-        BackendProtocol::Http1 => true,
-        BackendProtocol::Http2 | BackendProtocol::Grpc => false,
+    match begin {
+        Begin::Forward => ctx.backend.as_ref().map(|backend| backend.spec.protocol),
+        Begin::Reply(_) | Begin::Refuse(_) | Begin::Ask(..) => None,
     }
 }
 

@@ -91,18 +91,26 @@ impl Stream {
     /// # Errors
     /// When the client has left, or grants no room for too long.
     pub(crate) async fn send_part(&mut self, mut part: Bytes, is_end: bool) -> io::Result<()> {
-        if self.is_ended {
-            return Ok(());
-        }
-        while !part.is_empty() {
-            let room = poll_fn(|cx| self.poll_room(part.len(), cx)).await?;
-            let Some(sending) = &mut self.sending else { return Err(gone()) };
+        poll_fn(|cx| self.poll_send(cx, &mut part, is_end)).await?;
+        if is_end { self.end() } else { Ok(()) }
+    }
+
+    /// [`send_part`](Self::send_part) to be polled: takes what is sent out of `part`.
+    pub(crate) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        part: &mut Bytes,
+        is_end: bool,
+    ) -> Poll<io::Result<()>> {
+        while !part.is_empty() && !self.is_ended {
+            let room = ready!(self.poll_room(part.len(), cx))?;
+            let Some(sending) = &mut self.sending else { return Poll::Ready(Err(gone())) };
             let now = part.split_to(room.min(part.len()));
             self.sent += now.len() as u64;
             self.is_ended = is_end && part.is_empty();
             sending.send_data(now, self.is_ended).map_err(io::Error::other)?;
         }
-        if is_end { self.end() } else { Ok(()) }
+        Poll::Ready(Ok(()))
     }
 
     /// Ready with as many bytes as may be sent now, at least one.
@@ -185,6 +193,7 @@ pub(crate) struct Body {
     /// Whether it has to. A stream that goes both ways may be silent for long.
     pub(crate) is_paced: bool,
     read: u64,
+    trailers: Option<Box<HeaderMap>>,
 }
 
 /// Why no more of a body comes.
@@ -198,7 +207,7 @@ pub(crate) enum BodyEnd {
 
 impl Body {
     fn new(recv: RecvStream, period: Duration) -> Self {
-        Self { recv, pace: Pace::default(), period, is_paced: true, read: 0 }
+        Self { recv, pace: Pace::default(), period, is_paced: true, read: 0, trailers: None }
     }
 
     /// Bytes so far.
@@ -228,8 +237,9 @@ impl Body {
             }
             Poll::Ready(Some(Err(_))) => Poll::Ready(Err(BodyEnd::Gone)),
             Poll::Ready(None) => {
-                // Trailers go no further; faults in them do: they end the stream.
-                ready!(self.recv.poll_trailers(cx)).map_err(|_| BodyEnd::Gone)?;
+                // Faults in them end the stream, whoever wants them.
+                let trailers = ready!(self.recv.poll_trailers(cx)).map_err(|_| BodyEnd::Gone)?;
+                self.trailers = self.trailers.take().or(trailers.map(Box::new));
                 Poll::Ready(Ok(None))
             }
             Poll::Pending => {
@@ -239,6 +249,11 @@ impl Body {
                 Poll::Pending
             }
         }
+    }
+
+    /// What came behind the end.
+    pub(crate) fn take_trailers(&mut self) -> Option<HeaderMap> {
+        self.trailers.take().map(|trailers| *trailers)
     }
 
     /// [`poll_part`](Self::poll_part) to be awaited.

@@ -41,6 +41,8 @@ pub(crate) enum Failure {
     Local,
     /// HTTP/2 says that the request was not looked at.
     Refused,
+    /// The connection had gone away, or was about to, before the request was looked at.
+    Unseen,
     /// A pooled connection had gone away before it answered.
     Stale,
     /// The connection was reset or closed before it answered.
@@ -230,6 +232,8 @@ pub(crate) fn failed(
             (true, Budget::Takes)
         }
         Failure::Refused => (replay != Replay::Impossible, Budget::Takes),
+        // An Endpoint may take leave at any time, and be there again on another connection.
+        Failure::Unseen => (replay != Replay::Impossible, Budget::Free),
         // Endpoints may close what idles: that is no sign of trouble.
         Failure::Stale if replay == Replay::Harmless => (true, Budget::Free),
         Failure::Stale => (on.reset && is_allowed(replay, policy.retry.methods), Budget::Takes),
@@ -240,7 +244,7 @@ pub(crate) fn failed(
     if !is_wanted {
         return Next::GiveUp;
     }
-    if failure != Failure::Stale {
+    if !matches!(failure, Failure::Stale | Failure::Unseen) {
         // Another one may be well, or be reached from a port that is free.
         ctx.tries.failed.extend(member.map(|member| member.address));
     }
@@ -290,7 +294,7 @@ fn blame(
         }
         Failure::Reset | Failure::Timeout | Failure::BadAnswer => {}
         // It is not to blame: it may close what idles, and say that it has enough.
-        Failure::Local | Failure::Stale | Failure::Refused => return,
+        Failure::Local | Failure::Stale | Failure::Refused | Failure::Unseen => return,
     }
     let _ = backend.member_failed(member, setting.since_start);
     if backend.measures_latency() {
@@ -306,7 +310,7 @@ fn reason_of(ctx: &RequestContext, failure: Failure) -> Reason {
         Failure::ConnectTimeout => Reason::ConnectTimeout,
         Failure::Tls => Reason::TlsFailed,
         Failure::Local => Reason::LocalResources,
-        Failure::Refused => Reason::StreamRefused,
+        Failure::Refused | Failure::Unseen => Reason::StreamRefused,
         Failure::Stale | Failure::Reset => Reason::Reset,
         Failure::BadAnswer => Reason::BadAnswer,
         Failure::Timeout => timeout_of(ctx),
@@ -335,6 +339,7 @@ pub(crate) fn cut_by(ctx: &RequestContext, failure: Failure) -> Reason {
         | Failure::Tls
         | Failure::Local
         | Failure::Refused
+        | Failure::Unseen
         | Failure::Stale
         | Failure::Reset
         | Failure::BadAnswer => Reason::AnswerCut,

@@ -28,12 +28,12 @@ use crate::backend_tls::{Authority, authority, bundle};
 use crate::support::*;
 
 /// A certificate and its key.
-struct Identity {
-    chain: Vec<rustls::pki_types::CertificateDer<'static>>,
-    key: Vec<u8>,
+pub(crate) struct Identity {
+    pub(crate) chain: Vec<rustls::pki_types::CertificateDer<'static>>,
+    pub(crate) key: Vec<u8>,
 }
 
-fn identity(
+pub(crate) fn identity(
     authority: &Authority,
     name: &str,
     change: impl FnOnce(&mut CertificateParams),
@@ -46,13 +46,13 @@ fn identity(
     Identity { chain: vec![certificate.der().clone()], key: key.serialize_der() }
 }
 
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+pub(crate) fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
 /// A Backend that says how long a body it got, who sent it (the length of the client's certificate),
 /// and whether the session was resumed.
-async fn serve_as(
+pub(crate) async fn serve_as(
     identity: Identity,
     clients: Option<&Authority>,
     versions: &[&'static SupportedProtocolVersion],
@@ -100,7 +100,7 @@ async fn serve_as(
 }
 
 /// The Part of a certificate, and its key.
-fn presented(id: &str, identity: &Identity) -> (AnyPart, (SecretId, Secret)) {
+pub(crate) fn presented(id: &str, identity: &Identity) -> (AnyPart, (SecretId, Secret)) {
     let id: CertificateId = id.parse().unwrap();
     let key: SecretId = format!("{:?}", identity.chain[0].len()).parse().unwrap();
     let value = Certificate {
@@ -114,7 +114,7 @@ fn presented(id: &str, identity: &Identity) -> (AnyPart, (SecretId, Secret)) {
 }
 
 /// Serves everything from one Backend that is reached so.
-fn serve_over(
+pub(crate) fn serve_over(
     replica: &mut Replica,
     address: SocketAddr,
     tls: BackendTls,
@@ -132,7 +132,8 @@ fn serve_over(
     replica.change_with(parts, [], [(backend_id("web"), endpoint_set(&[address]))], secret);
 }
 
-const BOTH: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS12, &rustls::version::TLS13];
+pub(crate) const BOTH: [&SupportedProtocolVersion; 2] =
+    [&rustls::version::TLS12, &rustls::version::TLS13];
 
 #[tokio::test]
 async fn a_backend_that_asks_who_connects_is_shown_our_certificate_in_either_version() {
@@ -232,20 +233,6 @@ async fn what_has_expired_or_speaks_too_old_a_version_is_not_believed() {
     serve_over(&mut replica, old, newer, BackendProtocol::Http1, None);
     assert_eq!(get(replica.http, "a", "/").await.status, 502);
     replica.until_failures("tls_failed", 2).await;
-}
-
-#[tokio::test]
-async fn what_cannot_be_asked_for_over_http2_is_refused_and_not_left_out() {
-    let ours = authority();
-    let address = serve_as(identity(&ours, "billing.example", |_| {}), None, &BOTH).await;
-    let mut replica = Replica::start();
-    let tls = BackendTls {
-        version_min: TlsVersion::V1_3,
-        ..BackendTls::new("billing.example".parse().unwrap(), bundle(&[&ours]))
-    };
-    serve_over(&mut replica, address, tls, BackendProtocol::Http2, None);
-    assert_eq!(get(replica.http, "a", "/").await.status, 503);
-    replica.until_failures("tls_unusable", 1).await;
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Whichever engine carries a request, the same is told about it.
+//! Whatever is spoken to a Backend, the same is told about a request.
 
 use std::net::SocketAddr;
 
@@ -58,8 +58,7 @@ fn comparable(mut record: Map<String, Value>) -> Map<String, Value> {
     record
 }
 
-/// The record of a request to a Backend over HTTP/1.1, which is carried directly, once it was found
-/// equal to that over HTTP/2, which Pingora carries.
+/// The record of a request to a Backend over HTTP/1.1, once it was found equal to that over HTTP/2.
 async fn both(given: &[&str], endpoints: &[SocketAddr]) -> Map<String, Value> {
     let mut found = Vec::new();
     for protocol in [BackendProtocol::Http1, BackendProtocol::Http2] {
@@ -71,14 +70,14 @@ async fn both(given: &[&str], endpoints: &[SocketAddr]) -> Map<String, Value> {
             assert!(id.as_ref().is_some_and(|id| id != "id-7"), "{id:?}");
         }
         if record.contains_key("reason") {
-            // What is read of a body that nobody wants is up to the engine.
+            // What is read of a body that nobody wants is up to the protocol.
             record.remove("requestBytes");
         }
         found.push(record);
     }
-    let [direct, pingora] = <[_; 2]>::try_from(found).unwrap().map(comparable);
-    assert_eq!(direct, pingora);
-    direct
+    let [http1, http2] = <[_; 2]>::try_from(found).unwrap().map(comparable);
+    assert_eq!(http1, http2);
+    http1
 }
 
 #[track_caller]
@@ -89,7 +88,7 @@ fn has(record: &Map<String, Value>, fields: &[(&str, Value)]) {
 }
 
 #[tokio::test]
-async fn an_answer_is_told_alike_by_both_engines() {
+async fn an_answer_is_told_alike_over_both_versions() {
     let endpoint = [serve_text("hello").await];
     let record = both(&[], &endpoint).await;
     has(
@@ -127,7 +126,7 @@ async fn edits_of_what_is_forwarded_are_not_told() {
 }
 
 #[tokio::test]
-async fn failures_are_told_alike_by_both_engines() {
+async fn failures_are_told_alike_over_both_versions() {
     let record = both(&[], &[nobody()]).await;
     has(&record, &[("status", 502.into()), ("reason", "connect_failed".into())]);
     let record = both(&[], &[]).await;

@@ -154,6 +154,13 @@ impl Replica {
         text.lines().find_map(|other| other.strip_prefix(&line)).unwrap().parse().unwrap()
     }
 
+    /// All reasons for which some were not.
+    fn all_failures(&self) -> String {
+        let text = self.proxy.facts().metrics();
+        let lines = text.lines().filter(|line| line.starts_with("kubeng_request_failures_total"));
+        lines.filter(|line| !line.ends_with(" 0")).collect::<Vec<_>>().join(", ")
+    }
+
     /// Waits until so many were counted: that comes after the answer.
     pub(crate) async fn until_failures(&self, reason: &str, count: u64) {
         let wanted = async {
@@ -162,7 +169,7 @@ impl Replica {
             }
         };
         let in_time = tokio::time::timeout(Duration::from_secs(10), wanted).await;
-        assert!(in_time.is_ok(), "{reason}: {} of {count}", self.failures(reason));
+        assert!(in_time.is_ok(), "{reason}: fewer than {count} of {}", self.all_failures());
         assert_eq!(self.failures(reason), count, "{reason}");
     }
 }

@@ -283,7 +283,7 @@ async fn grpc_streams_both_ways_at_once_and_ends_with_its_trailers() {
 }
 
 /// Sends each message back when it has come, and ends with how many bytes of content there were.
-async fn echo_messages(
+pub(crate) async fn echo_messages(
     request: Request<h2::RecvStream>,
     mut respond: h2::server::SendResponse<Bytes>,
 ) {

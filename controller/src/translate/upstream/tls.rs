@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kubeng_config::backend::tls::{AUTHORITIES_MAX, BackendTls, Roots, Subject};
-use kubeng_config::backend::{BackendProtocol, HostOrIp, WrittenEndpoint};
+use kubeng_config::backend::{HostOrIp, WrittenEndpoint};
 use kubeng_config::bounded::{AtMost, TextAtMost};
 use kubeng_config::certificate::Der;
 use kubeng_config::listener::TlsVersion;
@@ -25,7 +25,7 @@ use crate::world::view::View;
 pub(super) fn of(
     view: &mut View<'_>,
     object: &Object,
-    (written, protocol): (&UpstreamTls, BackendProtocol),
+    written: &UpstreamTls,
     endpoints: &[WrittenEndpoint],
     problems: &mut Vec<Problem>,
 ) -> Option<BackendTls> {
@@ -81,14 +81,7 @@ pub(super) fn of(
         }
         return None;
     };
-    let tls = BackendTls { server_name, roots, subjects, client_certificate, version_min };
-    if tls.is_special() && protocol != BackendProtocol::Http1 {
-        let message = "subjectAltNames, clientCertificate and minVersion are honoured over HTTP/1.1 \
-                       only, and grpcs is HTTP/2";
-        bad(object, "/spec/tls", message.to_owned(), "remove them, or write https", problems);
-        return None;
-    }
-    Some(tls)
+    Some(BackendTls { server_name, roots, subjects, client_certificate, version_min })
 }
 
 /// The certificate of a Secret, which the endpoints are shown.

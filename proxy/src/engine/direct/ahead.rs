@@ -78,14 +78,15 @@ impl Ahead {
     }
 
     /// Whether more may be read.
-    fn takes_more(&mut self) -> bool {
+    pub(super) fn takes_more(&mut self) -> bool {
         if self.place.is_none() {
             self.place = self.room.clone().try_acquire_many_owned(BLOCK_KIB).ok();
         }
         self.bytes < self.bytes_max && self.place.is_some()
     }
 
-    fn push(&mut self, mut part: &[u8]) {
+    /// Keeps what was read, whatever there is room for.
+    pub(super) fn push(&mut self, mut part: &[u8]) {
         self.bytes += part.len();
         while !part.is_empty() {
             let block = match self.blocks.back_mut() {
@@ -103,7 +104,8 @@ impl Ahead {
         }
     }
 
-    fn pop(&mut self) -> Option<Bytes> {
+    /// What is sent next.
+    pub(super) fn pop(&mut self) -> Option<Bytes> {
         let block = self.blocks.pop_front()?;
         self.bytes -= block.bytes.len();
         Some(block.bytes.freeze())

@@ -156,7 +156,7 @@ fn framing(
 }
 
 /// The length that all lines agree on; one line is left of several.
-fn length(headers: &mut HeaderMap) -> Result<Option<u64>, Fault> {
+pub(super) fn length(headers: &mut HeaderMap) -> Result<Option<u64>, Fault> {
     let mut known: Option<u64> = None;
     let mut lines = 0;
     for line in headers.get_all(header::CONTENT_LENGTH) {

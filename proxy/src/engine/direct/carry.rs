@@ -2,17 +2,17 @@
 
 use std::time::Instant;
 
-use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, StatusCode, Uri, header};
+use http::{HeaderValue, StatusCode, Uri, Version, header};
 use tokio::time::sleep;
 
 use super::answer::Answer;
 use super::client::{Client, Gone};
 use super::deliver::Asked;
+use super::endpoint::{Endpoint, Origin, Outgoing, Wanted};
+use super::http2::says_trailers;
 use super::pool::Key;
-use super::request::{self, Whole};
+use super::request::Whole;
 use super::sending::Body;
-use super::upstream::{Connection, Upstream};
 use super::{Direct, open, strip};
 use crate::forward::tries::{self, Failure, Next, Replay};
 use crate::listener::refusal::Rule;
@@ -20,17 +20,8 @@ use crate::over::{self, Over};
 use crate::pipeline;
 use crate::reason::Reason;
 use crate::record::Quoted;
-use crate::reply::Reply;
+use crate::reply::{Form, Reply};
 use crate::request::RequestContext;
-
-/// Where the connection of a try comes from.
-#[derive(Clone, Copy, Debug)]
-enum Origin {
-    /// The pool, if it has one.
-    Pool,
-    /// It is opened.
-    Anew,
-}
 
 /// Why an exchange does not go on.
 #[derive(Debug)]
@@ -53,7 +44,7 @@ impl From<Gone> for Broken {
 
 impl Direct {
     /// Carries a request to an Endpoint, and its answer back; one of ours where no Endpoint answers.
-    pub(super) async fn carry<C: Client>(
+    pub(super) async fn carry<C: Client, E: Endpoint>(
         &self,
         client: &mut C,
         mut whole: Whole,
@@ -64,7 +55,10 @@ impl Direct {
         let asked = Asked::of(&whole, &ctx);
         let mut bytes = (0, 0);
         match Body::new(&whole.body, client.coming(), ctx.extra.as_deref_mut()) {
-            Ok(body) => bytes = self.tries(client, &mut whole, &asked, body, &mut ctx).await,
+            Ok(body) => {
+                let body = if E::HAS_CHUNKS { body } else { body.without_chunks() };
+                bytes = self.tries::<C, E>(client, &mut whole, &asked, body, &mut ctx).await;
+            }
             Err(reason) => {
                 ctx.reason = Some(reason);
                 bytes.1 = Box::pin(self.refuse(client, &asked, reason.status(), &mut ctx)).await;
@@ -86,7 +80,7 @@ impl Direct {
     }
 
     /// Tries until the client has an answer. Gives how many bytes of the bodies were read and sent.
-    async fn tries<C: Client>(
+    async fn tries<C: Client, E: Endpoint>(
         &self,
         client: &mut C,
         whole: &mut Whole,
@@ -94,27 +88,29 @@ impl Direct {
         mut body: Body,
         ctx: &mut RequestContext,
     ) -> (u64, u64) {
-        let is_buffered = ctx.extra.as_ref().is_some_and(|extra| extra.is_buffered);
+        // A call may go on for long, and wait for parts of its answer.
+        let is_buffered =
+            ctx.form != Form::Grpc && ctx.extra.as_ref().is_some_and(|extra| extra.is_buffered);
         if is_buffered && let Err(broken) = body.read_whole(client, &self.buffers).await {
             return (body.bytes(), Box::pin(self.end_without(client, broken, asked, ctx)).await);
         }
-        let head = self.head_for_backend(whole, &mut body, ctx);
+        let head = self.head_for_backend::<E>(whole, &mut body, ctx);
         let mut from = Origin::Pool;
         loop {
-            let Some(connection) = self.connection(ctx, from).await else {
+            let Some(place) = self.place::<E>(ctx, from).await else {
                 return (body.bytes(), Box::pin(self.give_up(client, asked, ctx)).await);
             };
-            let mut upstream = connection.begin(&head, body);
-            let answered = self.ask(client, &mut upstream, whole, ctx).await;
-            self.send_copies(upstream.sending.body());
-            let replay = upstream.sending.body().replay(&whole.method);
+            let mut endpoint = E::begin(place, &head, body);
+            let answered = self.ask(client, &mut endpoint, whole, ctx).await;
+            self.send_copies(endpoint.body());
+            let replay = endpoint.body().replay(&whole.method);
             let next = match answered {
                 Ok(answer) => {
                     let setting = self.shared.setting();
                     match tries::answered(ctx, answer.status, replay, setting) {
                         Next::Retry => Next::Retry,
                         Next::GiveUp => {
-                            return self.deliver(client, upstream, answer, asked, ctx).await;
+                            return self.deliver(client, endpoint, answer, asked, ctx).await;
                         }
                     }
                 }
@@ -126,11 +122,11 @@ impl Direct {
                     tries::failed(ctx, failure, replay, self.shared.setting())
                 }
                 Err(broken) => {
-                    let read = upstream.sending.body().bytes();
+                    let read = endpoint.body().bytes();
                     return (read, Box::pin(self.end_without(client, broken, asked, ctx)).await);
                 }
             };
-            body = upstream.sending.into_body();
+            body = endpoint.into_body();
             if next == Next::GiveUp {
                 return (body.bytes(), Box::pin(self.give_up(client, asked, ctx)).await);
             }
@@ -190,7 +186,7 @@ impl Direct {
     }
 
     /// A connection for the next try; None when there is none, and the reason stands in `ctx`.
-    async fn connection(&self, ctx: &mut RequestContext, from: Origin) -> Option<Connection> {
+    async fn place<E: Endpoint>(&self, ctx: &mut RequestContext, from: Origin) -> Option<E::Place> {
         loop {
             if let Some(pause) = tries::pause(ctx) {
                 sleep(pause).await;
@@ -207,23 +203,16 @@ impl Direct {
             let told = open::told(&to, ctx.facts.as_deref());
             let connection = open::connection_key(&to, told);
             let key = Key { address: to.address, connection };
-            let idle = match from {
-                Origin::Pool => self.pool.take(&key, now),
-                Origin::Anew => None,
-            };
-            if let Some(stream) = idle {
-                self.metrics.pool_hits.add(1);
-                ctx.seen.connected(true);
-                tries::connected(ctx);
-                return Some(Connection { stream, to, key, is_reused: true });
-            }
-            let handshake = self.shared.limits.backend_handshake;
-            match open::open(&to, told, handshake, ctx.tries.ends).await {
-                Ok(stream) => {
-                    self.metrics.pool_misses.add(1);
-                    ctx.seen.connected(false);
+            let ends = ctx.tries.ends;
+            let wanted = Wanted { to, told, key, from, now, ends };
+            match E::connect(self, wanted).await {
+                Ok((place, is_reused)) => {
+                    let found =
+                        if is_reused { &self.metrics.pool_hits } else { &self.metrics.pool_misses };
+                    found.add(1);
+                    ctx.seen.connected(is_reused);
                     tries::connected(ctx);
-                    return Some(Connection { stream, to, key, is_reused: false });
+                    return Some(place);
                 }
                 Err(failure) => {
                     self.metrics.connect_failures.add(1);
@@ -239,24 +228,24 @@ impl Direct {
     }
 
     /// Sends the request, and reads the head of the answer, which may come before all was sent.
-    async fn ask<C: Client>(
+    async fn ask<C: Client, E: Endpoint>(
         &self,
         client: &mut C,
-        upstream: &mut Upstream,
+        endpoint: &mut E,
         whole: &Whole,
         ctx: &mut RequestContext,
     ) -> Result<Answer, Broken> {
         let silence = match (&ctx.policy, ctx.is_upgrade) {
             // It may be silent for long once it is a tunnel.
             (Some(policy), true) => policy.timeouts.read,
-            (_, false) | (None, true) => upstream.silence,
+            (_, false) | (None, true) => endpoint.silence(),
         };
         loop {
-            upstream.send(client, ctx.tries.ends).await?;
+            endpoint.send(client, ctx.tries.ends).await?;
             let now = Instant::now();
             let by = tries::first_byte_by(ctx, now);
             let by = by.into_iter().chain(now.checked_add(silence)).min().unwrap_or(now);
-            let answer = upstream.read_head(client, (by, ctx.tries.ends), &whole.method).await?;
+            let answer = endpoint.read_head(client, (by, ctx.tries.ends), &whole.method).await?;
             let is_switch = answer.status == StatusCode::SWITCHING_PROTOCOLS;
             if !answer.status.is_informational() || is_switch && ctx.is_upgrade {
                 return Ok(answer);
@@ -274,8 +263,16 @@ impl Direct {
     }
 
     /// The head that every try sends.
-    fn head_for_backend(&self, whole: &mut Whole, body: &mut Body, ctx: &RequestContext) -> Bytes {
-        let Whole { method, uri, headers, .. } = whole;
+    fn head_for_backend<E: Endpoint>(
+        &self,
+        whole: &mut Whole,
+        body: &mut Body,
+        ctx: &RequestContext,
+    ) -> E::Head {
+        let Whole { method, uri, version, headers, .. } = whole;
+        // No other client gets trailers, so nobody is told that it takes them.
+        let takes_trailers =
+            !E::HAS_CHUNKS && *version == Version::HTTP_2 && says_trailers(headers);
         strip(headers);
         if let Some(facts) = &ctx.facts {
             pipeline::request_edits(ctx, facts, headers);
@@ -291,31 +288,31 @@ impl Direct {
             let host = ctx.authority.clone();
             headers.insert(header::HOST, host.unwrap_or(const { HeaderValue::from_static("") }));
         }
-        if ctx.is_upgrade {
-            headers.insert(header::CONNECTION, const { HeaderValue::from_static("Upgrade") });
-            headers.insert(header::UPGRADE, const { HeaderValue::from_static("websocket") });
-        }
-        if body.is_chunked() {
-            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        } else if body.is_whole() && body.bytes() > 0 {
+        if !body.is_chunked() && body.is_whole() && body.bytes() > 0 {
             // It may have come without one.
             headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.bytes()));
-        }
-        let mut out = BytesMut::with_capacity(request::HEAD_BYTES);
-        match (&ctx.path, uri.query()) {
-            (Some(path), Some(query)) => {
-                request::write(method, &format!("{path}?{query}"), headers, &mut out);
-            }
-            (Some(path), None) => request::write(method, path, headers, &mut out),
-            (None, _) => {
-                let target = uri.path_and_query().map_or("/", |target| target.as_str());
-                request::write(method, target, headers, &mut out);
-            }
         }
         for copy in body.mirrors() {
             copy.head(method, &forwarded(uri, ctx.path.as_deref()), headers);
         }
-        out.freeze()
+        let joined;
+        let target = match (&ctx.path, uri.query()) {
+            (Some(path), Some(query)) => {
+                joined = format!("{path}?{query}");
+                joined.as_str()
+            }
+            (Some(path), None) => &**path,
+            (None, _) => uri.path_and_query().map_or("/", |target| target.as_str()),
+        };
+        E::head(Outgoing {
+            method,
+            target,
+            headers,
+            body,
+            is_upgrade: ctx.is_upgrade,
+            takes_trailers,
+            is_tls: ctx.backend.as_ref().is_some_and(|backend| backend.spec.tls.is_some()),
+        })
     }
 
     /// Sends copies of a request on their way, of which all was read; others are only counted.

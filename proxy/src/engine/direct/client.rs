@@ -18,6 +18,9 @@ pub(super) trait Client: Send {
     /// with them all that they are a part of.
     const KEEPS_FIELDS: bool;
 
+    /// Whether an answer may end with trailers.
+    const TAKES_TRAILERS: bool;
+
     /// What of the body of the request is still to come.
     fn coming(&self) -> Coming {
         Coming::Nothing
@@ -48,11 +51,34 @@ pub(super) trait Client: Send {
     /// Sends bytes of the body, of which there are some. They may be held back until [`flush`](Self::flush).
     fn send_part(&mut self, part: Bytes) -> impl Future<Output = Result<(), Gone>> + Send;
 
+    /// What of the body comes out of bytes of it, of which there are some: perhaps nothing yet.
+    ///
+    /// # Errors
+    /// When the answer cannot go on.
+    fn shape(&mut self, part: Bytes) -> Result<Bytes, Gone> {
+        Ok(part)
+    }
+
+    /// The same as [`send_part`](Self::send_part) for what was shaped, so that something else can be
+    /// done meanwhile. Takes what is sent out of `part`; ready when that is empty.
+    fn poll_send(&mut self, cx: &mut Context<'_>, part: &mut Bytes) -> Poll<Result<(), Gone>>;
+
     /// Lets go of what is held back: nothing follows for a while.
     fn flush(&mut self) -> impl Future<Output = Result<(), Gone>> + Send;
 
     /// Ends an answer that is complete, and holds nothing back.
     fn end(&mut self) -> impl Future<Output = Result<(), Gone>> + Send;
+
+    /// Ends an answer that is complete but for `trailers`, and holds nothing back.
+    fn end_with(&mut self, trailers: HeaderMap) -> impl Future<Output = Result<(), Gone>> + Send {
+        let _ = trailers;
+        self.end()
+    }
+
+    /// What came behind the body of the request, once that has ended.
+    fn take_trailers(&mut self) -> Option<HeaderMap> {
+        None
+    }
 
     /// Ends an answer that has begun so that the client sees that it is incomplete.
     fn cut(&mut self) -> impl Future<Output = ()> + Send;

@@ -11,8 +11,8 @@ use super::ahead::Ahead;
 use super::answer::{Answer, Framing};
 use super::carry::{Broken, reason_of};
 use super::client::{Client, Gone};
+use super::endpoint::Endpoint;
 use super::request::Whole;
-use super::upstream::Upstream;
 use crate::filter::body_limit::Meter;
 use crate::filter::compression::{Asking, Encoder};
 use crate::filter::{self, error_pages};
@@ -58,10 +58,10 @@ impl Asked {
 
 impl Direct {
     /// Passes an answer on. Gives how many bytes of the bodies were read and sent.
-    pub(super) async fn deliver<C: Client>(
+    pub(super) async fn deliver<C: Client, E: Endpoint>(
         &self,
         client: &mut C,
-        mut upstream: Upstream,
+        mut endpoint: E,
         answer: Answer,
         asked: &Asked,
         ctx: &mut RequestContext,
@@ -69,12 +69,12 @@ impl Direct {
         let status = answer.status;
         if status == StatusCode::SWITCHING_PROTOCOLS {
             // In a box, as all that is rare: whatever is carried here has room for it else.
-            return Box::pin(self.switch(client, upstream, answer, ctx)).await;
+            return Box::pin(self.switch(client, endpoint, answer, ctx)).await;
         }
         if ctx.is_upgrade
             && let Some(policy) = &ctx.policy
         {
-            upstream.silence = policy.timeouts.read;
+            endpoint.bear(policy.timeouts.read);
         }
         let limit = ctx.extra.as_ref().map(|extra| extra.bodies.response);
         let ahead_bytes_max = ctx.extra.as_ref().map_or(0, |extra| extra.ahead_bytes_max);
@@ -88,28 +88,28 @@ impl Direct {
             ctx.reason = Some(Reason::BadAnswer);
             self.metrics.backend_errors.add(1);
             Box::pin(self.refuse(client, asked, StatusCode::BAD_GATEWAY, ctx)).await
-        } else if ahead_bytes_max > 0 && upstream.sending.is_done() {
+        } else if ahead_bytes_max > 0 && endpoint.is_sent() {
             let ahead = Ahead::new(ahead_bytes_max, &self.buffers);
-            return Box::pin(self.pass_ahead(client, upstream, answer, asked, ahead, ctx)).await;
+            return Box::pin(self.pass_ahead(client, endpoint, answer, asked, ahead, ctx)).await;
         } else {
-            let sent = self.pass_on(client, &mut upstream, answer, asked, ctx).await;
-            self.send_copies(upstream.sending.body());
-            self.drop_copies(upstream.sending.body());
-            let read = upstream.sending.body().bytes();
+            let sent = self.pass_on(client, &mut endpoint, answer, asked, ctx).await;
+            self.send_copies(endpoint.body());
+            self.drop_copies(endpoint.body());
+            let read = endpoint.body().bytes();
             let (sent, can_be_kept) = sent;
-            self.release(upstream, can_be_kept);
+            endpoint.release(self, can_be_kept);
             return (read, sent);
         };
-        self.drop_copies(upstream.sending.body());
-        (upstream.sending.body().bytes(), sent)
+        self.drop_copies(endpoint.body());
+        (endpoint.body().bytes(), sent)
     }
 
     /// Relays an answer. Gives how many bytes of its body the client was sent, and whether the
     /// connection to the Endpoint can be used again.
-    async fn pass_on<C: Client>(
+    async fn pass_on<C: Client, E: Endpoint>(
         &self,
         client: &mut C,
-        upstream: &mut Upstream,
+        endpoint: &mut E,
         answer: Answer,
         asked: &Asked,
         ctx: &mut RequestContext,
@@ -118,39 +118,40 @@ impl Direct {
         self.edit(status, &mut headers, asked, ctx);
         let ends = ctx.tries.ends;
         let Some(extra) = &mut ctx.extra else {
-            let passed = relay(client, upstream, (status, headers, framing), framing, ends).await;
-            return self.passed(client, passed, upstream.relayed, can_be_kept, ctx).await;
+            let passed = relay(client, endpoint, (status, headers, framing), framing, ends).await;
+            return self.passed(client, passed, endpoint.relayed(), can_be_kept, ctx).await;
         };
         let mut filtered = Filtered::new(client, extra);
         let shown = filtered.shown(framing);
-        let passed = relay(&mut filtered, upstream, (status, headers, shown), framing, ends).await;
+        let passed = relay(&mut filtered, endpoint, (status, headers, shown), framing, ends).await;
         let (client, passed, sent) = filtered.result(passed);
         self.passed(client, passed, sent, can_be_kept, ctx).await
     }
 
     /// Relays an answer, and reads it ahead of the client. Gives how many bytes of the bodies were
     /// read and sent.
-    async fn pass_ahead<C: Client>(
+    async fn pass_ahead<C: Client, E: Endpoint>(
         &self,
         client: &mut C,
-        mut upstream: Upstream,
+        mut endpoint: E,
         answer: Answer,
         asked: &Asked,
         ahead: Ahead,
         ctx: &mut RequestContext,
     ) -> (u64, u64) {
         let Answer { status, mut headers, framing, can_be_kept } = answer;
-        self.send_copies(upstream.sending.body());
-        let read = upstream.sending.body().bytes();
+        self.send_copies(endpoint.body());
+        let read = endpoint.body().bytes();
         self.edit(status, &mut headers, asked, ctx);
         let ends = ctx.tries.ends;
         let mut filtered = Filtered::new(client, ctx.extra.get_or_insert_default());
         let shown = filtered.shown(framing);
         let passed = async {
             filtered.send_head(status, headers, shown).await?;
-            let release = |upstream| self.release(upstream, can_be_kept);
-            ahead.relay(&mut filtered, upstream, (framing, ends), release).await?;
-            filtered.end().await.map_err(Broken::from)
+            let release = |endpoint: E| endpoint.release(self, can_be_kept);
+            let ending = endpoint.relay_ahead(&mut filtered, ahead, (framing, ends), release);
+            let trailers = ending.await?;
+            end(&mut filtered, trailers).await
         };
         let passed = passed.await;
         let (client, passed, sent) = filtered.result(passed);
@@ -174,13 +175,6 @@ impl Direct {
             Asking { method: &asked.method, version: asked.version, headers: &asked.headers };
         pipeline::compress(ctx, asking, status, headers);
         self.shared.observe.show(ctx, headers);
-    }
-
-    /// Keeps the connection to an Endpoint, whose answer has come to its end, for another request.
-    fn release(&self, upstream: Upstream, can_be_kept: bool) {
-        if can_be_kept && upstream.read.is_empty() && upstream.sending.is_done() {
-            self.pool.put(upstream.key, upstream.stream, Instant::now());
-        }
     }
 
     /// Notes how an answer ended.
@@ -213,10 +207,10 @@ impl Direct {
     }
 
     /// Joins both sides once the Endpoint has agreed to leave HTTP behind.
-    async fn switch<C: Client>(
+    async fn switch<C: Client, E: Endpoint>(
         &self,
         client: &mut C,
-        mut upstream: Upstream,
+        endpoint: E,
         answer: Answer,
         ctx: &mut RequestContext,
     ) -> (u64, u64) {
@@ -227,7 +221,11 @@ impl Direct {
         wish::set_cookie(ctx, &self.shared.sticky_key, &mut headers);
         self.shared.observe.show(ctx, &mut headers);
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        let early = upstream.read.split().freeze();
+        let silence = endpoint.silence();
+        let Some((stream, early)) = endpoint.into_tunnel() else {
+            ctx.reason = Some(Reason::Internal);
+            return (0, 0);
+        };
         let said = early.len() as u64;
         let begun = async {
             client.send_head(status, headers, Framing::Nothing).await?;
@@ -240,7 +238,7 @@ impl Direct {
             ctx.reason = Some(Reason::ClientGone);
             return (0, 0);
         }
-        let (read, sent) = client.tunnel(upstream.stream, upstream.silence).await;
+        let (read, sent) = client.tunnel(stream, silence).await;
         (read, said + sent)
     }
 
@@ -309,16 +307,24 @@ impl Direct {
 }
 
 /// Sends the head, then the body, which is framed by the Endpoint as `framing` says.
-async fn relay<C: Client>(
+async fn relay<C: Client, E: Endpoint>(
     client: &mut C,
-    upstream: &mut Upstream,
+    endpoint: &mut E,
     (status, headers, shown): (StatusCode, HeaderMap, Framing),
     framing: Framing,
     ends: Option<Instant>,
 ) -> Result<(), Broken> {
     client.send_head(status, headers, shown).await?;
-    upstream.relay(client, framing, ends).await?;
-    client.end().await.map_err(Broken::from)
+    let trailers = endpoint.relay(client, framing, ends).await?;
+    end(client, trailers).await
+}
+
+async fn end<C: Client>(client: &mut C, trailers: Option<HeaderMap>) -> Result<(), Broken> {
+    let ended = match trailers {
+        Some(trailers) => client.end_with(trailers).await,
+        None => client.end().await,
+    };
+    ended.map_err(Broken::from)
 }
 
 /// A client whose answer goes through the Filters that look at bodies.
@@ -357,17 +363,21 @@ impl<'a, C: Client> Filtered<'a, C> {
         Gone
     }
 
-    async fn give(&mut self, part: Bytes) -> Result<(), Gone> {
-        if part.is_empty() {
+    /// Sends what the encoder still has.
+    async fn finish(&mut self) -> Result<(), Gone> {
+        let Some(encoder) = self.encoder.take() else { return Ok(()) };
+        let Ok(rest) = encoder.finish() else { return Err(self.broken()) };
+        if rest.is_empty() {
             return Ok(());
         }
-        self.sent += part.len() as u64;
-        self.client.send_part(part).await
+        self.sent += rest.len() as u64;
+        self.client.send_part(rest).await
     }
 }
 
 impl<C: Client> Client for Filtered<'_, C> {
     const KEEPS_FIELDS: bool = C::KEEPS_FIELDS;
+    const TAKES_TRAILERS: bool = C::TAKES_TRAILERS;
 
     fn coming(&self) -> super::client::Coming {
         self.client.coming()
@@ -394,6 +404,11 @@ impl<C: Client> Client for Filtered<'_, C> {
     }
 
     async fn send_part(&mut self, part: Bytes) -> Result<(), Gone> {
+        let part = self.shape(part)?;
+        if part.is_empty() { Ok(()) } else { self.client.send_part(part).await }
+    }
+
+    fn shape(&mut self, part: Bytes) -> Result<Bytes, Gone> {
         if !self.meter.takes(part.len()) {
             return Err(self.broken());
         }
@@ -404,7 +419,12 @@ impl<C: Client> Client for Filtered<'_, C> {
                 Err(_) => return Err(self.broken()),
             },
         };
-        self.give(part).await
+        self.sent += part.len() as u64;
+        Ok(part)
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>, part: &mut Bytes) -> Poll<Result<(), Gone>> {
+        self.client.poll_send(cx, part)
     }
 
     async fn flush(&mut self) -> Result<(), Gone> {
@@ -412,13 +432,17 @@ impl<C: Client> Client for Filtered<'_, C> {
     }
 
     async fn end(&mut self) -> Result<(), Gone> {
-        if let Some(encoder) = self.encoder.take() {
-            match encoder.finish() {
-                Ok(rest) => self.give(rest).await?,
-                Err(_) => return Err(self.broken()),
-            }
-        }
+        self.finish().await?;
         self.client.end().await
+    }
+
+    async fn end_with(&mut self, trailers: HeaderMap) -> Result<(), Gone> {
+        self.finish().await?;
+        self.client.end_with(trailers).await
+    }
+
+    fn take_trailers(&mut self) -> Option<HeaderMap> {
+        self.client.take_trailers()
     }
 
     async fn cut(&mut self) {

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::time::timeout;
@@ -16,6 +16,7 @@ use super::answer::Framing;
 use super::chunks::Chunks;
 use super::client::{Client, Coming, Gone, Unread};
 use super::request::{self, Whole};
+use super::sending::chunk;
 use super::stream::Stream;
 use crate::listener::connection::Conn;
 use crate::listener::refusal::Rule;
@@ -37,6 +38,8 @@ pub(super) struct Http1<'a> {
     ending: Ending,
     /// Whether the answer was sent to its end.
     is_ended: bool,
+    /// What of the answer is written next, as it is framed.
+    out: Bytes,
 }
 
 /// The body of the request as it comes.
@@ -85,6 +88,7 @@ impl<'a> Http1<'a> {
             hopes: false,
             ending: Ending::Length,
             is_ended: false,
+            out: Bytes::new(),
         }
     }
 
@@ -153,6 +157,7 @@ impl<'a> Http1<'a> {
 
 impl Client for Http1<'_> {
     const KEEPS_FIELDS: bool = false;
+    const TAKES_TRAILERS: bool = false;
 
     fn coming(&self) -> Coming {
         match self.incoming {
@@ -261,6 +266,22 @@ impl Client for Http1<'_> {
         self.write(&head).await?;
         self.write(&part).await?;
         self.write(b"\r\n").await
+    }
+
+    fn poll_send(&mut self, cx: &mut Context<'_>, part: &mut Bytes) -> Poll<Result<(), Gone>> {
+        loop {
+            if self.out.is_empty() {
+                if part.is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+                let part = std::mem::take(part);
+                self.out = if self.ending == Ending::Chunks { chunk(&part) } else { part };
+            }
+            match ready!(Pin::new(&mut *self.conn).poll_write(cx, &self.out)) {
+                Ok(count @ 1..) => self.out.advance(count),
+                Ok(0) | Err(_) => return Poll::Ready(Err(Gone)),
+            }
+        }
     }
 
     async fn flush(&mut self) -> Result<(), Gone> {

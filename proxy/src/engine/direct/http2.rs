@@ -23,6 +23,8 @@ pub(super) struct Http2 {
     last: Option<Bytes>,
     /// Bytes that are still to come, where that is known: the last ones end the stream.
     left: Option<u64>,
+    /// Whether the client wants what comes behind its body to go on.
+    has_trailers: bool,
 }
 
 impl Http2 {
@@ -39,12 +41,14 @@ impl Http2 {
         let waits = coming != Coming::Nothing && headers.contains_key(header::EXPECT);
         let length = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
         let rest = length.and_then(|length| length.parse().ok());
-        Self { stream, coming, waits, rest, last: None, left: None }
+        let has_trailers = says_trailers(headers);
+        Self { stream, coming, waits, rest, last: None, left: None, has_trailers }
     }
 }
 
 impl Client for Http2 {
     const KEEPS_FIELDS: bool = true;
+    const TAKES_TRAILERS: bool = true;
 
     fn coming(&self) -> Coming {
         self.coming
@@ -99,6 +103,10 @@ impl Client for Http2 {
         self.stream.send_part(part, self.left == Some(0)).await.map_err(gone)
     }
 
+    fn poll_send(&mut self, cx: &mut Context<'_>, part: &mut Bytes) -> Poll<Result<(), Gone>> {
+        self.stream.poll_send(cx, part, false).map_err(gone)
+    }
+
     async fn flush(&mut self) -> Result<(), Gone> {
         // The connection writes whenever its turn comes.
         Ok(())
@@ -108,6 +116,14 @@ impl Client for Http2 {
         self.stream.end().map_err(gone)
     }
 
+    async fn end_with(&mut self, trailers: HeaderMap) -> Result<(), Gone> {
+        self.stream.send_trailers(trailers).map_err(gone)
+    }
+
+    fn take_trailers(&mut self) -> Option<HeaderMap> {
+        self.stream.body.take_trailers().filter(|_| self.has_trailers)
+    }
+
     async fn cut(&mut self) {
         self.stream.cut();
     }
@@ -115,6 +131,12 @@ impl Client for Http2 {
     fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Gone> {
         self.stream.poll_gone(cx).map(|()| Gone)
     }
+}
+
+/// Whether a request says that trailers are taken, and by that that some may come (RFC 9110 section
+/// 6.5.1). Nothing else may stand there in HTTP/2 (RFC 9113 section 8.2.2).
+pub(super) fn says_trailers(headers: &HeaderMap) -> bool {
+    headers.get(header::TE).is_some_and(|te| te.as_bytes() == b"trailers")
 }
 
 fn gone(_: io::Error) -> Gone {

@@ -11,7 +11,7 @@ use crate::forward::tries::Failure;
 
 impl Upstream {
     /// Relays a body to its end. What has been read is sent before more is waited for.
-    pub(super) async fn relay<C: Client>(
+    pub(super) async fn relay_body<C: Client>(
         &mut self,
         client: &mut C,
         framing: Framing,

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::Method;
+use http::{HeaderMap, Method};
 use tokio::io::AsyncWrite;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::carry::Broken;
 use super::client::{Client, Coming, Unread};
 use super::stream::Stream;
+use super::trailers;
 use crate::filter::body_limit::Meter;
 use crate::filter::mirror::Copy;
 use crate::forward::tries::Replay;
@@ -35,6 +36,8 @@ pub(super) struct Body {
     mirrors: Vec<Copy>,
     /// Its part of what may be held of bodies that are read whole.
     room: Option<OwnedSemaphorePermit>,
+    /// What came behind its end, and may go on.
+    trailers: Option<Box<HeaderMap>>,
 }
 
 impl Body {
@@ -61,6 +64,7 @@ impl Body {
             meter,
             mirrors,
             room: None,
+            trailers: None,
         };
         if body.is_whole && !early.is_empty() {
             // It came with a head, so it is short.
@@ -69,6 +73,21 @@ impl Body {
             body.keep(early);
         }
         Ok(body)
+    }
+
+    /// The same body for an Endpoint that is told its end otherwise.
+    pub(super) fn without_chunks(self) -> Self {
+        Self { is_chunked: false, ..self }
+    }
+
+    /// What was read so far, as long as it can be sent again.
+    pub(super) fn kept(&self) -> &[u8] {
+        &self.kept
+    }
+
+    /// What comes behind it.
+    pub(super) fn trailers(&self) -> Option<&HeaderMap> {
+        self.trailers.as_deref()
     }
 
     pub(super) fn is_chunked(&self) -> bool {
@@ -123,7 +142,7 @@ impl Body {
     }
 
     /// The next bytes as they are sent to an Endpoint; none at all behind the end.
-    fn poll_next<C: Client>(
+    pub(super) fn poll_next<C: Client>(
         &mut self,
         cx: &mut Context<'_>,
         client: &mut C,
@@ -143,6 +162,8 @@ impl Body {
             }
             None => {
                 self.is_whole = true;
+                let trailers = client.take_trailers().and_then(trailers::allowed);
+                self.trailers = trailers.map(Box::new);
                 Bytes::from_static(if self.is_chunked { LAST_CHUNK } else { b"" })
             }
         };
@@ -170,7 +191,8 @@ impl Body {
     }
 }
 
-fn chunk(part: &[u8]) -> Bytes {
+/// One chunk of a body (RFC 9112 section 7.1).
+pub(super) fn chunk(part: &[u8]) -> Bytes {
     let mut out = BytesMut::with_capacity(part.len() + CHUNK_EXTRA_BYTES);
     // Writing to a buffer cannot fail.
     let _ = write!(out, "{:x}\r\n", part.len());

@@ -1,4 +1,4 @@
-//! Requests of HTTP/2: which are carried here, answered at once, or handed to the other engine.
+//! Requests of HTTP/2: which are carried, answered at once, or handed to the other engine.
 
 use std::sync::Arc;
 
@@ -7,11 +7,14 @@ use h2::RecvStream;
 use h2::server::SendResponse;
 use http::request::{Parts, Request};
 use http::{Method, StatusCode, header};
+use kubeng_config::backend::BackendProtocol;
 use kubeng_config::filter::error_pages::PageSource;
 
+use super::call::Call;
 use super::http2::Http2;
 use super::request::Whole;
-use super::{Direct, is_for_us};
+use super::upstream::Upstream;
+use super::{Direct, spoken};
 use crate::engine::Begun;
 use crate::engine::stream::{BodyEnd, Stream};
 use crate::filter::error_pages;
@@ -51,7 +54,7 @@ impl Direct {
         let mut begun = self.begin(&facts, &incoming).await;
         // A call may be silent for as long as it likes.
         stream.body.is_paced = begun.ctx.form != Form::Grpc;
-        let is_for_us = is_for_us(&begun);
+        let protocol = spoken(&begun);
         match begun.begin {
             Begin::Refuse(rule) => {
                 self.metrics.refused(rule);
@@ -61,13 +64,18 @@ impl Direct {
             Begin::Forward | Begin::Ask(..) => {}
         }
         let status = match early(&head, &mut stream).await {
-            Ok(is_empty) if is_for_us => {
+            Ok(is_empty) => {
                 let mut client = Http2::new(stream, &head.headers, is_empty);
                 let whole = whole(head, &begun.ctx);
-                return self.carry(&mut client, whole, begun.ctx).await;
-            }
-            Ok(_) => {
-                return Box::pin(self.other.stream(head, stream, &facts, begun)).await;
+                return match protocol {
+                    Some(BackendProtocol::Http2 | BackendProtocol::Grpc) => {
+                        // In a box: whatever goes over HTTP/1.1 has room for it else.
+                        Box::pin(self.carry::<_, Call>(&mut client, whole, begun.ctx)).await;
+                    }
+                    Some(BackendProtocol::Http1) | None => {
+                        self.carry::<_, Upstream>(&mut client, whole, begun.ctx).await;
+                    }
+                };
             }
             Err(Broke::Ended(BodyEnd::Gone)) => {
                 begun.ctx.reason = Some(Reason::ClientGone);
@@ -159,7 +167,7 @@ async fn early(head: &Parts, stream: &mut Stream) -> Result<bool, Broke> {
     Ok(true)
 }
 
-/// The request as a Backend of HTTP/1.1 reads it.
+/// The request as Backends read it, which are told of a cookie and a host once.
 fn whole(head: Parts, ctx: &RequestContext) -> Whole {
     let Parts { method, uri, version, mut headers, .. } = head;
     http2::join_cookies(&mut headers);

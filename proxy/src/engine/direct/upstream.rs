@@ -1,4 +1,4 @@
-//! A connection to an Endpoint for the time of one try: the request goes out while the answer comes in.
+//! A try over HTTP/1.1, which has a connection to itself: the request goes out while the answer comes in.
 
 use std::future::poll_fn;
 use std::io;
@@ -8,23 +8,28 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::Method;
+use http::header::{self, HeaderMap, HeaderValue};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout_at;
 
-use super::answer::{self, Answer, Fault, Search};
+use super::Direct;
+use super::ahead::Ahead;
+use super::answer::{self, Answer, Fault, Framing, Search};
 use super::carry::Broken;
 use super::client::{Client, Gone};
+use super::endpoint::{Endpoint, Origin, Outgoing, Wanted};
 use super::open;
 use super::pool::Key;
+use super::request;
 use super::sending::{Body, Sending};
 use super::stream::Stream;
-use crate::forward::tries::{Failure, Try};
+use crate::forward::tries::Failure;
 
 /// A connection to an Endpoint with what was read from it.
 pub(super) struct Upstream {
-    pub(super) stream: Stream,
+    stream: Stream,
     pub(super) read: BytesMut,
-    pub(super) sending: Sending,
+    sending: Sending,
     /// Silence that is borne.
     pub(super) silence: Duration,
     /// The longest that it may take nothing of what is sent.
@@ -32,39 +37,67 @@ pub(super) struct Upstream {
     /// Bytes of the body that were given on.
     pub(super) relayed: u64,
     is_reused: bool,
-    pub(super) key: Key,
+    key: Key,
 }
 
-/// A connection that was opened for a try.
-pub(super) struct Connection {
-    pub(super) stream: Stream,
-    pub(super) to: Try,
-    pub(super) key: Key,
-    pub(super) is_reused: bool,
+/// A connection for a try, and how long its steps may take.
+pub(super) struct Place {
+    stream: Stream,
+    read: Duration,
+    write: Duration,
+    key: Key,
+    is_reused: bool,
 }
 
-impl Connection {
-    /// Begins the try with `head` and what is known of the body.
-    pub(super) fn begin(self, head: &Bytes, body: Body) -> Upstream {
-        let Self { stream, to, key, is_reused } = self;
-        Upstream {
+impl Endpoint for Upstream {
+    const HAS_CHUNKS: bool = true;
+    type Head = Bytes;
+    type Place = Place;
+
+    fn head(outgoing: Outgoing<'_>) -> Bytes {
+        let Outgoing { method, target, headers, body, is_upgrade, .. } = outgoing;
+        if is_upgrade {
+            headers.insert(header::CONNECTION, const { HeaderValue::from_static("Upgrade") });
+            headers.insert(header::UPGRADE, const { HeaderValue::from_static("websocket") });
+        }
+        if body.is_chunked() {
+            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        let mut out = BytesMut::with_capacity(request::HEAD_BYTES);
+        request::write(method, target, headers, &mut out);
+        out.freeze()
+    }
+
+    async fn connect(direct: &Direct, wanted: Wanted) -> Result<(Place, bool), Failure> {
+        let Wanted { to, told, key, from, now, ends } = wanted;
+        let idle = match from {
+            Origin::Pool => direct.pool.take(&key, now),
+            Origin::Anew => None,
+        };
+        let is_reused = idle.is_some();
+        let stream = match idle {
+            Some(stream) => stream,
+            None => open::open(&to, told, direct.shared.limits.backend_handshake, ends).await?,
+        };
+        let (read, write) = (to.read, to.write);
+        Ok((Place { stream, read, write, key, is_reused }, is_reused))
+    }
+
+    fn begin(place: Place, head: &Bytes, body: Body) -> Self {
+        let Place { stream, read, write, key, is_reused } = place;
+        Self {
             stream,
             read: BytesMut::new(),
             sending: Sending::new(head, body),
-            silence: to.read,
-            write: to.write,
+            silence: read,
+            write,
             relayed: 0,
             is_reused,
             key,
         }
     }
-}
 
-impl Upstream {
-    /// Sends the request, until all was sent, the Endpoint takes no more, or it answers.
-    ///
-    /// The client sets the pace and has its own limits; the Endpoint must take what is there.
-    pub(super) async fn send<C: Client>(
+    async fn send<C: Client>(
         &mut self,
         client: &mut C,
         ends: Option<Instant>,
@@ -90,8 +123,7 @@ impl Upstream {
         Ok(())
     }
 
-    /// Reads the next head, interim or final.
-    pub(super) async fn read_head<C: Client>(
+    async fn read_head<C: Client>(
         &mut self,
         client: &mut C,
         (by, ends): (Instant, Option<Instant>),
@@ -108,6 +140,62 @@ impl Upstream {
         }
     }
 
+    async fn relay<C: Client>(
+        &mut self,
+        client: &mut C,
+        framing: Framing,
+        ends: Option<Instant>,
+    ) -> Result<Option<HeaderMap>, Broken> {
+        // What comes behind chunks goes no further.
+        self.relay_body(client, framing, ends).await.map(|()| None)
+    }
+
+    async fn relay_ahead<C: Client>(
+        self,
+        client: &mut C,
+        ahead: Ahead,
+        framing: (Framing, Option<Instant>),
+        release: impl FnOnce(Self) + Send,
+    ) -> Result<Option<HeaderMap>, Broken> {
+        ahead.relay(client, self, framing, release).await.map(|()| None)
+    }
+
+    fn body(&mut self) -> &mut Body {
+        self.sending.body()
+    }
+
+    fn into_body(self) -> Body {
+        self.sending.into_body()
+    }
+
+    fn is_sent(&self) -> bool {
+        self.sending.is_done()
+    }
+
+    fn silence(&self) -> Duration {
+        self.silence
+    }
+
+    fn bear(&mut self, silence: Duration) {
+        self.silence = silence;
+    }
+
+    fn relayed(&self) -> u64 {
+        self.relayed
+    }
+
+    fn release(self, direct: &Direct, can_be_kept: bool) {
+        if can_be_kept && self.read.is_empty() && self.sending.is_done() {
+            direct.pool.put(self.key, self.stream, Instant::now());
+        }
+    }
+
+    fn into_tunnel(self) -> Option<(Stream, Bytes)> {
+        Some((self.stream, self.read.freeze()))
+    }
+}
+
+impl Upstream {
     /// What it means that the connection has ended before the head of an answer.
     fn ended(&self) -> Broken {
         let is_stale = self.is_reused && self.read.is_empty();

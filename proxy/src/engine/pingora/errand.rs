@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use super::peer::peer;
 use crate::backend::choice::Wish;
+use crate::errand::alone::{self, Lost};
 use crate::errand::{Errand, Fetched};
 use crate::filter::{Question, Told, error_pages};
 use crate::forward;
@@ -144,13 +145,27 @@ impl Errands {
         let backend = &errand.backend;
         let mut failed = Vec::new();
         for _ in 0..TRIES_MAX {
-            // It would leave out what it cannot do.
-            if backend.tls.is_unusable() || backend.tls.is_special() {
+            if backend.tls.is_unusable() {
                 break;
             }
             let setting = self.shared.setting();
             let Ok(in_flight) = backend.choose(Wish::default(), &failed, setting) else { break };
             let member = &in_flight.0;
+            if backend.tls.is_special() {
+                // The engine would leave out what it cannot do.
+                match alone::fetch(errand, member.address).await {
+                    Ok(fetched) => {
+                        member.answered();
+                        return Ok(fetched);
+                    }
+                    Err(Lost::Answer) => break,
+                    Err(Lost::Connect) => {
+                        member.avoid(setting.since_start);
+                        failed.push(member.address);
+                        continue;
+                    }
+                }
+            }
             let to = Try {
                 address: member.address,
                 backend: backend.clone(),

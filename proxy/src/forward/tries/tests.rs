@@ -106,6 +106,8 @@ fn a_request_that_may_have_been_seen_is_repeated_only_where_that_is_harmless_and
     }
     check(Failure::Refused, Harmful, Retry, Retry);
     check(Failure::Refused, Impossible, GiveUp, GiveUp);
+    check(Failure::Unseen, Harmful, Retry, Retry);
+    check(Failure::Unseen, Impossible, GiveUp, GiveUp);
     check(Failure::Stale, Harmless, Retry, Retry);
     for failure in [Failure::Reset, Failure::Timeout] {
         check(failure, Harmless, GiveUp, Retry);
@@ -133,6 +135,14 @@ fn a_stale_connection_is_tried_again_on_the_same_endpoint() {
     let mut ctx = context(&[1]);
     assert_eq!(next_port(&mut ctx), Ok(1));
     assert_eq!(fails(&mut ctx, Failure::Stale, Replay::Harmless), Next::Retry);
+    assert_eq!(next_port(&mut ctx), Ok(1));
+}
+
+#[test]
+fn what_an_endpoint_took_leave_of_before_it_looked_is_sent_there_again() {
+    let mut ctx = context(&[1]);
+    assert_eq!(next_port(&mut ctx), Ok(1));
+    assert_eq!(fails(&mut ctx, Failure::Unseen, Replay::Harmful), Next::Retry);
     assert_eq!(next_port(&mut ctx), Ok(1));
 }
 
