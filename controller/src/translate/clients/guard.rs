@@ -106,7 +106,7 @@ impl Guard {
             }
             Ok(written) => {
                 super::read(view, written.mode, &written.authorities).inspect_err(|refused| {
-                    put(problems, refused.problem(object, written::field(AUTHORITIES)))
+                    put(problems, refused.problem(object, written::field(AUTHORITIES)));
                 })
             }
         };
