@@ -17,10 +17,8 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use serde_json::json;
 
 use super::World;
-use crate::decode::{Decoded, decode};
 use crate::kind::Body;
 use crate::kind::config_map::ConfigMap;
 use crate::kind::ingress::{

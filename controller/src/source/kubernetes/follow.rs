@@ -247,9 +247,9 @@ impl Follower {
     }
 
     /// Versions only grow, unless the server was restored from a backup: then all is read again.
-    fn note_version(&mut self, version: &str) -> Result<(), Failure> {
+    fn note_version(&mut self, version: &str) -> Result<(), TurnedBack> {
         if self.is_behind(version) {
-            return Err(Failure::Expired);
+            return Err(TurnedBack);
         }
         if !version.is_empty() {
             self.version = Some(version.to_owned());
@@ -319,5 +319,14 @@ impl Pauses {
 
     fn reset(&mut self) {
         self.next = self.min;
+    }
+}
+
+/// The server tells of an earlier state than it did before.
+struct TurnedBack;
+
+impl From<TurnedBack> for Failure {
+    fn from(TurnedBack: TurnedBack) -> Self {
+        Self::Expired
     }
 }

@@ -13,10 +13,10 @@ use crate::object::{Author, Change};
 use crate::world::World;
 
 fn object(value: Value) -> Object {
-    match decode(value, Provenance::Product, Author::Operator) {
-        Decoded::Object(object) => *object,
-        other => panic!("{other:?}"),
-    }
+    let Decoded::Object(object) = decode(value, Provenance::Product, Author::Operator) else {
+        panic!("it is no object")
+    };
+    *object
 }
 
 fn upsert(value: Value) -> Change {
