@@ -8,6 +8,7 @@ mod cluster;
 mod commands;
 mod controller;
 mod demo;
+mod fleets;
 mod ingress;
 mod listeners;
 mod names;

@@ -91,6 +91,8 @@ pub(crate) struct Entry {
     /// What a controller said of what it acknowledged last.
     pub(crate) statement: Option<SignedStatement>,
     is_believed: bool,
+    /// When it was healed last.
+    pub(crate) healed: Option<Duration>,
     ran: Option<Ran>,
     offered: Option<Offered>,
     answered: Option<Duration>,
@@ -129,6 +131,7 @@ impl Entry {
             line: None,
             statement: None,
             is_believed: true,
+            healed: None,
             ran: None,
             offered: None,
             answered: None,
@@ -222,7 +225,8 @@ impl Entry {
     }
 
     /// It has made what it runs anew, and says that it runs `digest`.
-    pub(crate) fn healed(&mut self, digest: Digest) {
+    pub(crate) fn healed(&mut self, digest: Digest, now: Duration) {
+        self.healed = Some(now);
         self.ran = self.acknowledged.map(|acknowledged| Ran {
             running: digest,
             acknowledged,
