@@ -55,7 +55,8 @@ pub struct ReplicaView {
     pub heard: String,
     /// Whether it has a line to the controller that tells this.
     pub connected: bool,
-    /// What it runs, from its Table; none where it has not said.
+    /// What it runs, from its Table, or what it has acknowledged since it looked there; none where it
+    /// has not said.
     pub running: Option<Digest>,
     /// What it acknowledged last, or loaded from disk; none where it has not said.
     pub acknowledged: Option<Digest>,
@@ -256,6 +257,18 @@ impl Entry {
         self.acknowledged == Some(target) && self.offered.is_none()
     }
 
+    /// What it runs, as far as that is known: what it found before it acknowledged something else says
+    /// nothing any more.
+    fn running(&self) -> Option<Digest> {
+        let heartbeat = self.heartbeat.as_ref()?;
+        let is_newest = |ran: &Ran| Some(ran.acknowledged) == self.acknowledged;
+        if self.ran.is_some_and(|ran| is_newest(&ran)) {
+            Some(heartbeat.running.digest)
+        } else {
+            self.acknowledged
+        }
+    }
+
     /// What was changed on its machine.
     pub(crate) fn signs(&self, care: &FleetCare, own: &Build) -> Vec<Sign> {
         let told = self.heartbeat.as_ref().map(|heartbeat| signs(heartbeat, care, own));
@@ -321,7 +334,7 @@ impl Entry {
             since: Moment(since).to_string(),
             heard: Moment(self.heard).to_string(),
             connected: self.line.is_some(),
-            running: self.heartbeat.as_ref().map(|heartbeat| heartbeat.running.digest),
+            running: self.running(),
             acknowledged: self.acknowledged,
             target: wanted.map(|wanted| wanted.target),
             version: self.build.version.clone(),
