@@ -2,8 +2,10 @@
 //!
 //! What can be given stands in [`given`]; each theme reads and checks its part in its own file.
 
+mod apart;
 pub(crate) mod controller;
 pub(crate) mod given;
+pub(crate) mod home;
 pub(crate) mod kubernetes;
 mod listeners;
 mod observe;
@@ -142,6 +144,7 @@ const STICKY_KEY_BYTES_MIN: usize = 32;
 
 #[cfg(test)]
 mod tests {
+    use super::home::GivenHome;
     use super::*;
 
     fn settle(file: &str) -> anyhow::Result<Settings> {
@@ -154,11 +157,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("kubeng.toml");
         std::fs::write(&path, "http = \"127.0.0.1:1\"\ndrain = 3\nnamespace = 1\n").unwrap();
-        let error = Given::default().with_file(&path).unwrap_err();
+        let with_file =
+            |given: Given| GivenHome::default().with_file(given, &path).map(|(_, given)| given);
+        let error = with_file(Given::default()).unwrap_err();
         assert!(format!("{error:#}").contains("namespace"), "{error:#}");
         std::fs::write(&path, "http = \"127.0.0.1:1\"\ndrain = 3\n").unwrap();
         let flags = Given { http: Some("127.0.0.1:2".parse().unwrap()), ..Given::default() };
-        let settings = flags.with_file(&path).unwrap().settle().unwrap();
+        let settings = with_file(flags).unwrap().settle().unwrap();
         assert_eq!(settings.http.port(), 2);
         assert_eq!(settings.drain, Duration::from_secs(3));
         assert_eq!(settings.admin, "127.0.0.1:9180".parse().unwrap());

@@ -15,14 +15,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use anyhow::Context as _;
 use kubeng_admin::{Admin, LocalReplica};
 use kubeng_config::address::Reserved;
 use kubeng_config::name::{BackendId, FleetName, ObjectKey, ObjectKind, RouteId};
 use kubeng_config::observed::{EndpointHealth, KeyQuery, RecordQuery};
 use kubeng_config::problem::Problem;
 use kubeng_controller::control::{Answer, Control, ControlState};
-use kubeng_controller::distribution::feed::FleetFeed;
 use kubeng_controller::distribution::follower::Follower;
 use kubeng_controller::distribution::publisher::Publisher;
 use kubeng_controller::fleets::Fleets;
@@ -42,9 +40,11 @@ use tracing::info;
 use crate::data::DataFolder;
 use crate::readiness::Readiness;
 use crate::settings::Settings;
+use crate::settings::home::Home;
 use crate::shutdown::Signals;
 use crate::upgrade::{self, Inherited};
 use agent::{Agent, Walking};
+use link::Teller;
 use running::{Begin, Running};
 
 /// The name of the one fleet that a process serves by itself.
@@ -57,7 +57,7 @@ const ANSWERS_MAX: usize = 16;
 ///
 /// # Errors
 /// When it cannot start, or a task that everything hangs on ends.
-pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
+pub(crate) async fn serve(settings: Settings, home: Option<Home>) -> anyhow::Result<()> {
     let signals = Signals::listen()?;
     let Inherited { ports, admin: admin_socket, data: lock, before } = upgrade::inherit().await?;
     // Held until the end, so that no process but the next one shares it.
@@ -67,23 +67,32 @@ pub(crate) async fn serve(settings: Settings) -> anyhow::Result<()> {
     };
     let data = settings.data.as_deref().map(open).transpose()?;
     let mut translate = translate_settings(&settings);
+    if let Some(home) = &home {
+        translate = translate.only_of(home.fleet.clone());
+    }
     translate.reserved = reserved(&settings, []).await;
     let metrics = Arc::new(Metrics::default());
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
 
     let reserved = translate.reserved.clone();
-    let (proxy, writer) = Proxy::start(data_plane(&settings, reserved, ports)?)?;
+    let listen = home.as_ref().map(|home| home.listen.clone()).unwrap_or_default();
+    let plane = data_plane(&settings, reserved, ports)?;
+    let (proxy, writer) = Proxy::start(ProxySettings { listen, ..plane })?;
 
-    let controller = start_controller(&settings, translate, &stop, &mut tasks)?;
-    let Started { control, home, answers } = controller;
+    let world = World::new(translate);
+    let fleets = match home {
+        Some(Home { fleet, listen: _ }) => Fleets::of_object(world.settings().clone(), fleet),
+        None => Fleets::of_settings(world.clone()),
+    };
+    let controller = start_controller(&settings, (world, fleets), &stop, &mut tasks)?;
+    let Started { control, teller, answers } = controller;
     let fleet = control.now().fleet().clone();
-    let publisher = Publisher::inside(fleet.clone(), home.newest, home.endpoints.follow());
     let stop_link = CancellationToken::new();
     // Nobody could come between, so nothing is signed; and nobody asks for digests over this link.
     let follower = (fleet.clone(), Follower::new(fleet, None, None));
     let agent = Agent::new(writer, proxy.facts(), follower, Walking::nobody(), None);
-    let link = link::Link { publisher, agent, answers, metrics: Arc::clone(&metrics) };
+    let link = link::Link { teller, agent, answers, metrics: Arc::clone(&metrics) };
     let mut linked = JoinSet::new();
     linked.spawn(link.run(stop_link.clone()));
 
@@ -173,24 +182,28 @@ fn limits(settings: &Settings) -> Limits {
 /// What the rest of the process needs of the controller.
 struct Started {
     control: Control,
-    home: FleetFeed,
+    teller: Teller,
     answers: mpsc::Sender<Answer>,
 }
 
 /// Starts the sources and the one loop.
 fn start_controller(
     settings: &Settings,
-    translate: TranslateSettings,
+    (world, fleets): (World, Fleets),
     stop: &CancellationToken,
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<Started> {
     let (events, told) = mpsc::channel(EVENTS_WAITING_MAX);
     let (references, referenced) = watch::channel(BTreeSet::new());
     let names = sources::start(settings, &events, &referenced, stop, tasks)?;
-    let world = World::new(translate);
-    let (state, control) = watch::channel(Arc::new(ControlState::new(world.clone())));
-    let fleets = Fleets::of_settings(world);
-    let home = fleets.home().context("the settings describe a fleet")?;
+    let name = world.settings().fleet.clone();
+    let (state, control) = watch::channel(Arc::new(ControlState::new(world)));
+    let teller = match fleets.home() {
+        Some(home) => {
+            Teller::Settings(Publisher::inside(name, home.newest, home.endpoints.follow()))
+        }
+        None => Teller::Object(name, fleets.feeds(), None),
+    };
     let (answers, answered) = mpsc::channel(ANSWERS_MAX);
     let reconciler = Reconciler::new(names, fleets);
     tasks.spawn(reconciler.run(Channels {
@@ -199,7 +212,7 @@ fn start_controller(
         referenced: references,
         answers: answered,
     }));
-    Ok(Started { control: Control::new(control), home, answers })
+    Ok(Started { control: Control::new(control), teller, answers })
 }
 
 /// Sockets of our own inside, which tenants may not name as endpoints.

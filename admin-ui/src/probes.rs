@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use kubeng_config::problem::FLEET_NOT_FOUND;
 
 use crate::server::Context;
 
@@ -31,6 +32,12 @@ async fn readyz(State(context): State<Context>) -> impl IntoResponse {
         let mut text = "not ready: nothing is served yet\n".to_owned();
         for source in state.sources() {
             text.push_str(&format!("{source}\n"));
+        }
+        for problem in state.problems() {
+            // Without its fleet nothing else can be right.
+            if problem.code == FLEET_NOT_FOUND {
+                text.push_str(&format!("{problem}\n"));
+            }
         }
         (StatusCode::SERVICE_UNAVAILABLE, text)
     }

@@ -31,7 +31,8 @@ pub enum ReplicaState {
     Applying,
     /// It serves something else than is wanted, and nothing is offered.
     Pending,
-    /// It serves what is wanted but for Parts that its program cannot read.
+    /// It serves what is wanted, but its program is of another version than the controller, or cannot
+    /// read some Parts.
     Skewed,
     /// It serves what is wanted.
     InSync,
@@ -118,6 +119,44 @@ pub struct Evidence {
     pub refused: usize,
     /// The version of its program.
     pub version: String,
+    /// In what its program is of another version than the controller.
+    pub skew: Option<Skew>,
+}
+
+/// A replica and a controller of different versions.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Skew {
+    /// The version of the replica, and the newest version of the model that it reads.
+    pub replica: (String, u32),
+    /// The same of the controller.
+    pub controller: (String, u32),
+    /// Why what it tells of itself cannot be read here, where that is so.
+    pub unread: Option<String>,
+}
+
+impl fmt::Display for Skew {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { replica, controller, unread } = self;
+        write!(
+            f,
+            "replica is {} (model {}), controller is {} (model {})",
+            replica.0, replica.1, controller.0, controller.1
+        )?;
+        match unread {
+            Some(why) => write!(f, "; what it tells of itself cannot be read: {why}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// How a replica that is `build` differs from its controller, which is `own` and cannot read what it
+/// tells because of `unread`; none where it does not differ.
+#[must_use]
+pub fn skew(build: &Build, own: &Build, unread: Option<&str>) -> Option<Skew> {
+    let of = |build: &Build| (build.version.clone(), build.model_version);
+    let (replica, controller) = (of(build), of(own));
+    let differs = replica != controller || unread.is_some();
+    differs.then(|| Skew { replica, controller, unread: unread.map(str::to_owned) })
 }
 
 /// What a replica ran when it told what it had acknowledged.
@@ -264,8 +303,10 @@ fn holds(state: ReplicaState, evidence: &Evidence, now: Duration) -> bool {
         ReplicaState::Stale => waited.is_some_and(|waited| waited >= evidence.apply_timeout),
         ReplicaState::Applying => waited.is_some_and(|waited| waited < evidence.apply_timeout),
         ReplicaState::Pending => waited.is_none() && evidence.acknowledged != evidence.target,
+        // Another version is a mark of every other state: it may be why.
         ReplicaState::Skewed => {
-            waited.is_none() && evidence.acknowledged == evidence.target && evidence.refused > 0
+            let is_settled = waited.is_none() && evidence.acknowledged == evidence.target;
+            evidence.skew.is_some() || is_settled && evidence.refused > 0
         }
         ReplicaState::InSync => false,
     }
@@ -294,10 +335,12 @@ fn text(state: ReplicaState, evidence: &Evidence, now: Duration) -> String {
         }
         ReplicaState::Applying => format!("Applying {target}"),
         ReplicaState::Pending => format!("Waiting for {target}; serves {acknowledged}"),
-        ReplicaState::Skewed => {
-            let Evidence { refused, version, .. } = evidence;
-            format!("Version skew: {refused} parts refused on replica {version}")
-        }
+        ReplicaState::Skewed => match (evidence.refused, &evidence.skew) {
+            (0, Some(skew)) => format!("Version skew: {skew}"),
+            (refused, _) => {
+                format!("Version skew: {refused} parts refused on replica {}", evidence.version)
+            }
+        },
         ReplicaState::InSync => format!("In sync, serves {acknowledged}"),
     }
 }

@@ -28,6 +28,7 @@
 //! | Statement, Epoch | what a controller says that a fleet shall serve, signed; a term of leadership |
 //! | Offer, Question | a Delta with its Statement, sent and not answered; what a replica is asked about itself |
 //! | Heartbeat, Drift | what a replica says of itself every few seconds; its difference from what it should serve |
+//! | Pulse, Skew | what a replica does by itself because its Fleet says so: heartbeats, looks at what it runs; a replica and a controller of different versions |
 //! | Position | how far every source had been read when a Snapshot was made |
 //! | Provenance | which source an Object came from, and where in it |
 //! | Override, Patch | an Object that changes Routes of others; the part of a Route that it writes |
@@ -59,6 +60,7 @@ pub mod filter;
 pub mod fleet;
 pub mod heartbeat;
 pub mod index;
+pub mod label;
 pub mod layer;
 pub mod listener;
 pub mod matching;

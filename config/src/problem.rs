@@ -323,8 +323,8 @@ codes! {
         "A replica was offered a configuration and has not answered in time. It goes on serving what it had.",
         "Look at its log and its load.";
     REPLICA_SKEWED = 1744 Warning, "Replica is of another version",
-        "Some Parts need a newer program than the replica is. They are refused there.",
-        "Bring the replica to a newer version.";
+        "The program of a replica is of another version than its controller, or cannot read some Parts, which are refused there. It serves on; what one of the two knows and the other does not is rejected with a reason and never passed over.",
+        "Bring replicas and controllers to one version: the replicas first, for what a newer controller says an older replica may not be able to read.";
     REPLICA_UNREACHABLE = 1745 Warning, "Replica does not report",
         "A replica has not told of itself for three heartbeats. It may go on serving: it needs no controller for that.",
         "See whether it runs and reaches a controller; kubeng replica forget takes it off the list.";

@@ -6,18 +6,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kube::Client;
+use kubeng_config::statement::Epoch;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::control::Control;
 use crate::events;
+use crate::fleet_status;
 use crate::leader::{self, LeaderSettings, Leadership, Term};
 use crate::metrics::Metrics;
 use crate::source::kubernetes::connection::{ConnectError, Connection};
 use crate::status::{self, Publish};
 
 /// What is written to a cluster, and how it is reached.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ClusterSettings {
     /// The kubeconfig file; `None` for `KUBECONFIG`, `~/.kube/config` or the
     /// service account of the Pod, in this order.
@@ -28,6 +30,10 @@ pub struct ClusterSettings {
     pub publish: Publish,
     /// Where the term of the newest leader is told, if somebody must know it.
     pub term: Option<watch::Sender<Term>>,
+    /// The newest epoch that replicas have heard of, as far as a controller had said it.
+    pub heard: Option<watch::Receiver<Epoch>>,
+    /// What is known of replicas, for the statuses of Fleets, if any replica is served.
+    pub replicas: Option<fleet_status::Served>,
 }
 
 /// Writes until told to stop; then gives the Lease back. Every failure is tried again.
@@ -50,6 +56,7 @@ pub async fn write(
         },
         told,
         settings.term,
+        settings.heard,
         stop.clone(),
     );
     let statuses = status::run(
@@ -59,10 +66,15 @@ pub async fn write(
         leadership.clone(),
         Arc::clone(&metrics),
     );
+    let fleets = settings.replicas.map(|replicas| {
+        let (access, control, leadership) = (access.clone(), control.clone(), leadership.clone());
+        fleet_status::run(access, control, replicas, leadership, Arc::clone(&metrics))
+    });
+    let fleets = futures::future::OptionFuture::from(fleets);
     let reporter = events::Reporter { access, identity, publish: settings.publish };
     let events = events::run(reporter, control, leadership, metrics);
     let writers = async {
-        tokio::join!(statuses, events);
+        tokio::join!(statuses, events, fleets);
     };
     // Writers end first, so that nothing is written after the Lease was given back.
     let writers = async {

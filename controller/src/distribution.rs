@@ -21,6 +21,7 @@ pub mod subscriber;
 mod tls;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,6 +29,7 @@ use std::time::Instant;
 use kubeng_config::canonical::Digest;
 use kubeng_config::delta::{AnyPart, Delta, PartKey};
 use kubeng_config::endpoint::EndpointSet;
+use kubeng_config::fleet::Pulse;
 use kubeng_config::heartbeat::{Build, Heartbeat};
 use kubeng_config::name::{BackendId, FleetName, ReplicaName, RouteId};
 use kubeng_config::problem::Problem;
@@ -51,6 +53,8 @@ pub enum ToReplica {
     /// How many replicas of the fleet are there, this one included: what they share out among them,
     /// such as rate limits, is divided by it. Not answered.
     Replicas(NonZeroU32),
+    /// What its Fleet says that it does by itself. Not answered.
+    Pulse(Pulse),
     /// A question about what it runs, answered with [`FromReplica::Reply`].
     Ask {
         /// Comes back with the reply.
@@ -129,6 +133,8 @@ pub enum FromReplica {
     },
     /// What it says of itself.
     Heartbeat(Box<Heartbeat>),
+    /// It says something of itself that this version cannot read, for this reason. Never sent.
+    Unread(String),
     /// To [`ToReplica::Ask`].
     Reply {
         /// Of the question.
@@ -164,6 +170,8 @@ pub struct Hello {
     pub build: Build,
     /// Where the admin listener of the replica answers.
     pub admin: Option<std::net::SocketAddr>,
+    /// What its own settings say of it, such as where it stands.
+    pub labels: BTreeMap<String, String>,
     /// What it serves: the last Statement that it has acknowledged or read from disk; none for nothing.
     pub serves: Option<SignedStatement>,
 }

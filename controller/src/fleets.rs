@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use kubeng_config::canonical::Digest;
 use kubeng_config::endpoint::EndpointSet;
-use kubeng_config::fleet::{FleetCare, FleetClass, FleetFacts};
+use kubeng_config::fleet::FleetFacts;
 use kubeng_config::name::{BackendId, FleetName, ObjectKey};
 use kubeng_config::position::Position;
 use tokio::sync::watch;
@@ -41,6 +41,8 @@ enum Describer {
     Settings(FleetName),
     /// Fleet Objects; what all have in common is here.
     Objects(Box<TranslateSettings>),
+    /// A Fleet Object, whose replica is in this process; others are not looked at.
+    Object(Box<TranslateSettings>, FleetName),
 }
 
 /// One fleet.
@@ -77,12 +79,7 @@ impl Fleets {
     #[must_use]
     pub fn of_settings(world: World) -> Self {
         let name = world.settings().fleet.clone();
-        let facts = FleetFacts {
-            display_name: name.to_string(),
-            name: name.clone(),
-            class: FleetClass::Shared,
-            care: FleetCare::default(),
-        };
+        let facts = FleetFacts::new(name.clone());
         let mut fleets = Self::new(Describer::Settings(name.clone()));
         fleets.all.insert(name, Served::new(world, facts));
         fleets
@@ -93,6 +90,21 @@ impl Fleets {
     pub fn of_objects(mut common: TranslateSettings) -> Self {
         common.home = None;
         Self::new(Describer::Objects(Box::new(common)))
+    }
+
+    /// The one fleet of this name that an Object describes, or none while there is no such Object.
+    #[must_use]
+    pub fn of_object(mut common: TranslateSettings, fleet: FleetName) -> Self {
+        common.home = None;
+        Self::new(Describer::Object(Box::new(common), fleet))
+    }
+
+    /// The fleet that is to be served and that no Object describes.
+    pub(crate) fn missing(&self) -> Option<&FleetName> {
+        match &self.described_by {
+            Describer::Object(_, name) => Some(name).filter(|name| !self.all.contains_key(*name)),
+            Describer::Settings(_) | Describer::Objects(_) => None,
+        }
     }
 
     fn new(described_by: Describer) -> Self {
@@ -111,7 +123,7 @@ impl Fleets {
     pub fn home(&self) -> Option<FleetFeed> {
         match &self.described_by {
             Describer::Settings(name) => self.all.get(name).map(Served::feed),
-            Describer::Objects(_) => None,
+            Describer::Objects(_) | Describer::Object(..) => None,
         }
     }
 
@@ -121,14 +133,14 @@ impl Fleets {
             Describer::Settings(name) => {
                 self.all.get(name).expect("this fleet is never dropped").world.settings()
             }
-            Describer::Objects(common) => common,
+            Describer::Objects(common) | Describer::Object(common, _) => common,
         }
     }
 
     /// Whether replicas are in other processes.
     pub(crate) fn are_elsewhere(&self) -> bool {
         match self.described_by {
-            Describer::Settings(_) => false,
+            Describer::Settings(_) | Describer::Object(..) => false,
             Describer::Objects(_) => true,
         }
     }
@@ -165,9 +177,16 @@ impl Fleets {
         received: Instant,
     ) -> Stepped {
         let mut stepped = Stepped::default();
-        let Describer::Objects(common) = &self.described_by else { return stepped };
+        let (common, only) = match &self.described_by {
+            Describer::Objects(common) => (common, None),
+            Describer::Object(common, only) => (common, Some(only)),
+            Describer::Settings(_) => return stepped,
+        };
         for change in changes {
             let Ok(name) = change.key().name.parse::<FleetName>() else { continue };
+            if only.is_some_and(|only| *only != name) {
+                continue;
+            }
             let fleet = match &change {
                 Change::Upsert(object) => fleet_of(object),
                 Change::Remove(_) => None,
@@ -233,7 +252,9 @@ impl Fleets {
             served.publish(beside);
         }
         match self.described_by {
-            Describer::Settings(_) => self.forget_when_served(beside.serving),
+            Describer::Settings(_) | Describer::Object(..) => {
+                self.forget_when_served(beside.serving);
+            }
             Describer::Objects(_) => {
                 for served in self.all.values_mut() {
                     served.history.note(served.world.own_snapshot());
@@ -289,14 +310,17 @@ impl Served {
             let differs = published.snapshot.digest() != digest;
             // A replica that has been further elsewhere waits for the Position alone.
             let is_further = published.position != *beside.position;
+            let pulse = Some(self.facts.care.pulse());
+            let is_cared_for_otherwise = published.pulse != pulse;
             *published = Arc::new(Published {
                 snapshot: snapshot.clone(),
                 world: Some(self.world.clone()),
                 endpoints: beside.endpoints.clone(),
                 position: beside.position.clone(),
                 received: if differs { self.waiting_since } else { published.received },
+                pulse,
             });
-            differs || is_further
+            differs || is_further || is_cared_for_otherwise
         });
     }
 }

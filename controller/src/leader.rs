@@ -107,10 +107,11 @@ pub(crate) async fn run(
     settings: LeaderSettings,
     told: watch::Sender<Leadership>,
     term: Option<watch::Sender<Term>>,
+    heard: Option<watch::Receiver<Epoch>>,
     stop: CancellationToken,
 ) {
     let candidate = Candidate::new(Arc::clone(&settings.identity), settings.pace);
-    let mut elector = Elector { access, settings, candidate, told, term, failing: None };
+    let mut elector = Elector { access, settings, candidate, told, term, heard, failing: None };
     loop {
         let wait = tokio::select! {
             () = stop.cancelled() => break,
@@ -132,6 +133,8 @@ struct Elector {
     told: watch::Sender<Leadership>,
     /// For those who sign what they say with the newest epoch.
     term: Option<watch::Sender<Term>>,
+    /// The newest epoch that replicas have heard of from somebody who may say so.
+    heard: Option<watch::Receiver<Epoch>>,
     /// Why the last try failed, so that the same is not logged again.
     failing: Option<String>,
 }
@@ -139,6 +142,13 @@ struct Elector {
 impl Elector {
     /// One try; gives the time until the next one.
     async fn turn(&mut self) -> Duration {
+        if let Some(Epoch(heard)) = self.heard.as_ref().map(|heard| *heard.borrow()) {
+            // A term has the number before its epoch; theirs is over unless it is that of the Lease.
+            let known = self.candidate.transitions().map(|known| known + 1);
+            if known.is_some_and(|known| u64::from(heard) > known) {
+                self.candidate.not_before(u64::from(heard));
+            }
+        }
         match self.attempt().await {
             Ok(()) => self.failing = None,
             Err(error) => self.failed(&error),

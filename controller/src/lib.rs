@@ -12,6 +12,7 @@ pub mod distribution;
 pub mod endpoints;
 mod events;
 pub mod expiry;
+pub mod fleet_status;
 pub mod fleets;
 pub mod hub;
 pub mod intake;

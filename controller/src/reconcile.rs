@@ -11,7 +11,7 @@ use kubeng_config::canonical::Digest;
 use kubeng_config::endpoint::EndpointSet;
 use kubeng_config::name::{BackendId, ObjectKey, ObjectKind};
 use kubeng_config::position::Position;
-use kubeng_config::problem::Problem;
+use kubeng_config::problem::{FLEET_NOT_FOUND, Problem, Subject};
 use tokio::sync::{mpsc, watch};
 
 use crate::control::{Answer, ControlState, Replica, SourceState};
@@ -20,7 +20,8 @@ use crate::expiry;
 use crate::expiry::overrides::Ends;
 use crate::fleets::{Beside, Fleets};
 use crate::intake::Intake;
-use crate::object::{Change, Event, SourceName};
+use crate::object::{Change, Event, Object, SourceName};
+use crate::settings::TranslateSettings;
 use crate::world::World;
 
 /// One event with the source that told it and when its bytes had been read.
@@ -278,7 +279,8 @@ impl Reconciler {
 
     /// Tells the admin plane what is known.
     fn tell(&mut self, channels: &Channels) {
-        let source_problems = self.intake.problems();
+        let mut source_problems = self.intake.problems();
+        source_problems.extend(self.missing_fleet());
         let endpoint_problems: Vec<Problem> = self.book.problems().cloned().collect();
         let expiry_problems = self.expiry_problems();
         if source_problems != self.source_problems
@@ -309,6 +311,26 @@ impl Reconciler {
             serving: self.serving,
         };
         channels.state.send_replace(Arc::new(state));
+    }
+
+    /// That the fleet which is to be served does not exist, once all of them are known.
+    fn missing_fleet(&self) -> Option<Problem> {
+        let missing = self.fleets.missing().filter(|_| self.are_described)?;
+        let is_fleet = |object: &&Arc<Object>| object.key.kind == ObjectKind::Fleet;
+        let there = self.intake.objects().filter(is_fleet).map(|object| &*object.key.name);
+        let mut there: Vec<&str> = there.take(NAMED_MAX).collect();
+        there.sort_unstable();
+        let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+        Some(Problem {
+            subject: Subject::Object(TranslateSettings::fleet_key(missing.as_str())),
+            field: String::new(),
+            code: FLEET_NOT_FOUND,
+            message: format!(
+                "fleet {missing} is to be served and does not exist; there is {there}"
+            ),
+            remedy: "create the Fleet, or name one that exists with --fleet".to_owned(),
+            provenance: None,
+        })
     }
 
     /// Looked for anew only when the Certificates differ, or after the clock has asked for it.
@@ -369,6 +391,9 @@ fn refers_to_secrets(kind: ObjectKind) -> bool {
         | ObjectKind::ConfigMap => false,
     }
 }
+
+/// How many fleets are named where another one is missing.
+const NAMED_MAX: usize = 20;
 
 /// How often the clock is looked at in the last second before an override ends.
 const END_LOOKED_AT_EVERY: Duration = Duration::from_millis(50);

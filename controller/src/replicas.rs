@@ -222,6 +222,15 @@ impl Replicas {
         self.metrics.render()
     }
 
+    /// All of them once, for the page that describes them.
+    #[must_use]
+    pub fn described_metrics() -> String {
+        let metrics = ReplicaMetrics::default();
+        let fleet = "example".parse().expect("the name is not empty");
+        metrics.count(&[fleet].into(), &[]);
+        metrics.render()
+    }
+
     /// Changes whenever something is noted of a replica.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
@@ -234,6 +243,12 @@ impl Replicas {
         let mut all = peers::located(self.list(None), &self.peers.now());
         all.retain(|one| fleet.is_none_or(|fleet| one.view.fleet == *fleet));
         all
+    }
+
+    /// The replicas of a fleet, whichever controller tells of them.
+    #[must_use]
+    pub fn views(&self, fleet: &FleetName) -> Vec<ReplicaView> {
+        self.located(Some(fleet)).into_iter().map(|located| located.view).collect()
     }
 
     /// What other controllers said last.

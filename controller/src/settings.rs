@@ -1,6 +1,8 @@
 //! What translation is told by whoever runs it: pure values, fixed for the life of a World.
 
 use kubeng_config::address::Reserved;
+use kubeng_config::backend::balance::Balance;
+use kubeng_config::filter::Filter;
 use kubeng_config::listener::{Listener, Protocol};
 use kubeng_config::matching::HostMatch;
 use kubeng_config::name::{BackendId, FleetName, ListenerId, ObjectKey, ObjectKind, PolicyId};
@@ -28,6 +30,10 @@ pub struct TranslateSettings {
     pub allowed: Vec<String>,
     /// What the Routes of the fleet have unless somebody says otherwise.
     pub defaults: Policy,
+    /// What is done with their requests and answers unless somebody says otherwise.
+    pub default_filters: Vec<Filter>,
+    /// How an Endpoint is chosen unless somebody says otherwise.
+    pub default_balance: Balance,
     /// Its Listeners. A default certificate is put in by translation.
     pub listeners: Vec<(ListenerId, Listener)>,
     /// The Secrets of default certificates that are those of one Listener.
@@ -66,6 +72,8 @@ impl TranslateSettings {
             home: Some(fleet.clone()),
             allowed: Vec::new(),
             defaults: Policy::default(),
+            default_filters: Vec::new(),
+            default_balance: Balance::default(),
             fleet,
             listeners,
             certificates: Vec::new(),
@@ -82,6 +90,20 @@ impl TranslateSettings {
         }
     }
 
+    /// What concerns the process, where it serves the fleet of this name that an Object describes: what
+    /// the settings say of a fleet is not in it.
+    #[must_use]
+    pub fn only_of(&self, fleet: FleetName) -> Self {
+        let mut settings = Self::new(fleet, Vec::new());
+        settings.home = None;
+        settings.controller.clone_from(&self.controller);
+        settings.class.clone_from(&self.class);
+        settings.namespaces.clone_from(&self.namespaces);
+        settings.external_names = self.external_names;
+        settings.reserved.clone_from(&self.reserved);
+        settings
+    }
+
     /// Those of a fleet that is described by an Object. What concerns the process as a whole is as
     /// here.
     #[must_use]
@@ -95,6 +117,8 @@ impl TranslateSettings {
         settings.home.clone_from(&self.home);
         settings.allowed.clone_from(&fleet.namespaces);
         settings.defaults.clone_from(&fleet.defaults);
+        settings.default_filters.clone_from(&fleet.default_filters);
+        settings.default_balance.clone_from(&fleet.default_balance);
         let certificates = listeners.clone();
         settings.certificates =
             certificates.filter_map(|of| Some((of.id.clone(), of.certificate.clone()?))).collect();

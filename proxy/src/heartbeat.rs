@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use kubeng_config::canonical::Digest;
+use kubeng_config::fleet::Pulse;
 use kubeng_config::heartbeat::{Build, Resources};
 use kubeng_config::statement::MODEL_VERSION;
 use ring::digest;
@@ -19,31 +20,35 @@ use crate::walk::Walked;
 /// Walks the running Table again and again: after each change, and every so often without one.
 pub struct Walker {
     facts: ProxyFacts,
-    every: Duration,
+    pulse: watch::Receiver<Pulse>,
     found: watch::Sender<Option<(Walked, Instant)>>,
 }
 
 impl Walker {
-    /// One that walks at least `every` so often, and tells `found` what, and when it began to look.
+    /// One that walks at least as often as `pulse` says, and tells `found` what, and when it began to
+    /// look.
     #[must_use]
     pub fn new(
         facts: ProxyFacts,
-        every: Duration,
+        pulse: watch::Receiver<Pulse>,
         found: watch::Sender<Option<(Walked, Instant)>>,
     ) -> Self {
-        Self { facts, every, found }
+        Self { facts, pulse, found }
     }
 
     /// Walks whenever `wanted` says so until it is told to stop. Of walks that are wanted in the
     /// middle of another one only the last takes place.
-    pub async fn run(self, wanted: &Notify, stop: CancellationToken) {
-        let mut due = Instant::now();
-        let mut rested = due;
+    pub async fn run(mut self, wanted: &Notify, stop: CancellationToken) {
+        let mut walked_last: Option<Instant> = None;
+        let mut rested = Instant::now();
         loop {
+            let every = self.pulse.borrow_and_update().table_check_every;
+            let due = walked_last.map_or(rested, |last| last + every);
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = wanted.notified() => {}
                 () = tokio::time::sleep_until(due) => {}
+                () = changed(&mut self.pulse) => continue,
             }
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -56,10 +61,17 @@ impl Walker {
             if let Ok(Some(walked)) = walked {
                 self.found.send_replace(Some((walked, began)));
             }
-            due = ended + self.every;
+            walked_last = Some(ended);
             // Also where changes never end it takes a small part of one core.
             rested = ended + (ended - began) * REST;
         }
+    }
+}
+
+/// Waits until it is to be done more or less often; for ever when nobody says so any more.
+async fn changed(pulse: &mut watch::Receiver<Pulse>) {
+    if pulse.changed().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

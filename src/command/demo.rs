@@ -50,7 +50,7 @@ impl Demo {
         };
         let settings = given.settle()?;
         guide(&folder, settings.http, settings.https, settings.admin)?;
-        run::serve(settings)?;
+        run::serve(settings, None)?;
         Ok(Finding::Fine)
     }
 }

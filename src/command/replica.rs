@@ -99,7 +99,8 @@ impl List {
             Output::Json => say_line(serde_json::to_string_pretty(&answer)?)?,
             Output::Text => {
                 let rows: Vec<_> = list(&answer, "replicas").iter().map(row).collect();
-                let head = ["NAME", "FLEET", "STATE", "DIGEST", "SINCE", "VERSION", "TEXT"];
+                let head =
+                    ["NAME", "FLEET", "STATE", "DIGEST", "SINCE", "VERSION", "LABELS", "TEXT"];
                 say(remote::table(&head, &rows))?;
                 for peer in list(&answer, "peers") {
                     if let Some(error) = peer["error"].as_str() {
@@ -127,8 +128,17 @@ fn row(replica: &Value) -> Vec<String> {
         digest.to_owned(),
         text(replica, "since").to_owned(),
         text(replica, "version").to_owned(),
+        labels(replica),
         format!("{}{also}", text(replica, "text")),
     ]
+}
+
+/// As `kubectl` writes them.
+fn labels(replica: &Value) -> String {
+    let labels = replica["labels"].as_object().into_iter().flatten();
+    let labels: Vec<String> =
+        labels.map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or("-"))).collect();
+    if labels.is_empty() { "-".to_owned() } else { labels.join(",") }
 }
 
 /// The path of `FLEET/NAME`.

@@ -8,6 +8,7 @@ use clap::Args;
 use super::Finding;
 use crate::settings::Settings;
 use crate::settings::given::Given;
+use crate::settings::home::{GivenHome, Home};
 use crate::{telemetry, wiring};
 
 /// Serve traffic by what manifests or a cluster say: all roles in one process.
@@ -20,28 +21,30 @@ pub(super) struct Run {
     #[arg(long, value_name = "FILE", env = "KUBENG_SETTINGS")]
     settings: Option<PathBuf>,
     #[command(flatten)]
+    home: GivenHome,
+    #[command(flatten)]
     given: Given,
 }
 
 impl Run {
     pub(super) fn run(self) -> anyhow::Result<Finding> {
-        let given = match &self.settings {
-            Some(path) => self.given.with_file(path)?,
-            None => self.given,
+        let (home, given) = match &self.settings {
+            Some(path) => self.home.with_file(self.given, path)?,
+            None => (self.home, self.given),
         };
-        let settings = given.settle()?;
+        let (settings, home) = home.settle(given)?;
         if settings.manifests.is_empty() && settings.kubernetes.is_none() {
             bail!("nothing to serve: say --manifests DIR, --kubernetes, or both; see kubeng demo");
         }
         let _log = telemetry::start(settings.log_format);
-        serve(settings)?;
+        serve(settings, home)?;
         Ok(Finding::Fine)
     }
 }
 
 /// Serves on a runtime of its own; requests are served by threads of the proxy.
-pub(super) fn serve(settings: Settings) -> anyhow::Result<()> {
-    on_runtime(wiring::serve(settings))
+pub(super) fn serve(settings: Settings, home: Option<Home>) -> anyhow::Result<()> {
+    on_runtime(wiring::serve(settings, home))
 }
 
 /// Runs a role on a runtime of its own.

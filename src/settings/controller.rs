@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
+use kubeng_admin::AdminClient;
 use serde::Deserialize;
 
 use super::Settings;
@@ -67,6 +68,16 @@ pub(crate) struct GivenController {
     #[arg(long, value_name = "ADDR", env = "KUBENG_ADMIN")]
     pub(crate) admin: Option<SocketAddr>,
 
+    /// Admin listener of another controller, as http://HOST:PORT, which is asked for its replicas and for
+    /// what it intends; may be repeated
+    #[arg(
+        long = "peer-admin",
+        value_name = "URL",
+        env = "KUBENG_PEER_ADMINS",
+        value_delimiter = ','
+    )]
+    pub(crate) peer_admins: Vec<String>,
+
     /// Let the admin listener take another address than loopback; it has no login and no TLS
     #[arg(
         long,
@@ -119,6 +130,8 @@ pub(crate) struct ControllerSettings {
     pub(crate) authority: PathBuf,
     /// What replicas reach it under.
     pub(crate) names: Vec<String>,
+    /// The other controllers.
+    pub(crate) peers: Vec<AdminClient>,
 }
 
 impl GivenController {
@@ -146,6 +159,7 @@ impl GivenController {
             names: list(self.names, file.names),
             authority: self.authority.or(file.authority),
             admin: self.admin.or(file.admin),
+            peer_admins: list(self.peer_admins, file.peer_admins),
             admin_exposed: self.admin_exposed.or(file.admin_exposed),
             data: self.data.or(file.data),
             drain: self.drain.or(file.drain),
@@ -196,7 +210,11 @@ impl GivenController {
         } else {
             vec![listen.ip().to_string()]
         };
-        Ok(ControllerSettings { common, listen, authority, names })
+        let peers = self.peer_admins.iter().map(|url| {
+            AdminClient::new(url).with_context(|| format!("--peer-admin {url:?} cannot be asked"))
+        });
+        let peers = peers.collect::<anyhow::Result<_>>()?;
+        Ok(ControllerSettings { common, listen, authority, names, peers })
     }
 }
 
@@ -219,6 +237,10 @@ mod tests {
             ("manifests = [\"m\"]", "--authority"),
             ("manifests = [\"m\"]\nauthority = \"a\"\nlisten = \"0.0.0.0:1\"", "--name"),
             ("manifests = [\"m\"]\nhttp = \"0.0.0.0:80\"", "http"),
+            (
+                "manifests = [\"m\"]\nauthority = \"a\"\npeer-admins = [\"https://a:1\"]",
+                "--peer-admin",
+            ),
             ("manifests = [\"m\"]\nadmin = \"0.0.0.0:1\"", "admin-exposed"),
         ] {
             let error = settle(file).unwrap_err();

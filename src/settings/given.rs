@@ -1,9 +1,8 @@
 //! What is given: by flags, environment and settings file, before it is checked.
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Context as _;
 use clap::Args;
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -280,14 +279,6 @@ pub(crate) struct Given {
 
 impl Given {
     /// Fills what is not given from a settings file.
-    pub(crate) fn with_file(self, path: &Path) -> anyhow::Result<Self> {
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the settings file {}", path.display()))?;
-        let file: Self = toml::from_str(&text)
-            .with_context(|| format!("cannot use the settings file {}", path.display()))?;
-        Ok(self.or(file))
-    }
-
     pub(super) fn or(self, file: Self) -> Self {
         fn list<T>(given: Vec<T>, file: Vec<T>) -> Vec<T> {
             if given.is_empty() { file } else { given }

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
+use kubeng_config::label::{LABELS_MAX, is_name, is_value};
 use kubeng_config::name::{FleetName, ListenerId, ReplicaName};
 use serde::Deserialize;
 
-use super::Settings;
 use super::given::Given;
+use super::{Settings, apart};
 
 /// What only a replica is given; all else is as with `kubeng run`.
 #[derive(Clone, Debug, Default, Args, Deserialize)]
@@ -77,11 +78,15 @@ pub(crate) struct GivenReplica {
     #[arg(long, value_name = "FILE", env = "KUBENG_DATA_KEY_FILE")]
     data_key_file: Option<PathBuf>,
 
-    /// How often the replica tells of itself [default: 5]
+    /// Label that is shown beside this replica, such as site=bj; may be repeated
+    #[arg(long = "label", value_name = "NAME=VALUE", env = "KUBENG_LABELS", value_delimiter = ',')]
+    labels: Vec<String>,
+
+    /// Tell of itself at least so often [default: as its Fleet says]
     #[arg(long, value_name = "SECONDS", env = "KUBENG_HEARTBEAT")]
     heartbeat: Option<u64>,
 
-    /// How often it looks at all that it runs, without a change [default: 60]
+    /// Look at all that it runs at least so often, without a change [default: as its Fleet says]
     #[arg(long, value_name = "SECONDS", env = "KUBENG_TABLE_CHECK")]
     table_check: Option<u64>,
 }
@@ -99,6 +104,7 @@ const NAMES: &[&str] = &[
     "signing-keys",
     "listen",
     "data-key-file",
+    "labels",
     "heartbeat",
     "table-check",
 ];
@@ -113,8 +119,11 @@ pub(crate) struct ReplicaSettings {
     pub(crate) listen: BTreeMap<ListenerId, SocketAddr>,
     pub(crate) data: PathBuf,
     pub(crate) data_key_file: Option<PathBuf>,
-    pub(crate) heartbeat: Duration,
-    pub(crate) table_check: Duration,
+    pub(crate) labels: BTreeMap<String, String>,
+    /// At least so often; none: as its Fleet says.
+    pub(crate) heartbeat: Option<Duration>,
+    /// At least so often; none: as its Fleet says.
+    pub(crate) table_check: Option<Duration>,
 }
 
 /// How it shows controllers who it is.
@@ -142,15 +151,7 @@ impl std::fmt::Debug for Credentials {
 impl GivenReplica {
     /// Fills what is not given, here and in `given`, from a settings file.
     pub(crate) fn with_file(self, given: Given, path: &Path) -> anyhow::Result<(Self, Given)> {
-        let shown = path.display();
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("cannot read the settings file {shown}"))?;
-        let cannot = || format!("cannot use the settings file {shown}");
-        let all: toml::Table = toml::from_str(&text).with_context(cannot)?;
-        let (ours, rest): (toml::Table, toml::Table) =
-            all.into_iter().partition(|(name, _)| NAMES.contains(&name.as_str()));
-        let ours: Self = ours.try_into().with_context(cannot)?;
-        let rest: Given = rest.try_into().with_context(cannot)?;
+        let (ours, rest): (Self, Given) = apart::read(path, NAMES)?;
         Ok((self.or(ours), given.or(rest)))
     }
 
@@ -177,6 +178,7 @@ impl GivenReplica {
             signing_keys: self.signing_keys.or(file.signing_keys),
             listen: list(self.listen, file.listen),
             data_key_file: self.data_key_file.or(file.data_key_file),
+            labels: list(self.labels, file.labels),
             heartbeat: self.heartbeat.or(file.heartbeat),
             table_check: self.table_check.or(file.table_check),
         }
@@ -198,17 +200,7 @@ impl GivenReplica {
             Some(name) => name.parse().context("--name is empty")?,
             None => machine_name()?,
         };
-        let mut listen = BTreeMap::new();
-        for text in &self.listen {
-            let (id, address) = listen_at(text).with_context(|| {
-                format!(
-                    "--listen {text:?} is not of the form LISTENER=ADDR, as https=127.0.0.1:8443"
-                )
-            })?;
-            if listen.insert(id, address).is_some() {
-                bail!("--listen {text:?} names a listener for the second time");
-            }
-        }
+        let listen = listen_at(&self.listen)?;
         let replica = ReplicaSettings {
             fleet,
             name,
@@ -217,8 +209,9 @@ impl GivenReplica {
             listen,
             data,
             data_key_file: self.data_key_file,
-            heartbeat: seconds("heartbeat", self.heartbeat, 5)?,
-            table_check: seconds("table-check", self.table_check, 60)?,
+            labels: labels(&self.labels)?,
+            heartbeat: seconds("heartbeat", self.heartbeat)?,
+            table_check: seconds("table-check", self.table_check)?,
         };
         Ok((replica, settings))
     }
@@ -275,15 +268,49 @@ fn refuse_sources(given: &Given) -> anyhow::Result<()> {
     }
 }
 
-fn listen_at(text: &str) -> Option<(ListenerId, SocketAddr)> {
-    let (name, address) = text.rsplit_once('=')?;
-    Some((name.parse().ok()?, address.parse().ok()?))
+/// Where Listeners are opened, of texts such as `https=127.0.0.1:8443`.
+pub(super) fn listen_at(given: &[String]) -> anyhow::Result<BTreeMap<ListenerId, SocketAddr>> {
+    let read = |text: &str| -> Option<(ListenerId, SocketAddr)> {
+        let (name, address) = text.rsplit_once('=')?;
+        Some((name.parse().ok()?, address.parse().ok()?))
+    };
+    let mut listen = BTreeMap::new();
+    for text in given {
+        let (id, address) = read(text).with_context(|| {
+            format!("--listen {text:?} is not of the form LISTENER=ADDR, as https=127.0.0.1:8443")
+        })?;
+        if listen.insert(id, address).is_some() {
+            bail!("--listen {text:?} names a listener for the second time");
+        }
+    }
+    Ok(listen)
 }
 
-fn seconds(name: &str, given: Option<u64>, default: u64) -> anyhow::Result<Duration> {
-    match given.unwrap_or(default) {
-        seconds @ 1..=3600 => Ok(Duration::from_secs(seconds)),
-        other => bail!("{name} is {other} s; write 1 to 3600"),
+fn labels(given: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
+    ensure!(
+        given.len() <= LABELS_MAX,
+        "--label stands {} times; at most {LABELS_MAX}",
+        given.len()
+    );
+    let mut labels = BTreeMap::new();
+    for text in given {
+        let label = text.split_once('=').filter(|(name, value)| is_name(name) && is_value(value));
+        let (name, value) = label.with_context(|| {
+            format!("--label {text:?} is not of the form NAME=VALUE of a label of Kubernetes")
+        })?;
+        ensure!(
+            labels.insert(name.to_owned(), value.to_owned()).is_none(),
+            "--label {text:?} names a label for the second time"
+        );
+    }
+    Ok(labels)
+}
+
+fn seconds(name: &str, given: Option<u64>) -> anyhow::Result<Option<Duration>> {
+    match given {
+        None => Ok(None),
+        Some(seconds @ 1..=3600) => Ok(Some(Duration::from_secs(seconds))),
+        Some(other) => bail!("{name} is {other} s; write 1 to 3600"),
     }
 }
 
@@ -314,7 +341,11 @@ mod tests {
         assert_eq!((settings.workers, replica.name.as_str()), (3, "r1"));
         let https = "https".parse::<ListenerId>().unwrap();
         assert_eq!(replica.listen[&https], "127.0.0.1:8443".parse().unwrap());
-        assert_eq!(replica.heartbeat, Duration::from_secs(5));
+        assert_eq!(replica.heartbeat, None, "as its fleet says");
+        let text = format!("{WHOLE}labels = [\"site=bj\", \"canary=\"]\nheartbeat = 2");
+        let (labelled, _) = settle(&text).unwrap();
+        assert_eq!(labelled.labels["site"], "bj");
+        assert_eq!(labelled.heartbeat, Some(Duration::from_secs(2)));
         assert!(settle(WHOLE).unwrap().0.name.as_str().len() > 1, "that of the machine");
     }
 
@@ -327,6 +358,9 @@ mod tests {
             ("listen = [\"a=127.0.0.1:1\", \"a=127.0.0.1:2\"]", "second time"),
             ("cert = \"c\"", "belong together"),
             ("heartbeat = 0", "1 to 3600"),
+            ("labels = [\"site\"]", "NAME=VALUE"),
+            ("labels = [\"site=b j\"]", "NAME=VALUE"),
+            ("labels = [\"a=1\", \"a=2\"]", "second time"),
             ("fleets = \"x\"", "fleets"),
         ] {
             let error = settle(&format!("{WHOLE}{more}")).unwrap_err();

@@ -5,12 +5,14 @@ mod asked;
 mod beat;
 mod emergency;
 mod known;
+mod pulse;
 mod saved;
 
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use kubeng_config::canonical::Digest;
+use kubeng_config::fleet::Pulse;
 use kubeng_config::heartbeat::{Origin, Rejected, ReportedProblem};
 use kubeng_config::name::FleetName;
 use kubeng_controller::distribution::follower::Follower;
@@ -26,6 +28,7 @@ pub(super) use beat::Who;
 use emergency::InForce;
 pub(super) use emergency::{Change, Ended};
 use known::Known;
+pub(super) use pulse::Pulsing;
 pub(super) use saved::Disk;
 use saved::Keeping;
 
@@ -45,6 +48,7 @@ pub(super) struct Agent {
     since: SystemTime,
     emergency: Option<InForce>,
     walking: Walking,
+    pulsing: Pulsing,
     /// Answers that take a while.
     asked: JoinSet<(u64, Result<Reply, String>)>,
 }
@@ -131,8 +135,19 @@ impl Agent {
             since: SystemTime::now(),
             emergency: None,
             walking,
+            pulsing: Pulsing::default(),
             asked: JoinSet::new(),
         }
+    }
+
+    /// The same, with how often it tells of itself and looks at what it runs.
+    pub(super) fn with_pulse(self, pulsing: Pulsing) -> Self {
+        Self { pulsing, ..self }
+    }
+
+    /// How often it does so, told anew when that changes.
+    pub(super) fn pulse(&self) -> watch::Receiver<Pulse> {
+        self.pulsing.follow()
     }
 
     /// Does what a controller says; gives what is to be answered at once. What takes a while comes by
@@ -154,6 +169,10 @@ impl Agent {
             }
             ToReplica::Replicas(replicas) => {
                 self.writer.set_replicas(replicas);
+                None
+            }
+            ToReplica::Pulse(pulse) => {
+                self.pulsing.told(pulse);
                 None
             }
             ToReplica::Ask { id, question } => self.ask(id, question),

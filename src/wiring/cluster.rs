@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use anyhow::ensure;
 use kubeng_config::name::{Hostname, ObjectKey, ObjectKind};
+use kubeng_config::statement::Epoch;
 use kubeng_controller::cluster::{self, ClusterSettings};
 use kubeng_controller::control::Control;
+use kubeng_controller::fleet_status::Served;
 use kubeng_controller::leader::Term;
 use kubeng_controller::metrics::Metrics;
 use kubeng_controller::status::Publish;
@@ -16,6 +18,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::settings::Settings;
 use crate::settings::kubernetes::Kubernetes;
+
+/// What a controller of fleets needs beside what a process for itself does.
+pub(super) struct OfFleets {
+    /// Where the term of the newest leader is told.
+    pub(super) term: watch::Sender<Term>,
+    /// The newest epoch that replicas have heard of from a controller.
+    pub(super) heard: watch::Receiver<Epoch>,
+    /// What is known of replicas, once they are served.
+    pub(super) replicas: Served,
+}
 
 /// Starts it if a cluster is served.
 ///
@@ -27,14 +39,20 @@ pub(super) fn tell(
     metrics: &Arc<Metrics>,
     stop: &CancellationToken,
     tasks: &mut JoinSet<()>,
-    term: Option<watch::Sender<Term>>,
+    fleets: Option<OfFleets>,
 ) -> anyhow::Result<()> {
     let Some(kubernetes) = &settings.kubernetes else { return Ok(()) };
+    let (term, heard, replicas) = match fleets {
+        Some(OfFleets { term, heard, replicas }) => (Some(term), Some(heard), Some(replicas)),
+        None => (None, None, None),
+    };
     let settings = ClusterSettings {
         kubeconfig: kubernetes.kubeconfig.clone(),
         lease_namespace: kubernetes.lease_namespace.clone(),
         publish: publish(kubernetes)?,
         term,
+        heard,
+        replicas,
     };
     tasks.spawn(cluster::write(settings, control.clone(), Arc::clone(metrics), stop.clone()));
     Ok(())

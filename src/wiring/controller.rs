@@ -19,6 +19,7 @@ use kubeng_controller::distribution::identity::server::ServerIdentity;
 use kubeng_controller::distribution::publisher::Publisher;
 use kubeng_controller::distribution::signing::{SigningKey, VerifyingKeys};
 use kubeng_controller::distribution::{Hello, server};
+use kubeng_controller::fleet_status::Served;
 use kubeng_controller::fleets::Fleets;
 use kubeng_controller::hub::ReplicaHub;
 use kubeng_controller::leader::{Term, lock};
@@ -33,6 +34,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+use super::cluster::OfFleets;
 use super::{cluster, log_changes, reserved, sources, translate_settings};
 use crate::data::DataFolder;
 use crate::notify;
@@ -45,6 +47,8 @@ pub(crate) struct Delivery {
     pub(crate) feeds: watch::Receiver<Arc<FleetFeeds>>,
     /// Whether this controller leads, and the newest epoch that it knows of.
     pub(crate) term: watch::Receiver<Term>,
+    /// Where it is told which epoch replicas have heard of from a controller.
+    pub(crate) heard: watch::Sender<Epoch>,
     /// Ends the lines to replicas.
     pub(crate) stop: CancellationToken,
 }
@@ -61,12 +65,20 @@ pub(crate) async fn serve(settings: ControllerSettings) -> anyhow::Result<()> {
     let stop_lines = CancellationToken::new();
     let mut tasks = JoinSet::new();
     let (control, feeds) = start_loop(&settings, &stop, &mut tasks).await?;
-    let term = start_leading(&settings, &control, &metrics, &stop, &mut tasks)?;
+    let (known, replicas_known) = watch::channel(None);
+    let (heard, epoch_heard) = watch::channel(Epoch::default());
+    let of_replicas = (epoch_heard, replicas_known);
+    let term = start_leading(&settings, (&control, of_replicas), &metrics, &stop, &mut tasks)?;
     let replica =
         Arc::new(Nobody { metrics: Arc::clone(&metrics), is_leaving: AtomicBool::new(false) });
     let mut serving = JoinSet::new();
-    let delivery = Delivery { feeds, term, stop: stop_lines.clone() };
+    let delivery = Delivery { feeds, term, heard, stop: stop_lines.clone() };
     let replicas = serve_replicas(&settings, delivery, &mut serving).await?;
+    known.send_replace(Some(replicas.clone()));
+    if !settings.peers.is_empty() {
+        let peers = settings.peers.clone();
+        tasks.spawn(kubeng_admin::follow_peers(replicas.clone(), peers, stop.clone()));
+    }
     let admin = Admin::bind(settings.common.admin, control.clone(), replica.clone()).await?;
     let admin = admin.with_replicas(replicas);
     info!(address = %admin.address()?, "admin listener open");
@@ -115,8 +127,8 @@ async fn serve_replicas(
     delivery: Delivery,
     serving: &mut JoinSet<anyhow::Result<()>>,
 ) -> anyhow::Result<Replicas> {
-    let ControllerSettings { common, listen, authority, names } = settings;
-    let Delivery { feeds, term, stop } = delivery;
+    let ControllerSettings { common, listen, authority, names, peers: _ } = settings;
+    let Delivery { feeds, term, heard, stop } = delivery;
     let authority = Arc::new(Authority::open(authority).context("cannot use the authority")?);
     let signer = SigningKey::from_pkcs8(authority.signing_key_pkcs8().expose())
         .context("cannot sign with the key of the authority")?;
@@ -131,7 +143,18 @@ async fn serve_replicas(
     let (hub, replicas, cared_for) = Replicas::start(Inputs {
         feeds,
         publisher: Arc::new(publisher),
-        believes: Arc::new(move |signed| believed.verify(signed).is_ok()),
+        believes: Arc::new(move |signed| {
+            let is_believed = believed.verify(signed).is_ok();
+            if is_believed {
+                let epoch = signed.statement.epoch;
+                heard.send_if_modified(|known| {
+                    let is_newer = *known < epoch;
+                    *known = epoch.max(*known);
+                    is_newer
+                });
+            }
+            is_believed
+        }),
         own: tokio::task::spawn_blocking(|| kubeng_proxy::build(env!("CARGO_PKG_VERSION"))).await?,
         data: common.data.clone(),
         stop: stop.clone(),
@@ -216,15 +239,16 @@ async fn inside(settings: &ControllerSettings) -> Reserved {
 /// the authority.
 fn start_leading(
     settings: &ControllerSettings,
-    control: &Control,
+    (control, (heard, replicas)): (&Control, (watch::Receiver<Epoch>, Served)),
     metrics: &Arc<Metrics>,
     stop: &CancellationToken,
     tasks: &mut JoinSet<()>,
 ) -> anyhow::Result<watch::Receiver<Term>> {
     let (told, term) = watch::channel(Term::default());
-    let ControllerSettings { common, listen: _, authority, names: _ } = settings;
+    let ControllerSettings { common, listen: _, authority, names: _, peers: _ } = settings;
     if common.kubernetes.is_some() {
-        cluster::tell(common, control, metrics, stop, tasks, Some(told))?;
+        let fleets = OfFleets { term: told, heard, replicas };
+        cluster::tell(common, control, metrics, stop, tasks, Some(fleets))?;
     } else {
         tasks.spawn(lock::run(authority.clone(), told, stop.clone()));
     }

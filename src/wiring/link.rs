@@ -1,11 +1,12 @@
 //! The link between controller and replica when both are this process.
 
+mod told;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use kubeng_config::canonical::Digest;
 use kubeng_controller::control::Answer;
-use kubeng_controller::distribution::publisher::Publisher;
 use kubeng_controller::distribution::{FromReplica, ToReplica};
 use kubeng_controller::metrics::Metrics;
 use kubeng_proxy::TableWriter;
@@ -14,13 +15,14 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::agent::Agent;
+pub(super) use told::Teller;
 
 /// How often what waits for the world outside is looked at again.
 pub(super) const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(3);
 
 /// Hands what the publisher says to the replica, and its answers back.
 pub(super) struct Link {
-    pub(super) publisher: Publisher,
+    pub(super) teller: Teller,
     pub(super) agent: Agent,
     pub(super) answers: mpsc::Sender<Answer>,
     pub(super) metrics: Arc<Metrics>,
@@ -37,8 +39,8 @@ impl Link {
                 _ = again.tick() => if self.agent.look_again() {
                     self.tell(None).await;
                 },
-                reply = self.agent.replied() => self.publisher.heard(&reply),
-                message = self.publisher.next() => match message {
+                reply = self.agent.replied() => self.teller.heard(&reply),
+                message = self.teller.next() => match message {
                     None => return self.agent.writer,
                     Some(message) => self.pass_on(message).await,
                 }
@@ -56,19 +58,21 @@ impl Link {
                 | FromReplica::Hello(_)
                 | FromReplica::Holdings(..)
                 | FromReplica::Heartbeat(_)
+                | FromReplica::Unread(_)
                 | FromReplica::Reply { .. },
             )
             | None => true,
         };
         timing.note(is_served, &self.metrics);
         let Some(answer) = answer else { return };
-        self.publisher.heard(&answer);
+        self.teller.heard(&answer);
         match answer {
             FromReplica::Ack { digest, .. } => self.tell(Some(digest)).await,
             FromReplica::Nack { .. } => self.tell(None).await,
             FromReplica::Hello(_)
             | FromReplica::Holdings(..)
             | FromReplica::Heartbeat(_)
+            | FromReplica::Unread(_)
             | FromReplica::Reply { .. } => {}
         }
     }
@@ -92,9 +96,10 @@ impl Timing {
         match message {
             ToReplica::Offer(offer) => Self::Configuration(offer.received),
             ToReplica::Endpoints { received, .. } => Self::Endpoints(*received),
-            ToReplica::TellHoldings | ToReplica::Replicas(_) | ToReplica::Ask { .. } => {
-                Self::Nothing
-            }
+            ToReplica::TellHoldings
+            | ToReplica::Replicas(_)
+            | ToReplica::Pulse(_)
+            | ToReplica::Ask { .. } => Self::Nothing,
         }
     }
 

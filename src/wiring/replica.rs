@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::agent::{Agent, Disk, Walking};
+use super::agent::{Agent, Disk, Pulsing, Walking};
 use super::running::{Begin, Running};
 use super::{data_plane, observe};
 use crate::data::DataFolder;
@@ -84,7 +84,7 @@ pub(crate) async fn serve(settings: Settings, replica: ReplicaSettings) -> anyho
     let follow = Follow::new(agent, who, keys, (to, from, commanded), (hello, seen, ready));
     let stop_link = CancellationToken::new();
     let mut linked = JoinSet::new();
-    linked.spawn(follow.run(replica.heartbeat, stop_link.clone()));
+    linked.spawn(follow.run(stop_link.clone()));
     let subscriber = controllers.follow(hellos, told, tells, link, stop_following.clone());
     let keeping = keeper.run(stop_following.clone());
     let begin = if is_anything_found {
@@ -128,8 +128,10 @@ fn agent(
     let follower = Follower::new(replica.fleet.clone(), Some(believed), found.serves.clone());
     let follower = (replica.fleet.clone(), follower.having_heard(found.epoch));
 
-    let walking = walk(proxy, replica, stop, tasks);
-    let mut agent = Agent::new(writer, proxy.facts(), follower, walking, Some(keeping));
+    let pulsing = Pulsing::at_least(replica.heartbeat, replica.table_check);
+    let walking = walk(proxy, &pulsing, stop, tasks);
+    let agent = Agent::new(writer, proxy.facts(), follower, walking, Some(keeping));
+    let mut agent = agent.with_pulse(pulsing);
     let is_anything = found.serves.is_some();
     agent.found(found);
     Ok((agent, keeper, is_anything))
@@ -163,13 +165,13 @@ fn late<const N: usize>(tasks: [BoxFuture<'static, ()>; N]) -> Begin {
 /// Computes the digest of what runs again and again, beside the requests.
 fn walk(
     proxy: &Proxy,
-    replica: &ReplicaSettings,
+    pulsing: &Pulsing,
     stop: &CancellationToken,
     tasks: &mut JoinSet<()>,
 ) -> Walking {
     let wanted = Arc::new(Notify::new());
     let (walked, walking) = watch::channel(None);
-    let walker = Walker::new(proxy.facts(), replica.table_check, walked);
+    let walker = Walker::new(proxy.facts(), pulsing.follow(), walked);
     let (told, stop) = (Arc::clone(&wanted), stop.clone());
     tasks.spawn(async move { walker.run(&told, stop).await });
     Walking::new(wanted, walking)

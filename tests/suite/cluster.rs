@@ -4,6 +4,7 @@
 //! an EndpointSlice cannot name a loopback address. See `tests/cluster`.
 
 mod faults;
+mod fleets;
 mod inside;
 mod leading;
 mod objects;

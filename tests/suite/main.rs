@@ -8,6 +8,7 @@ mod cluster;
 mod commands;
 mod controller;
 mod demo;
+mod fleet_care;
 mod fleets;
 mod ingress;
 mod listeners;

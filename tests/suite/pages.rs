@@ -106,8 +106,16 @@ fn the_page_of_metrics_is_what_the_lists_say() {
         let (name, kind, help) = (metric.name, metric.kind.as_str(), metric.help);
         let _ = writeln!(text, "| `{name}` | {kind} | {labels} | {help} |");
     }
-    text.push_str("\n## Controller\n\n| metric | kind | |\n|---|---|---|\n");
     let rendered = kubeng_controller::metrics::Metrics::default().render();
+    text.push_str(&described("Controller", &rendered));
+    let rendered = kubeng_controller::replicas::Replicas::described_metrics();
+    text.push_str(&described("Fleets and replicas, told by `kubeng controller`", &rendered));
+    check("metrics.md", &text);
+}
+
+/// A section with the metrics that stand in `rendered`.
+fn described(title: &str, rendered: &str) -> String {
+    let mut text = format!("\n## {title}\n\n| metric | kind | |\n|---|---|---|\n");
     for line in rendered.lines() {
         if let Some((name, help)) = line.strip_prefix("# HELP ").and_then(|l| l.split_once(' ')) {
             let kind = rendered.lines().find_map(|line| {
@@ -119,7 +127,7 @@ fn the_page_of_metrics_is_what_the_lists_say() {
             let _ = writeln!(text, "| `{name}` | {kind} | {} |", help.trim_end_matches('.'));
         }
     }
-    check("metrics.md", &text);
+    text
 }
 
 #[test]

@@ -1,12 +1,13 @@
 //! `GET /api/v1/fleets`, `/fleets/{fleet}` and `/fleets/{fleet}/export`: what fleets should serve.
 
-use std::collections::BTreeMap;
-
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
+use kubeng_config::canonical::Digest;
 use kubeng_config::fleet::{FleetCare, FleetClass, FleetFacts, OnDrift};
 use kubeng_config::name::FleetName;
+use kubeng_controller::control::ControlState;
+use kubeng_controller::fleet_status;
 use kubeng_controller::replicas::{FleetView, Replicas};
 use serde_json::{Value, json};
 
@@ -16,10 +17,11 @@ use crate::server::Context;
 
 pub(crate) async fn list(State(context): State<Context>) -> Result<Json<Value>, ErrorResponse> {
     let replicas = replicas_of(&context)?.clone();
+    let state = context.control.now();
     computed(move || {
         let fleets: Vec<Value> =
-            replicas.fleets().values().map(|view| told(&replicas, view)).collect();
-        Json(json!({ "fleets": fleets }))
+            replicas.fleets().values().map(|view| told(&replicas, &state, view)).collect();
+        Json(json!({ "fleets": fleets, "peers": *replicas.peers() }))
     })
     .await
 }
@@ -30,7 +32,8 @@ pub(crate) async fn read(
 ) -> Result<Json<Value>, ErrorResponse> {
     let replicas = replicas_of(&context)?.clone();
     let view = find(&replicas, &fleet)?;
-    computed(move || Json(told(&replicas, &view))).await
+    let state = context.control.now();
+    computed(move || Json(told(&replicas, &state, &view))).await
 }
 
 pub(crate) async fn write(
@@ -59,29 +62,50 @@ pub(crate) fn unknown(fleet: &str) -> ErrorResponse {
     ErrorResponse::not_found(format!("there is no fleet {fleet:?}; see /api/v1/fleets"))
 }
 
-fn told(replicas: &Replicas, view: &FleetView) -> Value {
+fn told(replicas: &Replicas, state: &ControlState, view: &FleetView) -> Value {
     let FleetView { facts, snapshot, position } = view;
-    let FleetFacts { name, display_name, class, care } = &**facts;
-    let mut states: BTreeMap<&str, usize> = BTreeMap::new();
-    for located in replicas.located(Some(name)) {
-        *states.entry(located.view.state.as_str()).or_default() += 1;
-    }
+    let FleetFacts { name, display_name, class, environment, labels, care } = &**facts;
     let (class, tenant) = match class {
         FleetClass::Shared => ("shared", None),
         FleetClass::Dedicated { tenant } => ("dedicated", Some(tenant)),
     };
+    let digest = snapshot.digest();
+    let refused = fleet_status::refused(state, name);
+    let status = fleet_status::told::status(Some(digest), &replicas.views(name), refused);
     json!({
         "name": name,
         "displayName": display_name,
         "class": class,
         "tenant": tenant,
-        "digest": snapshot.digest(),
+        "environment": environment.as_str(),
+        "labels": labels,
+        "digest": digest,
         "position": position,
         "routes": snapshot.routes().len(),
-        "replicas": states.values().sum::<usize>(),
-        "states": states,
+        "replicas": status.replicas.known,
+        "states": status.replicas.states,
+        "conditions": status.conditions,
+        "elsewhere": elsewhere(replicas, name, digest),
         "care": care_of(care),
     })
+}
+
+/// What other controllers intend for the fleet.
+fn elsewhere(replicas: &Replicas, fleet: &FleetName, digest: Digest) -> Vec<Value> {
+    let peers = replicas.peers();
+    let intents =
+        peers.iter().flat_map(|peer| peer.fleets.iter().map(move |intent| (peer, intent)));
+    let of_it = intents.filter(|(_, intent)| intent.name == *fleet);
+    of_it
+        .map(|(peer, intent)| {
+            json!({
+                "controller": peer.url,
+                "digest": intent.digest,
+                "position": intent.position,
+                "same": intent.digest == digest,
+            })
+        })
+        .collect()
 }
 
 fn care_of(care: &FleetCare) -> Value {

@@ -27,6 +27,7 @@ fn in_sync() -> Evidence {
         target: digest("target"),
         refused: 0,
         version: "0.4.0".into(),
+        skew: None,
     }
 }
 
@@ -198,6 +199,37 @@ fn the_text_says_what_and_why() {
         &format!("Waiting for {target}; serves {former}"),
     );
     check(|evidence| evidence.refused = 2, "Version skew: 2 parts refused on replica 0.4.0");
+}
+
+#[test]
+fn another_version_is_skewed_and_a_mark_of_everything_else() {
+    let own = build("0.4.0", "ours");
+    assert_eq!(skew(&own, &build("0.4.0", "patched"), None), None, "the file is another matter");
+    let newer = Build { model_version: 2, ..build("0.5.0", "newer") };
+    for (replica, unread, text) in [
+        (
+            build("0.3.0", "older"),
+            None,
+            "replica is 0.3.0 (model 1), controller is 0.4.0 (model 1)",
+        ),
+        (newer, None, "replica is 0.5.0 (model 2), controller is 0.4.0 (model 1)"),
+        (
+            own.clone(),
+            Some("field x"),
+            "replica is 0.4.0 (model 1), controller is 0.4.0 (model 1); \
+             what it tells of itself cannot be read: field x",
+        ),
+    ] {
+        let found = skew(&replica, &own, unread);
+        check(|evidence| evidence.skew.clone_from(&found), &format!("Version skew: {text}"));
+        let mut evidence = in_sync();
+        evidence.skew = found;
+        assert_eq!(replica_state(&evidence, NOW).state, ReplicaState::Skewed);
+        evidence.rejected = Some(Rejected { target: digest("bad"), problems: Vec::new() });
+        let judged = replica_state(&evidence, NOW);
+        assert_eq!(judged.state, ReplicaState::Rejected);
+        assert_eq!(judged.marks, [ReplicaState::Skewed], "it may be why");
+    }
 }
 
 fn build(version: &str, file: &str) -> Build {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use kubeng_config::endpoint::EndpointSet;
+use kubeng_config::fleet::Pulse;
 use kubeng_config::name::{BackendId, FleetName};
 use kubeng_config::position::Position;
 use kubeng_config::snapshot::Snapshot;
@@ -32,6 +33,8 @@ pub struct Published {
     pub position: Position,
     /// When the oldest event behind it that is not served yet had been read.
     pub received: Option<Instant>,
+    /// What replicas carry out by themselves; none: they are not told.
+    pub pulse: Option<Pulse>,
 }
 
 /// Endpoint sets that are waiting to be sent: the newest of each Backend.
@@ -181,7 +184,7 @@ mod tests {
     use kubeng_config::canonical::Digest;
     use kubeng_config::delta::AnyPart;
     use kubeng_config::endpoint::Endpoint;
-    use kubeng_config::fleet::{FleetCare, FleetClass, FleetFacts};
+    use kubeng_config::fleet::FleetFacts;
     use kubeng_config::heartbeat::Build;
     use kubeng_config::part::Part;
     use kubeng_config::statement::MODEL_VERSION;
@@ -276,12 +279,7 @@ mod tests {
         let (_, snapshot) = backend();
         let first = Published { snapshot, ..Published::default() };
         let (published, newest) = watch::channel(Arc::new(first));
-        let facts = FleetFacts {
-            name: "default".parse().unwrap(),
-            display_name: String::new(),
-            class: FleetClass::Shared,
-            care: FleetCare::default(),
-        };
+        let facts = FleetFacts::new("default".parse().unwrap());
         let (endpoints, history) = Default::default();
         let feed = FleetFeed { facts: Arc::new(facts), newest, endpoints, history };
         let (epoch, told_epoch) = watch::channel(Epoch(1));
@@ -295,6 +293,7 @@ mod tests {
                 model_version: MODEL_VERSION,
             },
             admin: None,
+            labels: Default::default(),
             serves: None,
         };
         let mut publisher = Publisher::new(&feed, &hello, told_epoch, None, told_live);

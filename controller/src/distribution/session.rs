@@ -15,6 +15,7 @@ use kubeng_config::backend::EndpointSource;
 use kubeng_config::canonical::Digest;
 use kubeng_config::delta::{AnyPart, Delta, PartKey};
 use kubeng_config::endpoint::EndpointSet;
+use kubeng_config::fleet::Pulse;
 use kubeng_config::name::{BackendId, FleetName};
 use kubeng_config::snapshot::Snapshot;
 use kubeng_config::statement::{Epoch, MODEL_VERSION, SignedStatement, Statement};
@@ -48,6 +49,7 @@ pub struct Session {
     due: DueEndpoints,
     live: Option<NonZeroU32>,
     told_live: Option<NonZeroU32>,
+    told_pulse: Option<Pulse>,
 }
 
 /// What is to be served. Its digest is made once, for it is looked at whenever anything happens.
@@ -97,6 +99,7 @@ impl Session {
             asked_for: None,
             live: None,
             told_live: None,
+            told_pulse: None,
         }
     }
 
@@ -194,6 +197,12 @@ impl Session {
         if self.is_deposed() || is_nothing(&newest) {
             return None;
         }
+        if newest.pulse != self.told_pulse {
+            self.told_pulse = newest.pulse;
+            if let Some(pulse) = newest.pulse {
+                return Some(ToReplica::Pulse(pulse));
+            }
+        }
         // They never wait for a configuration.
         if let Some(message) = self.due.message(&self.held, &newest) {
             return Some(message);
@@ -229,6 +238,7 @@ impl Session {
             FromReplica::Ack { .. }
             | FromReplica::Nack { .. }
             | FromReplica::Hello(_)
+            | FromReplica::Unread(_)
             | FromReplica::Reply { .. } => {}
         }
     }
@@ -357,7 +367,7 @@ impl Session {
 
 /// Whether nothing has been published yet: then what is served stays.
 fn is_nothing(published: &Published) -> bool {
-    let Published { snapshot, world, endpoints: _, position: _, received: _ } = published;
+    let Published { snapshot, world, endpoints: _, position: _, received: _, pulse: _ } = published;
     world.is_none()
         && snapshot.listeners().is_empty()
         && snapshot.routes().is_empty()

@@ -281,3 +281,25 @@ fn each_listener_has_its_own_certificate_and_all_routes_the_defaults_of_the_flee
     let (_, policy) = snapshot.policies().sorted()[0];
     assert_eq!(policy.value().timeouts.request, Some(std::time::Duration::from_secs(7)));
 }
+
+#[test]
+fn care_that_changes_is_published_and_computes_nothing_anew() {
+    let fleet = |every: &str| {
+        upsert(json!({
+            "apiVersion": "kubeng.io/v1alpha1", "kind": "Fleet",
+            "metadata": {"name": "one"},
+            "spec": {"drift": {"heartbeatEvery": every, "onDrift": "heal"}},
+        }))
+    };
+    let mut rig = Rig::of([fleet("7s")]);
+    let feed = |rig: &Rig| rig.fleets.feeds().borrow().values().next().unwrap().clone();
+    let mut newest = feed(&rig).newest;
+    let every = |published: &Published| published.pulse.unwrap().heartbeat_every.as_secs();
+    assert_eq!(every(&newest.borrow_and_update()), 7);
+    rig.take(fleet("9s"));
+    assert!(newest.has_changed().unwrap(), "publishers hear of it");
+    assert_eq!(every(&newest.borrow_and_update()), 9);
+    assert_eq!(feed(&rig).facts.care.heartbeat_every.as_secs(), 9);
+    rig.take(fleet("9s"));
+    assert!(!newest.has_changed().unwrap());
+}

@@ -1,10 +1,12 @@
+mod versions;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kubeng_config::canonical::Digest;
 use kubeng_config::delta::AnyPart;
 use kubeng_config::drift::ReplicaState;
-use kubeng_config::fleet::{FleetCare, FleetClass, FleetFacts, OnDrift};
+use kubeng_config::fleet::{FleetCare, FleetFacts, OnDrift};
 use kubeng_config::heartbeat::{Build, Emergency, Heartbeat, Origin, Resources, Running};
 use kubeng_config::listener::{Listener, Protocol};
 use kubeng_config::matching::{HostMatch, Match, PathMatch};
@@ -78,10 +80,9 @@ impl Rig {
         let first = Published { snapshot: snapshot(1), ..Published::default() };
         let (published, newest) = watch::channel(Arc::new(first));
         let facts = FleetFacts {
-            name: "prod".parse().unwrap(),
             display_name: "Production".into(),
-            class: FleetClass::Shared,
             care,
+            ..FleetFacts::new("prod".parse().unwrap())
         };
         let feed = FleetFeed {
             facts: Arc::new(facts),
@@ -161,6 +162,7 @@ fn hello(fleet: &str, name: &str) -> Hello {
         fleet: fleet.parse().unwrap(),
         build: build("ours"),
         admin: None,
+        labels: Default::default(),
         serves: None,
     }
 }
@@ -180,7 +182,7 @@ impl Fake {
         loop {
             match self.next().await {
                 ToReplica::Offer(offer) => return offer,
-                ToReplica::Replicas(_) | ToReplica::Endpoints { .. } => {}
+                ToReplica::Replicas(_) | ToReplica::Pulse(_) | ToReplica::Endpoints { .. } => {}
                 other @ (ToReplica::TellHoldings | ToReplica::Ask { .. }) => panic!("{other:?}"),
             }
         }
@@ -190,7 +192,7 @@ impl Fake {
         loop {
             match self.next().await {
                 ToReplica::Ask { id, question } => return (id, question),
-                ToReplica::Replicas(_) | ToReplica::Endpoints { .. } => {}
+                ToReplica::Replicas(_) | ToReplica::Pulse(_) | ToReplica::Endpoints { .. } => {}
                 other @ (ToReplica::TellHoldings | ToReplica::Offer(_)) => panic!("{other:?}"),
             }
         }

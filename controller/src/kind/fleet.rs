@@ -12,7 +12,9 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kubeng_config::fleet::{FleetCare, FleetClass, FleetFacts};
+use kubeng_config::backend::balance::Balance;
+use kubeng_config::filter::Filter;
+use kubeng_config::fleet::{Environment, FleetCare, FleetClass, FleetFacts};
 use kubeng_config::listener::Listener;
 use kubeng_config::name::{BackendId, FleetName, ListenerId, ObjectKey};
 use kubeng_config::policy::Policy;
@@ -22,6 +24,7 @@ use serde_json::Value;
 
 use crate::decode::notes::Notes;
 use care::{DriftOnWire, RolloutOnWire};
+use defaults::Defaults;
 use listener::ListenerOnWire;
 
 /// What a Fleet says; defaults are filled in.
@@ -41,24 +44,18 @@ pub struct Fleet {
     pub listeners: Vec<FleetListener>,
     /// `spec.namespaces`: the only ones that may be served; empty: all.
     pub namespaces: Vec<String>,
-    /// `spec.defaults`, on top of what the product has by default.
+    /// Of `spec.defaults` what a Policy has, on top of what the product has by default.
     pub defaults: Policy,
+    /// Of `spec.defaults` what is done with requests and answers.
+    pub default_filters: Vec<Filter>,
+    /// `spec.defaults.balance`.
+    pub default_balance: Balance,
     /// `spec.drift` and `spec.rollout`.
     pub care: FleetCare,
     /// `metadata.labels`.
     pub labels: BTreeMap<String, String>,
-}
-
-/// What a fleet is for.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub enum Environment {
-    /// Customers.
-    #[default]
-    Production,
-    /// Tests.
-    Test,
-    /// Those who develop.
-    Development,
+    /// `metadata.generation`; none outside a cluster.
+    pub generation: Option<i64>,
 }
 
 /// One entry of `spec.listeners`.
@@ -94,6 +91,8 @@ impl Fleet {
             return Err(wrong.at("/spec/namespaces", message.to_owned(), remedy));
         }
         names(&spec.serves.ingress_classes, "/spec/serves/ingressClasses", &wrong)?;
+        let Defaults { policy, filters, balance } = defaults::read(spec.defaults, notes)?;
+        let wrong = Wrong(notes);
         let fleet = Self {
             display_name: display_name(spec.display_name, &name, &wrong)?,
             class,
@@ -102,8 +101,11 @@ impl Fleet {
             listeners: listener::all(spec.listeners, &wrong)?,
             namespaces: spec.namespaces,
             care: care::read(spec.drift, spec.rollout, &wrong)?,
-            defaults: defaults::read(spec.defaults, notes)?,
+            defaults: policy,
+            default_filters: filters,
+            default_balance: balance,
             labels: metadata.labels.clone().unwrap_or_default(),
+            generation: metadata.generation,
             name,
         };
         Ok((metadata, fleet))
@@ -116,6 +118,8 @@ impl Fleet {
             name: self.name.clone(),
             display_name: self.display_name.clone(),
             class: self.class.clone(),
+            environment: self.environment,
+            labels: self.labels.clone(),
             care: self.care.clone(),
         }
     }

@@ -54,6 +54,8 @@ pub(crate) struct Candidate {
     /// Whether `seen` is what must be read again before anything is written.
     is_stale: bool,
     term: Option<Term>,
+    /// The least number that a term may have.
+    least: u64,
 }
 
 /// A term in which this process leads.
@@ -66,7 +68,7 @@ struct Term {
 
 impl Candidate {
     pub(crate) fn new(identity: Arc<str>, pace: Pace) -> Self {
-        Self { identity, pace, seen: None, is_stale: true, term: None }
+        Self { identity, pace, seen: None, is_stale: true, term: None, least: 0 }
     }
 
     /// Whether the Lease must be read first. A leader writes at once: the
@@ -90,18 +92,27 @@ impl Candidate {
         }
     }
 
+    /// A term of at least this number was led before, whatever the Lease says: it may come from a backup.
+    pub(crate) fn not_before(&mut self, least: u64) {
+        self.least = self.least.max(least);
+    }
+
     /// What to do at `now`, by what was seen.
     pub(crate) fn decide(&self, now: Instant) -> Attempt {
         let Some((seen, since)) = &self.seen else { return Attempt::Wait };
-        let Some(seen) = seen else { return Attempt::Create { record: self.record(0, None) } };
+        let Some(seen) = seen else {
+            return Attempt::Create { record: self.record(self.least, None) };
+        };
         let Some(version) = seen.version.clone() else { return Attempt::Wait };
         let is_mine = seen.holder.as_ref() == Some(&self.identity);
         let is_free = seen.holder.as_deref().is_none_or(str::is_empty);
         let record = match self.term {
-            Some(term) if is_mine => self.record(term.epoch, seen.acquired.clone()),
+            Some(term) if is_mine && term.epoch >= self.least => {
+                self.record(term.epoch, seen.acquired.clone())
+            }
             // Mine without a term: it ran out here while nobody else took it. Its epoch is spent.
             _ if is_mine || is_free || now >= *since + seen.duration => {
-                self.record(seen.transitions + 1, None)
+                self.record((seen.transitions + 1).max(self.least), None)
             }
             _ => return Attempt::Wait,
         };

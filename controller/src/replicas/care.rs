@@ -17,6 +17,7 @@ use tracing::{info, warn};
 use super::Replicas;
 use super::entry::{Entry, ReplicaId, ReplicaView};
 use super::inspect::{self, Look};
+use super::peers::Disagreements;
 use super::probe::{self, Probe, REQUESTS_MAX};
 use super::record::Resolution;
 use super::registry::now;
@@ -48,6 +49,7 @@ pub(super) struct Care {
     heals: BTreeMap<ReplicaId, Vec<Instant>>,
     probed: BTreeMap<FleetName, (Instant, usize)>,
     written: Option<Instant>,
+    disagreements: Disagreements,
 }
 
 impl Care {
@@ -60,6 +62,7 @@ impl Care {
             heals: BTreeMap::new(),
             probed: BTreeMap::new(),
             written: None,
+            disagreements: Disagreements::default(),
         }
     }
 
@@ -211,15 +214,16 @@ impl Care {
     }
 
     /// Tells what is wrong.
-    fn tell(&self, views: &[ReplicaView]) {
-        let book = &self.replicas.book;
+    fn tell(&mut self, views: &[ReplicaView]) {
+        let book = Arc::clone(&self.replicas.book);
         let mut problems = super::reported::problems(views, |id, state| {
             book.standing(id, state)
                 .and_then(|record| record.resolution)
                 .is_some_and(|over| over.resolution == Resolution::Dismissed)
         });
         let peers = self.replicas.peers.now();
-        let disagreements = super::peers::disagreements(&self.replicas.intents(), &peers);
+        let now = std::time::Instant::now();
+        let disagreements = self.disagreements.look(&self.replicas.intents(), &peers, now);
         let count = i64::try_from(disagreements.len()).unwrap_or(i64::MAX);
         self.replicas.metrics.disagreements.set(count);
         problems.splice(0..0, disagreements);

@@ -6,8 +6,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use kubeng_config::canonical::Digest;
-use kubeng_config::drift::{Divergence, Evidence, Judged, Moment, Ran, ReplicaState, Sign};
-use kubeng_config::drift::{replica_state, signs};
+use kubeng_config::drift::{
+    Divergence, Evidence, Judged, Moment, Ran, ReplicaState, Sign, Skew, replica_state, signs, skew,
+};
 use kubeng_config::fleet::FleetCare;
 use kubeng_config::heartbeat::{Build, Heartbeat, Rejected, ReportedProblem};
 use kubeng_config::name::{FleetName, ReplicaName};
@@ -64,6 +65,12 @@ pub struct ReplicaView {
     pub target: Option<Digest>,
     /// The version of its program.
     pub version: String,
+    /// In what it is of another version than the controller that tells this, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub skew: Option<String>,
+    /// What its own settings say of it.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     /// Where its own admin listener answers.
     pub admin: Option<SocketAddr>,
     /// All that it told of itself last.
@@ -84,6 +91,7 @@ pub(crate) struct Entry {
     pub(crate) heard: Duration,
     pub(crate) build: Build,
     pub(crate) admin: Option<SocketAddr>,
+    labels: BTreeMap<String, String>,
     pub(crate) acknowledged: Option<Digest>,
     pub(crate) heartbeat: Option<Heartbeat>,
     pub(crate) divergence: Option<Divergence>,
@@ -94,6 +102,10 @@ pub(crate) struct Entry {
     is_believed: bool,
     /// When it was healed last.
     pub(crate) healed: Option<Duration>,
+    /// When it was told how often to tell of itself.
+    paced: Duration,
+    /// Why what it told of itself last cannot be read.
+    unread: Option<String>,
     ran: Option<Ran>,
     offered: Option<Offered>,
     answered: Option<Duration>,
@@ -125,6 +137,7 @@ impl Entry {
             heard,
             build,
             admin: None,
+            labels: BTreeMap::new(),
             acknowledged: None,
             heartbeat: None,
             divergence: None,
@@ -133,6 +146,8 @@ impl Entry {
             statement: None,
             is_believed: true,
             healed: None,
+            paced: Duration::ZERO,
+            unread: None,
             ran: None,
             offered: None,
             answered: None,
@@ -149,13 +164,14 @@ impl Entry {
         is_believed: bool,
         now: Duration,
     ) {
-        let Hello { replica: _, fleet: _, build, admin, serves } = hello;
+        let Hello { replica: _, fleet: _, build, admin, labels, serves } = hello;
         if let Some(former) = self.line.replace(line) {
             former.ended.cancel();
         }
         self.heard = now;
         self.build = build.clone();
         self.admin = *admin;
+        self.labels.clone_from(labels);
         if let Some(serves) = serves {
             self.acknowledged = Some(serves.statement.target);
             self.statement = Some(serves.clone());
@@ -164,6 +180,12 @@ impl Entry {
         self.offered = None;
         self.rejected = None;
         self.divergence = None;
+        self.unread = None;
+    }
+
+    /// It was told how often to tell of itself. It could not do so before.
+    pub(crate) fn paced(&mut self, now: Duration) {
+        self.paced = now;
     }
 
     /// It was offered something.
@@ -198,7 +220,14 @@ impl Entry {
                     NackReason::Base | NackReason::Epoch | NackReason::Behind => {}
                 }
             }
-            FromReplica::Heartbeat(heartbeat) => self.beat(heartbeat, now),
+            FromReplica::Heartbeat(heartbeat) => {
+                self.unread = None;
+                self.beat(heartbeat, now);
+            }
+            FromReplica::Unread(why) => {
+                self.heard = now;
+                self.unread = Some(why.clone());
+            }
             FromReplica::Hello(_) | FromReplica::Holdings(..) | FromReplica::Reply { .. } => {}
         }
     }
@@ -283,6 +312,11 @@ impl Entry {
         told.filter(|problem| problem.code == code).count()
     }
 
+    /// In what its program is of another version than this controller, `own`.
+    fn skew(&self, own: &Build) -> Option<Skew> {
+        skew(&self.build, own, self.unread.as_deref())
+    }
+
     /// Judges it; without `wanted` its fleet does not exist any more.
     pub(crate) fn judge(&mut self, wanted: Option<&Wanted>, own: &Build, now: Duration) -> Judged {
         let default = FleetCare::default();
@@ -294,7 +328,7 @@ impl Entry {
         let ran = self.ran.map(|ran| Ran { differences: self.differences, ..ran });
         let judged = replica_state(
             &Evidence {
-                heard: self.heard,
+                heard: self.heard.max(self.paced),
                 heartbeat_every: care.heartbeat_every,
                 apply_timeout: care.apply_timeout,
                 signs: self.signs(care, own),
@@ -307,6 +341,7 @@ impl Entry {
                 target,
                 refused: self.refused(),
                 version: self.build.version.clone(),
+                skew: self.skew(own),
             },
             now,
         );
@@ -338,6 +373,8 @@ impl Entry {
             acknowledged: self.acknowledged,
             target: wanted.map(|wanted| wanted.target),
             version: self.build.version.clone(),
+            skew: self.skew(own).as_ref().map(Skew::to_string),
+            labels: self.labels.clone(),
             admin: self.admin,
             heartbeat: self.heartbeat.clone(),
         }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use kubeng_config::canonical::Digest;
 use kubeng_config::name::FleetName;
@@ -87,33 +88,89 @@ pub(super) fn located(own: Vec<ReplicaView>, peers: &[PeerReport]) -> Vec<Locate
     all.into_values().collect()
 }
 
-/// Where another controller has read equally far and intends something else.
-pub(super) fn disagreements(own: &[Intent], peers: &[PeerReport]) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    for peer in peers {
-        for theirs in &peer.fleets {
-            let ours = own.iter().find(|ours| ours.name == theirs.name);
-            let Some(ours) = ours.filter(|ours| ours.position == theirs.position) else { continue };
-            if ours.digest != theirs.digest {
-                problems.push(Problem {
-                    subject: Subject::Other(format!("fleet {}", ours.name)),
-                    field: String::new(),
-                    code: CONTROLLERS_DISAGREE,
-                    message: format!(
-                        "this controller intends {}, {} intends {}, both at position {}",
-                        ours.digest.short(),
-                        peer.url,
-                        theirs.digest.short(),
-                        ours.position
-                    ),
-                    remedy: "give all controllers the same settings, version and manifests".into(),
-                    provenance: None,
-                });
-            }
-        }
-    }
-    problems
+/// Where other controllers intend something else, and since when.
+#[derive(Default)]
+pub(super) struct Disagreements(BTreeMap<(String, FleetName), Differing>);
+
+/// What differs between two controllers.
+#[derive(Clone, Copy)]
+struct Differing {
+    since: Instant,
+    /// Since when both have read equally far.
+    equally_far: Option<Instant>,
 }
+
+impl Disagreements {
+    /// Compares what is intended here at `now` with what others said last. What differs is a Problem
+    /// after a while: at once it may be that one of the two has only been asked earlier.
+    pub(super) fn look(
+        &mut self,
+        own: &[Intent],
+        peers: &[PeerReport],
+        now: Instant,
+    ) -> Vec<Problem> {
+        let mut differing = BTreeMap::new();
+        let mut problems = Vec::new();
+        for (peer, theirs) in
+            peers.iter().flat_map(|peer| peer.fleets.iter().map(move |f| (peer, f)))
+        {
+            let ours = own.iter().find(|ours| ours.name == theirs.name);
+            if ours.is_some_and(|ours| ours.digest == theirs.digest) {
+                continue;
+            }
+            let key = (peer.url.clone(), theirs.name.clone());
+            let known = self.0.get(&key);
+            let is_equally_far = ours.is_some_and(|ours| ours.position == theirs.position);
+            let found = Differing {
+                since: known.map_or(now, |known| known.since),
+                equally_far: is_equally_far
+                    .then(|| known.and_then(|known| known.equally_far).unwrap_or(now)),
+            };
+            let is_over = |since: Instant, bound| now.saturating_duration_since(since) >= bound;
+            if found.equally_far.is_some_and(|since| is_over(since, EQUALLY_FAR_FOR))
+                || is_over(found.since, DIFFERENT_FOR)
+            {
+                problems.push(disagreement(ours, theirs, &peer.url));
+            }
+            differing.insert(key, found);
+        }
+        self.0 = differing;
+        problems
+    }
+}
+
+fn disagreement(ours: Option<&Intent>, theirs: &Intent, url: &str) -> Problem {
+    let Intent { name, digest, position } = theirs;
+    let digest = digest.short();
+    let message = match ours {
+        None => format!("{url} serves it, this controller does not know it"),
+        Some(ours) if ours.position == *position => format!(
+            "this controller intends {}, {url} intends {digest}, both at position {position}",
+            ours.digest.short(),
+        ),
+        Some(ours) => format!(
+            "this controller intends {} at position {}, {url} intends {digest} at position {position}, \
+             for more than {} s",
+            ours.digest.short(),
+            ours.position,
+            DIFFERENT_FOR.as_secs(),
+        ),
+    };
+    Problem {
+        subject: Subject::Other(format!("fleet {name}")),
+        field: String::new(),
+        code: CONTROLLERS_DISAGREE,
+        message,
+        remedy: "give all controllers the same settings, version and manifests".into(),
+        provenance: None,
+    }
+}
+
+/// How long two that have read equally far may differ: one of them was asked a moment earlier.
+const EQUALLY_FAR_FOR: Duration = Duration::from_secs(10);
+
+/// How long two may differ at all: one of them may be slow, or have no way to a source.
+const DIFFERENT_FOR: Duration = Duration::from_secs(60);
 
 #[cfg(test)]
 mod tests {
@@ -135,6 +192,8 @@ mod tests {
             acknowledged: None,
             target: None,
             version: String::new(),
+            skew: None,
+            labels: BTreeMap::new(),
             admin: None,
             heartbeat: None,
         }
@@ -166,14 +225,36 @@ mod tests {
         Intent { name: "prod".parse().unwrap(), digest: Digest::of([digest.as_bytes()]), position }
     }
 
-    #[test]
-    fn controllers_disagree_only_where_they_have_read_equally_far() {
-        for (digest, at, count) in [("a", 1, 0), ("b", 1, 1), ("b", 2, 0), ("a", 2, 0)] {
-            let found =
-                disagreements(&[intent("a", 1)], &[peer(Vec::new(), vec![intent(digest, at)])]);
-            assert_eq!(found.len(), count, "{digest} at {at}: {found:?}");
-            assert!(found.iter().all(|problem| problem.code == CONTROLLERS_DISAGREE));
+    /// Whether it is a Problem after each of these seconds, with `theirs` intended by another one.
+    #[track_caller]
+    fn check(ours: &[Intent], theirs: &Intent, told: [(u64, bool); 3]) {
+        let (mut disagreements, began) = (Disagreements::default(), Instant::now());
+        for (second, is_told) in told {
+            let peers = [peer(Vec::new(), vec![theirs.clone()])];
+            let problems = disagreements.look(ours, &peers, began + Duration::from_secs(second));
+            assert_eq!(problems.len(), usize::from(is_told), "at {second}: {problems:?}");
+            assert!(problems.iter().all(|problem| problem.code == CONTROLLERS_DISAGREE));
         }
-        assert!(disagreements(&[], &[peer(Vec::new(), vec![intent("a", 1)])]).is_empty());
+    }
+
+    #[test]
+    fn controllers_disagree_when_they_differ_for_longer_than_they_may() {
+        let ours = [intent("a", 1)];
+        check(&ours, &intent("a", 1), [(0, false), (9, false), (999, false)]);
+        check(&ours, &intent("a", 2), [(0, false), (9, false), (999, false)]);
+        check(&ours, &intent("b", 1), [(0, false), (9, false), (10, true)]);
+        check(&ours, &intent("b", 2), [(0, false), (59, false), (60, true)]);
+        check(&[], &intent("a", 1), [(0, false), (59, false), (60, true)]);
+    }
+
+    #[test]
+    fn what_was_mended_begins_anew() {
+        let (mut disagreements, now) = (Disagreements::default(), Instant::now());
+        let mut look = |digest: &str, second: u64| {
+            let peers = [peer(Vec::new(), vec![intent(digest, 1)])];
+            disagreements.look(&[intent("a", 1)], &peers, now + Duration::from_secs(second)).len()
+        };
+        assert_eq!((look("b", 0), look("b", 10)), (0, 1));
+        assert_eq!((look("a", 11), look("b", 12), look("b", 21), look("b", 22)), (0, 0, 0, 1));
     }
 }

@@ -132,10 +132,17 @@ impl Registry {
 
     /// It is sent a message.
     pub(crate) fn sent(&self, id: &ReplicaId, message: &ToReplica) {
-        let ToReplica::Offer(offer) = message else { return };
-        if let Some(entry) = self.lock().entries.get_mut(id) {
-            entry.offered(offer, now());
+        let mut state = self.lock();
+        let Some(entry) = state.entries.get_mut(id) else { return };
+        match message {
+            ToReplica::Offer(offer) => entry.offered(offer, now()),
+            ToReplica::Pulse(_) => entry.paced(now()),
+            ToReplica::Endpoints { .. }
+            | ToReplica::TellHoldings
+            | ToReplica::Replicas(_)
+            | ToReplica::Ask { .. } => return,
         }
+        drop(state);
         self.tell();
     }
 

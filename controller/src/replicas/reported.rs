@@ -24,14 +24,13 @@ pub(super) fn problems(
         if let Some((code, remedy)) = code(view.state)
             && !is_dismissed(&id, view.state)
         {
-            all.push(Problem {
-                subject: subject.clone(),
-                field: String::new(),
-                code,
-                message: view.text.clone(),
-                remedy: remedy.to_owned(),
-                provenance: None,
-            });
+            all.push(problem(&subject, code, view.text.clone(), remedy));
+        }
+        if view.state != ReplicaState::Skewed && view.connected {
+            let message = view.skew.clone();
+            let skewed =
+                message.map(|message| problem(&subject, REPLICA_SKEWED, message, ONE_VERSION));
+            all.extend(skewed);
         }
         let told = view.heartbeat.iter().flat_map(|heartbeat| &heartbeat.problems);
         all.extend(told.take(OF_ONE_MAX).filter_map(|told| of_replica(told, &id)));
@@ -39,6 +38,17 @@ pub(super) fn problems(
     all.sort_by_cached_key(|problem| (problem.severity(), problem.clone()));
     all.dedup();
     all
+}
+
+fn problem(subject: &Subject, code: Code, message: String, remedy: &str) -> Problem {
+    Problem {
+        subject: subject.clone(),
+        field: String::new(),
+        code,
+        message,
+        remedy: remedy.to_owned(),
+        provenance: None,
+    }
 }
 
 fn of_replica(told: &ReportedProblem, id: &ReplicaId) -> Option<Problem> {
@@ -67,7 +77,7 @@ fn code(state: ReplicaState) -> Option<(Code, &'static str)> {
         }
         ReplicaState::Rejected => Some((REJECTED, "mend what the message names")),
         ReplicaState::Stale => Some((REPLICA_STALE, "look at the log and the load of the replica")),
-        ReplicaState::Skewed => Some((REPLICA_SKEWED, "bring the replica to a newer version")),
+        ReplicaState::Skewed => Some((REPLICA_SKEWED, ONE_VERSION)),
         ReplicaState::Unreachable => Some((
             REPLICA_UNREACHABLE,
             "see whether it runs and reaches a controller; kubeng replica forget takes it off the list",
@@ -75,3 +85,5 @@ fn code(state: ReplicaState) -> Option<(Code, &'static str)> {
         ReplicaState::Applying | ReplicaState::Pending | ReplicaState::InSync => None,
     }
 }
+
+const ONE_VERSION: &str = "bring replicas and controllers to one version, the replicas first";

@@ -100,6 +100,7 @@ pub(crate) fn target(view: &mut View<'_>, id: &BackendId) -> Target {
             _,
         ) => missing(id),
     };
+    let target = overrides::defaults::balance(settings, &object, target);
     overrides::balance::on(view, id, target)
 }
 

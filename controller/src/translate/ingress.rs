@@ -89,7 +89,7 @@ impl Draft<'_> {
         let id = RouteId::new(self.object.key.clone(), key);
         let made = route(view.settings(), id, rank, hosts, path.clone(), action);
         let Some(AnyPart::Route(id, part)) = made else { return };
-        if self.overrides.is_empty() {
+        if self.overrides.is_empty() && view.settings().default_filters.is_empty() {
             self.routes.push(AnyPart::Route(id, part));
             return;
         }

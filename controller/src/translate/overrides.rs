@@ -6,7 +6,8 @@
 
 pub(crate) mod balance;
 mod canary;
-mod fitting;
+pub(crate) mod defaults;
+pub(crate) mod fitting;
 mod guard;
 pub(crate) mod place;
 pub(crate) mod review;
@@ -146,7 +147,10 @@ pub(crate) fn dress(
     (id, route, policy): (RouteId, Route, &Policy),
     taken: Taken,
 ) -> Dressed {
+    let settings = view.settings();
     let Some(merged) = overrides.merged(place) else {
+        let mut route = route;
+        defaults::put(&settings.default_filters, &mut route, None);
         let routes = vec![AnyPart::Route(id, Part::new(route))];
         return Dressed { routes, policy: None, closed: None };
     };
@@ -164,6 +168,7 @@ pub(crate) fn dress(
                 route.policy = name.clone();
             }
             fitting::put(&mut route, filters, &merged);
+            defaults::put(&settings.default_filters, &mut route, Some(&merged));
             canary::backends(view, &id.object, &patch, &mut route.action);
             let routes = shape::routes(view, (id, route), &patch, taken);
             Dressed { routes, policy, closed: None }

@@ -1,5 +1,6 @@
 //! What the replica says of itself.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use kubeng_config::canonical::Digest;
@@ -23,13 +24,14 @@ pub(in crate::wiring) struct Who {
     pub(in crate::wiring) fleet: FleetName,
     pub(in crate::wiring) build: Build,
     pub(in crate::wiring) admin: Option<SocketAddr>,
+    pub(in crate::wiring) labels: BTreeMap<String, String>,
 }
 
 impl Agent {
     /// The first message of a connection.
     pub(in crate::wiring) fn hello(&self, who: &Who) -> Hello {
-        let Who { replica, fleet, build, admin } = who.clone();
-        Hello { replica, fleet, build, admin, serves: self.follower.serves().cloned() }
+        let Who { replica, fleet, build, admin, labels } = who.clone();
+        Hello { replica, fleet, build, admin, labels, serves: self.follower.serves().cloned() }
     }
 
     /// What it really runs; none before it has looked for the first time, or again after a heal.

@@ -99,7 +99,7 @@ impl Rig {
         let follower = Follower::new(fleet(), Some(keys), found.serves.clone());
         let follower = follower.having_heard(found.epoch);
         let (told, walked) = watch::channel(None);
-        let walker = Walker::new(proxy.facts(), Duration::from_secs(60), told);
+        let walker = Walker::new(proxy.facts(), watch::channel(Pulse::default()).1, told);
         let walking = Walking::new(Arc::default(), walked);
         let follower = (fleet(), follower);
         let mut agent = Agent::new(writer, proxy.facts(), follower, walking, Some(keeping));
@@ -109,7 +109,13 @@ impl Rig {
             sha256: Digest::default(),
             model_version: MODEL_VERSION,
         };
-        let who = Who { replica: "r1".parse().unwrap(), fleet: fleet(), build, admin: None };
+        let who = Who {
+            replica: "r1".parse().unwrap(),
+            fleet: fleet(),
+            build,
+            admin: None,
+            labels: Default::default(),
+        };
         let (keeper, walker) = (Some(keeper), Some(walker));
         Self { key, agent, keeper, walker, who, nonce: 0, _proxy: proxy }
     }

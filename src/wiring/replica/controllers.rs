@@ -70,7 +70,8 @@ impl Controllers {
 
     pub(super) fn who(&self, settings: &ReplicaSettings) -> Who {
         let (replica, fleet) = (settings.name.clone(), settings.fleet.clone());
-        Who { replica, fleet, build: self.build.clone(), admin: None }
+        let labels = settings.labels.clone();
+        Who { replica, fleet, build: self.build.clone(), admin: None, labels }
     }
 
     /// Whom the replica believes.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use kubeng_config::canonical::Digest;
+use kubeng_config::fleet::Pulse;
 use kubeng_config::heartbeat::{Emergency, Heartbeat, Origin, Resources};
 use kubeng_config::statement::SignedStatement;
 use kubeng_controller::distribution::{FromReplica, Hello, Reply, ToReplica};
@@ -34,6 +35,7 @@ pub(super) struct Seen {
     pub(super) since: Option<std::time::SystemTime>,
     pub(super) problems: Vec<String>,
     pub(super) is_ready: bool,
+    pub(super) pulse: Pulse,
 }
 
 /// The loop.
@@ -81,7 +83,8 @@ impl Follow {
     }
 
     /// Runs until it is told to stop, and gives the writer back for the drain.
-    pub(super) async fn run(mut self, every: Duration, stop: CancellationToken) -> TableWriter {
+    pub(super) async fn run(mut self, stop: CancellationToken) -> TableWriter {
+        let pulse = self.agent.pulse();
         let mut again = tokio::time::interval(LOOK_AGAIN_EVERY);
         again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.show();
@@ -98,6 +101,7 @@ impl Follow {
                 },
                 () = tokio::time::sleep_until(self.beat.due), if may_measure => self.measure(),
                 Some(measured) = self.measuring.join_next() => {
+                    let every = pulse.borrow().heartbeat_every;
                     self.beat = Beat { last: Some(Instant::now()), due: Instant::now() + every };
                     if let Ok((endpoints, resources)) = measured {
                         self.tell_of_itself(endpoints, resources);
@@ -131,7 +135,15 @@ impl Follow {
         if let (ToReplica::Offer(_), Some(keys)) = (&message, self.keys.now()) {
             self.agent.believe(keys);
         }
-        let Some(answer) = self.agent.take(message).await else { return };
+        let is_pulse = matches!(message, ToReplica::Pulse(_));
+        let Some(answer) = self.agent.take(message).await else {
+            if is_pulse {
+                // It begins every line, and who is at its end has heard nothing of this replica yet.
+                self.beat.hurry();
+                self.show();
+            }
+            return;
+        };
         let is_yes = matches!(answer, FromReplica::Ack { .. });
         let is_no = matches!(answer, FromReplica::Nack { .. });
         // Also where nobody hears the answer the next controller is told the truth.
@@ -185,11 +197,13 @@ impl Follow {
         let (origin, since) = self.agent.origin();
         let problems = self.agent.problems();
         let is_ready = self.agent.is_ready();
+        let pulse = *self.agent.pulse().borrow();
         self.seen.send_modify(|seen| {
             seen.serves = self.agent.serves().cloned();
             (seen.origin, seen.since) = (origin, Some(since));
             seen.problems = problems.iter().map(ToString::to_string).collect();
             seen.is_ready = is_ready;
+            seen.pulse = pulse;
         });
         self.ready.send_if_modified(|before| std::mem::replace(before, is_ready) != is_ready);
     }

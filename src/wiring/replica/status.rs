@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::SystemTime;
 
+use kubeng_config::fleet::Pulse;
 use kubeng_config::heartbeat::{FileState, Heartbeat, LastKnownGood, Origin};
 use kubeng_controller::distribution::subscriber::{Link, LinkState};
 
@@ -45,6 +46,9 @@ pub(super) fn screen(
     if let Some(heartbeat) = &seen.heartbeat {
         running(&mut line, heartbeat);
     }
+    let Pulse { heartbeat_every, table_check_every } = seen.pulse;
+    let (beat, check) = (heartbeat_every.as_secs_f32(), table_check_every.as_secs_f32());
+    line("heartbeat", &format!("every {beat} s; looks at what it runs every {check} s"));
     line("connections", &connections.to_string());
     if is_leaving {
         line("stopping", "yes: requests in flight are finished");

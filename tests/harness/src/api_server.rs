@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use state::State;
-pub use state::{Asked, Fault, Verb};
+pub use state::{Asked, Backup, Fault, Verb};
 
 /// A running fake. It ends when dropped.
 pub struct ApiServer {
@@ -110,6 +110,17 @@ impl ApiServer {
     /// Forgets its history: every version so far has expired.
     pub fn compact(&self) {
         self.state.lock().compact();
+    }
+
+    /// What it holds, to be restored later.
+    #[must_use]
+    pub fn back_up(&self) -> Backup {
+        self.state.lock().back_up()
+    }
+
+    /// Holds again what it held then, at the version of then. Watches are not told.
+    pub fn restore(&self, backup: Backup) {
+        self.state.lock().restore(backup);
     }
 
     /// Tells every watch of `resource` the current version.

@@ -31,6 +31,8 @@ pub struct Launch {
     command: Command,
     core: Option<usize>,
     has_source: bool,
+    /// Whether a Fleet says where it listens.
+    has_fleet: bool,
 }
 
 /// A running `kubeng run`. It is killed when this is dropped.
@@ -63,7 +65,7 @@ impl Launch {
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         let mut command = Command::new(program);
         command.arg("run");
-        Self { command, core: None, has_source: false }
+        Self { command, core: None, has_source: false, has_fleet: false }
     }
 
     /// Reads this folder of manifests, besides others that are named.
@@ -78,6 +80,14 @@ impl Launch {
     #[must_use]
     pub fn bare(mut self) -> Self {
         self.has_source = true;
+        self
+    }
+
+    /// Serves the Fleet object of this name, with its listener `http` where [`Kubeng::http`] is.
+    #[must_use]
+    pub fn fleet(mut self, name: &str) -> Self {
+        self.command.arg("--fleet").arg(name);
+        self.has_fleet = true;
         self
     }
 
@@ -120,9 +130,13 @@ impl Launch {
             std::fs::create_dir(scratch.path().join(MANIFESTS))?;
             self.command.arg("--manifests").arg(scratch.path().join(MANIFESTS));
         }
-        for (flag, address) in [("--http", http), ("--https", https), ("--admin", admin)] {
-            self.command.arg(flag).arg(address.to_string());
+        if self.has_fleet {
+            self.command.arg("--listen").arg(format!("http={http}"));
+        } else {
+            self.command.arg("--http").arg(http.to_string());
+            self.command.arg("--https").arg(https.to_string());
         }
+        self.command.arg("--admin").arg(admin.to_string());
         self.command.arg("--data").arg(scratch.path().join("data"));
         self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         self.command.kill_on_drop(true);

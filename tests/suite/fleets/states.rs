@@ -93,6 +93,44 @@ async fn a_replica_that_rejects_says_why_and_harms_nobody_else() {
     rig.until("prod/r2", "InSync").await;
 }
 
+/// The program under test, but of another version.
+fn other_version(rig: &Rig, version: &str) -> std::path::PathBuf {
+    let ours = env!("CARGO_PKG_VERSION");
+    assert_eq!(ours.len(), version.len(), "nothing in the file may move");
+    let program = rig.scratch().join("other-version");
+    std::fs::copy(env!("CARGO_BIN_EXE_kubeng"), &program).unwrap();
+    let replace = format!("s/{}/{version}/g", ours.replace('.', "\\."));
+    let mut sed = std::process::Command::new("sed");
+    let edited = sed.env("LC_ALL", "C").args(["-i", &replace]).arg(&program).status();
+    assert!(edited.unwrap().success());
+    program
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_of_another_version_is_skewed_and_serves_on() {
+    let rig = Rig::start(&[("prod", CLOSELY)]).await;
+    let _sound = rig.replica("prod", "r1", &[]).await;
+    let mut older = rig.replica("prod", "r2", &[]).await;
+    older.stop(WAIT).await.unwrap();
+    rig.exchange_program(other_version(&rig, "0.0.9"));
+    older.start_again().unwrap();
+    older.until_ready(WAIT).await.unwrap();
+    let skewed = rig.until("prod/r2", "Skewed").await;
+    for word in ["Version skew: ", "0.0.9", env!("CARGO_PKG_VERSION")] {
+        assert!(skewed.text.contains(word), "{word:?} is not in {skewed:?}");
+    }
+    assert_eq!(ask(&older, "prod").await, 200);
+    rig.until_told("KNG-1744", "prod/r2", true).await;
+    assert_eq!(rig.kubeng(&["compare", "prod/r1", "prod/r2"]).await.code, Some(0));
+    rig.until("prod/r1", "InSync").await;
+    assert_eq!(rig.kubeng(&["drift", "list"]).await.code, Some(0), "nobody has done anything");
+    older.stop(WAIT).await.unwrap();
+    rig.exchange_program(env!("CARGO_BIN_EXE_kubeng").into());
+    older.start_again().unwrap();
+    rig.until("prod/r2", "InSync").await;
+    rig.until_told("KNG-1744", "prod/r2", false).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_port_that_is_taken_on_one_machine_is_told_of_there_alone() {
     let rig = Rig::start(&[("prod", CLOSELY)]).await;

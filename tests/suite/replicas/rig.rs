@@ -10,7 +10,7 @@ use kubeng_config::canonical::Digest;
 use kubeng_config::delta::AnyPart;
 use kubeng_config::drift::ReplicaState;
 use kubeng_config::export::digest_of;
-use kubeng_config::fleet::{FleetCare, FleetClass, FleetFacts};
+use kubeng_config::fleet::{FleetCare, FleetFacts};
 use kubeng_config::heartbeat::{Build, Heartbeat, Origin, Resources, Running};
 use kubeng_config::listener::{Listener, Protocol};
 use kubeng_config::matching::{HostMatch, Match, PathMatch};
@@ -94,9 +94,7 @@ impl Rig {
         let first = Published { snapshot, ..Published::default() };
         let (published, newest) = watch::channel(Arc::new(first));
         let facts = FleetFacts {
-            name: "prod".parse().unwrap(),
             display_name: "Production".into(),
-            class: FleetClass::Shared,
             // Tasks of a busy machine may be late; none of these tests is about that.
             care: FleetCare {
                 probe_every: None,
@@ -104,6 +102,7 @@ impl Rig {
                 apply_timeout: SOON,
                 ..FleetCare::default()
             },
+            ..FleetFacts::new("prod".parse().unwrap())
         };
         let (endpoints, history) = Default::default();
         let feed = FleetFeed { facts: Arc::new(facts), newest, endpoints, history };
@@ -150,6 +149,7 @@ impl Rig {
             fleet: "prod".parse().unwrap(),
             build: build(),
             admin: None,
+            labels: Default::default(),
             serves: None,
         };
         let line = self.hub.join(identified, hello).await.unwrap();
@@ -281,7 +281,7 @@ impl Fake {
                 Some(FromReplica::Reply { id, reply })
             }
             ToReplica::TellHoldings => Some(FromReplica::Holdings(acknowledged.digest(), vec![])),
-            ToReplica::Endpoints { .. } | ToReplica::Replicas(_) => None,
+            ToReplica::Endpoints { .. } | ToReplica::Replicas(_) | ToReplica::Pulse(_) => None,
         }
     }
 

@@ -143,6 +143,7 @@ fn hello(of: &Identified) -> Hello {
         fleet: of.fleet.clone(),
         build: Build { version: "0.1".into(), sha256: Digest::default(), model_version: 1 },
         admin: None,
+        labels: Default::default(),
         serves: None,
     }
 }

@@ -363,3 +363,28 @@ fn a_backend_waits_for_no_offer_that_is_not_made() {
     assert_eq!(endpoints(session.say()).len(), 1, "what it waited for has been taken back");
     silent(&mut session);
 }
+
+#[test]
+fn what_the_fleet_says_of_its_care_is_told_first_and_whenever_it_changes() {
+    let snapshot = snapshot([]);
+    let with = |heartbeat: u64| {
+        let mut published = (*published(&snapshot, 1)).clone();
+        let heartbeat_every = std::time::Duration::from_secs(heartbeat);
+        published.pulse = Some(Pulse { heartbeat_every, ..Pulse::default() });
+        Arc::new(published)
+    };
+    let told = |said: Option<ToReplica>| {
+        let Some(ToReplica::Pulse(pulse)) = said else { panic!("no pulse, but {said:?}") };
+        pulse.heartbeat_every.as_secs()
+    };
+    let mut session = session(None, &[]);
+    session.published(with(7));
+    assert_eq!(told(session.say()), 7);
+    let offer = offer(session.say());
+    // It does not wait for an answer, and nothing else is sent for it.
+    session.published(with(9));
+    assert_eq!(told(session.say()), 9);
+    session.heard(&ack(&offer));
+    session.published(with(9));
+    silent(&mut session);
+}

@@ -118,6 +118,7 @@ impl Controller {
         all.insert(snapshot.digest());
         self.history.note(&snapshot);
         let (world, received) = (None, None);
-        self.published = Arc::new(Published { snapshot, world, endpoints, position, received });
+        self.published =
+            Arc::new(Published { snapshot, world, endpoints, position, received, pulse: None });
     }
 }

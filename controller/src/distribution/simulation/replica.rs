@@ -125,7 +125,7 @@ impl Replica {
                 Ok(None)
             }
             ToReplica::TellHoldings => Ok(Some(self.holdings(library))),
-            ToReplica::Replicas(_) | ToReplica::Ask { .. } => Ok(None),
+            ToReplica::Replicas(_) | ToReplica::Pulse(_) | ToReplica::Ask { .. } => Ok(None),
         }
     }
 

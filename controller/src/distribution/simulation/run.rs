@@ -224,6 +224,7 @@ impl<'a> Run<'a> {
             fleet: "prod".parse().unwrap(),
             build: build(),
             admin: None,
+            labels: Default::default(),
             serves,
         })));
         self.open(replica, connection);
@@ -484,9 +485,10 @@ fn shown(carried: &Carried) -> String {
             format!("epoch {} at {}: {base:?} to {target:?}", said.epoch, said.position)
         }
         ToReplica::Endpoints { sets, .. } => format!("{} sets of Endpoints", sets.len()),
-        other @ (ToReplica::TellHoldings | ToReplica::Replicas(_) | ToReplica::Ask { .. }) => {
-            format!("{other:?}")
-        }
+        other @ (ToReplica::TellHoldings
+        | ToReplica::Replicas(_)
+        | ToReplica::Pulse(_)
+        | ToReplica::Ask { .. }) => format!("{other:?}"),
     }
 }
 
@@ -508,6 +510,7 @@ fn told(message: &FromReplica) -> String {
         FromReplica::Ack { digest, .. } => format!("Ack {digest:?}"),
         FromReplica::Nack { reason, .. } => format!("Nack {reason:?}"),
         FromReplica::Heartbeat(heartbeat) => format!("heard of epoch {}", heartbeat.epoch),
+        FromReplica::Unread(why) => why.clone(),
         FromReplica::Reply { .. } => "a reply".into(),
     }
 }
@@ -519,6 +522,7 @@ fn kind(answer: &FromReplica) -> String {
         FromReplica::Hello(_)
         | FromReplica::Nack { .. }
         | FromReplica::Heartbeat(_)
+        | FromReplica::Unread(_)
         | FromReplica::Reply { .. } => told(answer),
     }
 }

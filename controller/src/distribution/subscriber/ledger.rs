@@ -55,7 +55,9 @@ impl Ledger {
                 open.holdings = true;
                 ToReplica::TellHoldings
             }
-            message @ (ToReplica::Endpoints { .. } | ToReplica::Replicas(_)) => message,
+            message @ (ToReplica::Endpoints { .. }
+            | ToReplica::Replicas(_)
+            | ToReplica::Pulse(_)) => message,
         }
     }
 
@@ -85,7 +87,9 @@ impl Ledger {
                 }
                 FromReplica::Holdings(digest, parts)
             }
-            message @ (FromReplica::Hello(_) | FromReplica::Heartbeat(_)) => message,
+            message @ (FromReplica::Hello(_)
+            | FromReplica::Heartbeat(_)
+            | FromReplica::Unread(_)) => message,
         })
     }
 

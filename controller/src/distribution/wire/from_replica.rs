@@ -1,7 +1,11 @@
 //! What a replica tells, as frames and back.
 
+use std::collections::BTreeMap;
+
 use kubeng_config::canonical::{self, Digest};
 use kubeng_config::delta::{AnyPart, PartKey};
+use kubeng_config::heartbeat::Build;
+use kubeng_config::label;
 
 use super::super::{FromReplica, Hello, NackReason, Reply};
 use super::proto::{self, from_replica::Said, reply_frame};
@@ -30,6 +34,7 @@ pub(crate) fn write(message: FromReplica) -> Frames {
         FromReplica::Heartbeat(heartbeat) => {
             Said::Heartbeat(canonical::to_bytes(heartbeat.as_ref()).into())
         }
+        FromReplica::Unread(_) => return Box::new(std::iter::empty()),
         FromReplica::Reply { id, reply: Ok(Reply::Parts { parts, endpoints }) } => {
             return reply_parts(id, parts, endpoints);
         }
@@ -57,12 +62,13 @@ fn said_of(said: Said) -> proto::FromReplica {
 }
 
 fn write_hello(hello: &Hello) -> proto::Hello {
-    let Hello { replica, fleet, build, admin, serves } = hello;
+    let Hello { replica, fleet, build, admin, labels, serves } = hello;
     proto::Hello {
         replica: replica.to_string(),
         fleet: fleet.to_string(),
         build: canonical::to_bytes(build).into(),
         admin: admin.map(|address| address.to_string()),
+        labels: labels.clone().into_iter().collect(),
         serves: serves.as_ref().map(|statement| canonical::to_bytes(statement).into()),
     }
 }
@@ -164,9 +170,7 @@ impl Reader {
                 reason: read_reason(nack.reason)?,
                 problems: problem::read(nack.problems),
             }),
-            (None, Said::Heartbeat(bytes)) => {
-                Some(FromReplica::Heartbeat(Box::new(content("a heartbeat", &bytes)?)))
-            }
+            (None, Said::Heartbeat(bytes)) => Some(read_heartbeat(&bytes)?),
             (Some(_), _) => return Err(WireError::Order("another message than has begun")),
         };
         if message.is_some() {
@@ -255,14 +259,75 @@ fn read_hello(hello: &proto::Hello) -> Result<Hello, WireError> {
         let unknown = |_| WireError::Unknown { what: "the admin address", found: text.clone() };
         text.parse().map_err(unknown)
     });
-    let serves = hello.serves.as_ref().map(|bytes| content("the statement of a hello", bytes));
+    // One in words of another version is as good as none: then the replica is asked what it holds.
+    let serves = hello.serves.as_ref().and_then(|bytes| content("the statement", bytes).ok());
     Ok(Hello {
         replica: name("a replica", &hello.replica)?,
         fleet: name("a fleet", &hello.fleet)?,
-        build: content("the build of a hello", &hello.build)?,
+        build: read_build(&hello.build)?,
         admin: admin.transpose()?,
-        serves: serves.transpose()?,
+        labels: read_labels(&hello.labels)?,
+        serves,
     })
+}
+
+fn read_labels(
+    written: &std::collections::HashMap<String, String>,
+) -> Result<BTreeMap<String, String>, WireError> {
+    if written.len() > label::LABELS_MAX {
+        let (what, found) = ("the number of labels", written.len().to_string());
+        return Err(WireError::Unknown { what, found });
+    }
+    let read = |(name, value): (&String, &String)| {
+        let (what, found) = ("a label", || format!("{name:.80}={value:.80}"));
+        let is_label = label::is_name(name) && label::is_value(value);
+        let found = (!is_label).then(found);
+        found.map_or_else(
+            || Ok((name.clone(), value.clone())),
+            |found| Err(WireError::Unknown { what, found }),
+        )
+    };
+    written.iter().map(read).collect()
+}
+
+/// A replica of another version is there, and serves, although it says so in other words. What does not
+/// say which program it is comes from no replica.
+fn read_heartbeat(bytes: &[u8]) -> Result<FromReplica, WireError> {
+    match content("a heartbeat", bytes) {
+        Ok(heartbeat) => Ok(FromReplica::Heartbeat(Box::new(heartbeat))),
+        Err(error) if serde_json::from_slice::<OfAnyVersion>(bytes).is_ok() => {
+            Ok(FromReplica::Unread(in_full(&error).chars().take(UNREAD_CHARS_MAX).collect()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// A heartbeat, of which nothing is read but that it is one.
+#[derive(serde::Deserialize)]
+struct OfAnyVersion {
+    #[serde(rename = "build")]
+    _build: KnownBuild,
+}
+
+/// What every version says of its program; a later one may say more.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct KnownBuild {
+    version: String,
+    sha256: Digest,
+    model_version: u32,
+}
+
+/// Who comes with a newer program is let in and shown as what it is, so what a newer one says of
+/// itself beside these is passed over here.
+fn read_build(bytes: &[u8]) -> Result<Build, WireError> {
+    match (content("the build of a hello", bytes), serde_json::from_slice(bytes)) {
+        (Ok(build), _) => Ok(build),
+        (Err(_), Ok(KnownBuild { version, sha256, model_version })) => {
+            Ok(Build { version, sha256, model_version })
+        }
+        (Err(error), Err(_)) => Err(error),
+    }
 }
 
 fn read_reason(reason: i32) -> Result<NackReason, WireError> {
@@ -283,3 +348,6 @@ fn read_probe(probe: proto::ProbeReply) -> Result<Reply, WireError> {
     };
     probe.answers.into_iter().map(read).collect::<Result<_, _>>().map(Reply::Probe)
 }
+
+/// How much is told of why something cannot be read.
+const UNREAD_CHARS_MAX: usize = 300;

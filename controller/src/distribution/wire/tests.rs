@@ -7,6 +7,7 @@ use kubeng_config::canonical::Digest;
 use kubeng_config::certificate::{Certificate, Secret, ServerName};
 use kubeng_config::delta::{AnyPart, Delta, PartKey};
 use kubeng_config::endpoint::{Endpoint, EndpointSet};
+use kubeng_config::fleet::Pulse;
 use kubeng_config::heartbeat::Build;
 use kubeng_config::name::BackendId;
 use kubeng_config::part::Part;
@@ -141,6 +142,12 @@ fn to_a_replica(now: Instant) -> impl Strategy<Value = ToReplica> {
             .prop_map(|(sets, received)| ToReplica::Endpoints { sets, received }),
         Just(()).prop_map(|()| ToReplica::TellHoldings),
         (1..99_u32).prop_map(|count| ToReplica::Replicas(count.try_into().unwrap())),
+        (1_000..=60_000_u64, 10_000..=3_600_000_u64).prop_map(|(beat, check)| {
+            ToReplica::Pulse(Pulse {
+                heartbeat_every: Duration::from_millis(beat),
+                table_check_every: Duration::from_millis(check),
+            })
+        }),
         (any::<u64>(), question).prop_map(|(id, question)| ToReplica::Ask { id, question }),
     ]
 }
@@ -171,6 +178,7 @@ fn hello() -> impl Strategy<Value = Hello> {
             fleet: "prod".parse().unwrap(),
             build: Build { version: "0.1".into(), sha256, model_version: 1 },
             admin: port.map(|port| ([127, 0, 0, 1], port).into()),
+            labels: port.iter().map(|port| ("site".into(), format!("bj-{port}"))).collect(),
             serves,
         },
     )
@@ -212,6 +220,7 @@ fn secrets(message: &ToReplica) -> Vec<Vec<u8>> {
         ToReplica::Endpoints { .. }
         | ToReplica::TellHoldings
         | ToReplica::Replicas(_)
+        | ToReplica::Pulse(_)
         | ToReplica::Ask { .. } => Vec::new(),
     }
 }
@@ -425,4 +434,47 @@ fn a_problem_of_a_later_version_is_told_as_well_as_it_can_be() {
     let Some(FromReplica::Ack { problems, .. }) = read else { panic!("{read:?}") };
     assert_eq!(problems[0].subject, Subject::Other("Gateway/a/b".into()));
     assert_eq!(problems[0].message, "KNG-9999: odd");
+}
+
+#[test]
+fn a_replica_of_a_later_version_is_let_in_and_heard_as_far_as_it_can_be_read() {
+    let read = |said| {
+        let frame = proto::FromReplica { said: Some(said) };
+        from_replica::Reader::default().read(frame)
+    };
+    let said = |text: &str| proto::from_replica::Said::Heartbeat(text.to_owned().into());
+    let sha256 = Digest::default();
+    let build =
+        format!(r#"{{"modelVersion":2,"mood":"good","sha256":"{sha256}","version":"9.0.0"}}"#);
+    let heard = read(said(&format!(r#"{{"build":{build},"mood":"good"}}"#))).unwrap();
+    let Some(FromReplica::Unread(why)) = heard else { panic!("{heard:?}") };
+    assert!(why.contains("a heartbeat cannot be read"), "{why}");
+    for noise in ["noise", "{}", r#"{"build":{}}"#] {
+        assert!(read(said(noise)).is_err(), "it comes from no replica: {noise}");
+    }
+    let hello = |build: &str| {
+        proto::from_replica::Said::Hello(proto::Hello {
+            replica: "r1".into(),
+            fleet: "prod".into(),
+            build: build.to_owned().into(),
+            serves: Some(r#"{"statement":"in other words"}"#.to_owned().into()),
+            ..Default::default()
+        })
+    };
+    let heard = read(hello(&build)).unwrap();
+    let Some(FromReplica::Hello(hello_read)) = heard else { panic!("{heard:?}") };
+    let expected = Build { version: "9.0.0".into(), sha256, model_version: 2 };
+    assert_eq!((&hello_read.build, &hello_read.serves), (&expected, &None));
+    assert!(read(hello("{}")).is_err(), "who it is must be said");
+}
+
+#[test]
+fn a_pulse_out_of_range_is_not_followed() {
+    for (heartbeat, check) in [(999, 60_000), (60_001, 60_000), (5_000, 9_999), (5_000, u64::MAX)] {
+        let pulse =
+            proto::Pulse { heartbeat_milliseconds: heartbeat, table_check_milliseconds: check };
+        let frame = proto::ToReplica { said: Some(proto::to_replica::Said::Pulse(pulse)) };
+        let heard = to_replica::Reader::default().read(frame, Instant::now()).unwrap();
+        assert!(matches!(heard, Heard::Unreadable { answer: None, .. }), "{heard:?}");
+    }
 }

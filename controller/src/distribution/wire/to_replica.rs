@@ -1,10 +1,11 @@
 //! What a replica is told, as frames and back.
 
 use std::num::NonZeroU32;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kubeng_config::canonical;
 use kubeng_config::delta::Delta;
+use kubeng_config::fleet::Pulse;
 use kubeng_config::problem::{self, Problem, Subject};
 use kubeng_config::statement::SignedStatement;
 
@@ -35,6 +36,7 @@ pub(crate) fn write(message: ToReplica, now: Instant) -> Frames {
         }
         ToReplica::TellHoldings => Said::TellHoldings(proto::TellHoldings {}),
         ToReplica::Replicas(count) => Said::Replicas(count.get()),
+        ToReplica::Pulse(pulse) => Said::Pulse(write_pulse(pulse)),
         ToReplica::Ask { id, question } => {
             Said::Ask(proto::Ask { id, question: Some(write_question(&question)) })
         }
@@ -44,6 +46,24 @@ pub(crate) fn write(message: ToReplica, now: Instant) -> Frames {
 
 fn said_of(said: Said) -> proto::ToReplica {
     proto::ToReplica { said: Some(said) }
+}
+
+fn write_pulse(pulse: Pulse) -> proto::Pulse {
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let Pulse { heartbeat_every, table_check_every } = pulse;
+    proto::Pulse {
+        heartbeat_milliseconds: millis(heartbeat_every),
+        table_check_milliseconds: millis(table_check_every),
+    }
+}
+
+/// None where a time is out of its range: a replica must not be made to do nothing else.
+fn read_pulse(pulse: proto::Pulse) -> Option<Pulse> {
+    let heartbeat_every = Duration::from_millis(pulse.heartbeat_milliseconds);
+    let table_check_every = Duration::from_millis(pulse.table_check_milliseconds);
+    let is_in_range = Pulse::HEARTBEAT.contains(&heartbeat_every)
+        && Pulse::TABLE_CHECK.contains(&table_check_every);
+    is_in_range.then_some(Pulse { heartbeat_every, table_check_every })
 }
 
 fn write_question(question: &Question) -> ask::Question {
@@ -163,6 +183,10 @@ impl Reader {
             Said::Replicas(count) => match NonZeroU32::new(count) {
                 Some(count) => Heard::Message(ToReplica::Replicas(count)),
                 None => unreadable("a fleet of 0 replicas".into()),
+            },
+            Said::Pulse(pulse) => match read_pulse(pulse) {
+                Some(pulse) => Heard::Message(ToReplica::Pulse(pulse)),
+                None => unreadable(format!("{pulse:?}, which is out of range")),
             },
             Said::Ask(proto::Ask { id, question }) => match read_question(question) {
                 Ok(question) => Heard::Message(ToReplica::Ask { id, question }),

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use kubeng_config::fleet::{FleetCare, OnDrift};
+use kubeng_config::fleet::{FleetCare, OnDrift, Pulse};
 use kubeng_config::patch::scalar::Deadline;
 use kubeng_config::problem::Problem;
 use serde::Deserialize;
@@ -54,12 +54,12 @@ pub(super) fn read(
             .ok_or_else(|| out_of_range(&format!("/spec/{field}"), &text, &range, wrong)),
     };
     care.heartbeat_every =
-        read("drift/heartbeatEvery", heartbeat_every, care.heartbeat_every, second..=second * 60)?;
+        read("drift/heartbeatEvery", heartbeat_every, care.heartbeat_every, Pulse::HEARTBEAT)?;
     care.table_check_every = read(
         "drift/tableCheckEvery",
         table_check_every,
         care.table_check_every,
-        second * 10..=hour,
+        Pulse::TABLE_CHECK,
     )?;
     care.probe_every = match probe_every.as_deref() {
         None => care.probe_every,

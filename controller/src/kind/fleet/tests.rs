@@ -118,7 +118,13 @@ fn what_a_fleet_gets_wrong_is_told_and_nothing_of_it_is_taken() {
     check(&json!({"drift": {"heartbeatEvery": "1h"}}), "/spec/drift/heartbeatEvery", "60s");
     check(&json!({"drift": {"builds": ["x"]}}), "/spec/drift/builds/0", "SHA-256");
     check(&json!({"rollout": {"applyTimeout": "0s"}}), "/spec/rollout/applyTimeout", "range");
-    check(&json!({"defaults": {"access": {}}}), "/spec/defaults/access", "yet");
+    check(&json!({"defaults": {"auth": {}}}), "/spec/defaults/auth", "cannot be a default");
+    let rate = json!({"defaults": {"limits": {"rate": {"per": "1s"}}}});
+    check(&rate, "/spec/defaults/limits/rate", "no requests");
+    let hash = json!({"defaults": {"balance": {"policy": "hash"}}});
+    check(&hash, "/spec/defaults/balance/hashOn", "what is hashed");
+    let unknown = json!({"defaults": {"limits": {"requestBodies": "1Mi"}}});
+    check(&unknown, "/spec/defaults/limits/requestBodies", "\"requestBody\"");
     check(&json!({"defaults": {"timeout": {}}}), "/spec/defaults/timeout", "\"timeouts\"");
     check(
         &json!({"defaults": {"timeouts": {"request": "x"}}}),

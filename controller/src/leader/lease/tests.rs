@@ -149,3 +149,33 @@ fn a_lease_is_read_as_it_was_written() {
     assert_eq!((read.renewed.clone(), read.acquired.clone()), times);
     assert_eq!(Record { renewed: None, acquired: None, ..read }, written);
 }
+
+#[test]
+fn a_lease_that_was_restored_from_a_backup_does_not_lead_in_a_term_that_is_over() {
+    let start = Instant::now();
+    let transitions = |attempt: Attempt| match attempt {
+        Attempt::Create { record } | Attempt::Replace { record, .. } => Some(record.transitions),
+        Attempt::Wait => None,
+    };
+    // Who leads begins a term after the one that somebody has heard of.
+    let mut candidate = leader(start);
+    candidate.not_before(3);
+    assert_eq!(transitions(candidate.decide(start)), Some(3), "the same is no news");
+    candidate.not_before(9);
+    candidate.not_before(4);
+    assert_eq!(transitions(candidate.decide(start)), Some(9));
+    candidate.wrote(record(Some(ME), 9, "9"), start);
+    assert_eq!(transitions(candidate.decide(start)), Some(9), "once");
+    // So does who takes it; who may not take it does not.
+    for (seen, expected) in [
+        (None, Some(9)),
+        (Some(record(None, 4, "7")), Some(9)),
+        (Some(record(None, 12, "7")), Some(13)),
+        (Some(record(Some("other"), 4, "7")), None),
+    ] {
+        let mut candidate = Candidate::new(ME.into(), PACE);
+        candidate.not_before(9);
+        candidate.saw(seen.clone(), start);
+        assert_eq!(transitions(candidate.decide(start)), expected, "{seen:?}");
+    }
+}

@@ -63,6 +63,8 @@ impl Failure {
     pub(crate) fn of_status(status: &kube::core::Status, verb: Verb, scope: &Scope) -> Self {
         match status.code {
             410 => Self::Expired,
+            // The server was restored from a backup, or is another one.
+            504 if status.message.contains("Too large resource version") => Self::Expired,
             404 if scope.may_be_absent() => Self::Absent,
             401 => Self::Unknown(problem(
                 "the API server refuses our credentials (401)".to_owned(),

@@ -50,6 +50,7 @@ pub(crate) async fn follow(
         known: HashSet::new(),
         has_listed: false,
         list_again_at: None,
+        was_silent: false,
         expired_at: None,
     };
     while !follower.said.is_closed() {
@@ -80,18 +81,24 @@ struct Follower {
     known: HashSet<ObjectKey>,
     has_listed: bool,
     list_again_at: Option<tokio::time::Instant>,
+    /// Whether the last watch said nothing at all.
+    was_silent: bool,
     expired_at: Option<Instant>,
 }
 
 impl Follower {
     /// Lists if need be, then watches until the watch ends.
     async fn go_on(&mut self, client: &Client) -> Result<(), Failure> {
+        if self.was_silent && self.has_gone_back(client).await? {
+            self.version = None;
+        }
         let version = match &self.version {
             Some(version) => version.clone(),
             None => self.list(client).await?,
         };
         let begun = Instant::now();
         let has_spoken = self.watch(client, version).await?;
+        self.was_silent = !has_spoken;
         // A server that ends each watch at once must not be asked in a hurry.
         if !has_spoken && begun.elapsed() < self.timing.pause_min {
             tokio::time::sleep(self.timing.pause_min).await;
@@ -99,12 +106,29 @@ impl Follower {
         Ok(())
     }
 
+    /// Whether the server is at an earlier version than is watched from: it was restored from a backup.
+    /// Then a watch from here would be silent until the server is as far again.
+    async fn has_gone_back(&self, client: &Client) -> Result<bool, Failure> {
+        let least = ListParams { limit: Some(1), ..self.listed() };
+        let page = self.page(client, &least).await?;
+        Ok(self.is_behind(&page.metadata.resource_version))
+    }
+
+    /// Whether `version` is an earlier one than is watched from.
+    fn is_behind(&self, version: &str) -> bool {
+        // Versions of one server are numbers that can be compared (KEP-5504).
+        let number = |text: &str| text.parse::<u64>().ok();
+        let known = self.version.as_deref().and_then(number);
+        number(version).zip(known).is_some_and(|(at, known)| at < known)
+    }
+
     /// Lists all pages, tells them together, and gives the version to watch from.
     async fn list(&mut self, client: &Client) -> Result<String, Failure> {
         let mut found = Vec::new();
         let mut next = None;
         let (version, at) = loop {
-            let page = self.page(client, next).await?;
+            let page = ListParams { continue_token: next, ..self.listed() };
+            let page = self.page(client, &page).await?;
             let at = Instant::now();
             // Decoded page by page, so that never more than one is held as JSON.
             found.extend(page.items.into_iter().flatten().map(|raw| raw.decode(&self.scope)));
@@ -127,16 +151,18 @@ impl Follower {
         Ok(version)
     }
 
-    async fn page(&self, client: &Client, next: Option<String>) -> Result<Page, Failure> {
-        let parameters = ListParams {
+    fn listed(&self) -> ListParams {
+        ListParams {
             field_selector: self.scope.field_selector(),
             limit: Some(self.timing.page),
-            continue_token: next,
             ..ListParams::default()
-        };
+        }
+    }
+
+    async fn page(&self, client: &Client, parameters: &ListParams) -> Result<Page, Failure> {
         let failed = |error: &kube::Error| Failure::of_request(error, Verb::List, &self.scope);
         let request = Request::new(self.scope.path())
-            .list(&parameters)
+            .list(parameters)
             .map_err(|error| failed(&kube::Error::BuildRequest(error)))?;
         match timeout(self.timing.silence, client.request::<Page>(request)).await {
             Ok(answer) => answer.map_err(|error| failed(&error)),
@@ -198,19 +224,19 @@ impl Follower {
     async fn take(&mut self, event: WatchEvent<Raw>, at: Instant) -> Result<(), Failure> {
         match event {
             WatchEvent::Added(raw) | WatchEvent::Modified(raw) => {
-                self.note_version(raw.version());
+                self.note_version(raw.version())?;
                 let found: Found = raw.decode(&self.scope);
                 self.known.insert(found.key().clone());
                 self.say(What::Changed(found), at).await;
             }
             WatchEvent::Deleted(raw) => {
-                self.note_version(raw.version());
+                self.note_version(raw.version())?;
                 let key = raw.key(&self.scope);
                 self.known.remove(&key);
                 self.say(What::Gone(key), at).await;
             }
             WatchEvent::Bookmark(bookmark) => {
-                self.note_version(&bookmark.metadata.resource_version);
+                self.note_version(&bookmark.metadata.resource_version)?;
                 self.say(What::Healed, at).await;
             }
             WatchEvent::Error(status) => {
@@ -220,10 +246,15 @@ impl Follower {
         Ok(())
     }
 
-    fn note_version(&mut self, version: &str) {
+    /// Versions only grow, unless the server was restored from a backup: then all is read again.
+    fn note_version(&mut self, version: &str) -> Result<(), Failure> {
+        if self.is_behind(version) {
+            return Err(Failure::Expired);
+        }
         if !version.is_empty() {
             self.version = Some(version.to_owned());
         }
+        Ok(())
     }
 
     /// Tells of a failure and waits as long as it asks for.

@@ -45,6 +45,35 @@ pub(super) fn filters(
     Ok(filters)
 }
 
+/// The Filters that `patch` stands for where it is for all Routes of a fleet: those that name nothing
+/// of a namespace.
+///
+/// # Errors
+/// With where it cannot be carried out, and why.
+pub(crate) fn of_fleet(patch: &Patch) -> Result<Vec<Filter>, (&'static str, Refused)> {
+    let Patch { access, limits, headers, buffering, compression, request_id, .. } = patch;
+    let mut made: Vec<(&'static str, Made)> = Vec::new();
+    made.extend(access.as_ref().map(|access| ("/access", plain::access(access))));
+    if let Some(limits) = limits {
+        made.push(("/limits", Ok(plain::body_limit(limits))));
+        made.extend(limits.rate.as_ref().map(|rate| ("/limits/rate", plain::rate(rate))));
+        let concurrency = limits.concurrency.as_ref();
+        made.extend(concurrency.map(|limit| ("/limits/concurrency", plain::concurrency(limit))));
+    }
+    if let Some(headers) = headers {
+        made.push(("/headers/request", Ok(plain::request_headers(headers))));
+        made.push(("/headers/response", Ok(plain::response_headers(headers))));
+    }
+    made.extend(buffering.as_ref().map(|wanted| ("/buffering", plain::buffering(wanted))));
+    made.extend(compression.as_ref().map(|wanted| ("/compression", plain::compression(wanted))));
+    made.extend(request_id.as_ref().map(|ids| ("/requestId", Ok(plain::request_id(ids)))));
+    let mut filters = Vec::new();
+    for (pointer, made) in made {
+        filters.extend(made.map_err(|refused| (pointer, refused))?);
+    }
+    Ok(filters)
+}
+
 /// Everything of `patch` that cannot be carried out, by pointer.
 pub(super) fn faults(
     view: &mut View<'_>,

@@ -54,6 +54,13 @@ pub(crate) struct Line {
 /// Resource, namespace, name.
 type Key = (String, String, String);
 
+/// What it held at one moment.
+#[derive(Clone, Debug)]
+pub struct Backup {
+    version: u64,
+    objects: BTreeMap<Key, Value>,
+}
+
 #[derive(Default)]
 pub(crate) struct State {
     version: u64,
@@ -87,6 +94,15 @@ impl State {
     pub(crate) fn lose(&mut self, resource: &str, namespace: &str, name: &str) {
         self.version += 1;
         self.objects.remove(&(resource.to_owned(), namespace.to_owned(), name.to_owned()));
+    }
+
+    pub(crate) fn back_up(&self) -> Backup {
+        Backup { version: self.version, objects: self.objects.clone() }
+    }
+
+    pub(crate) fn restore(&mut self, backup: Backup) {
+        Backup { version: self.version, objects: self.objects } = backup;
+        self.history.retain(|line| line.version <= self.version);
     }
 
     pub(crate) fn compact(&mut self) {
