@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use tracing::warn;
 
 /// The folder, held by this process alone until it is dropped.
 #[derive(Debug)]
@@ -26,11 +27,9 @@ impl DataFolder {
             .create(path)
             .with_context(|| format!("cannot make the data folder {shown}"))?;
         // What its holder wrote stays until it is held.
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path.join(LOCK))
+        let lock = File::options().create(true).truncate(false).write(true).open(path.join(LOCK));
+        let lock = lock
+            .or_else(|error| read_only(path, error))
             .with_context(|| format!("cannot write to the data folder {shown}"))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { lock }),
@@ -74,6 +73,17 @@ impl DataFolder {
     pub(crate) fn lend(&self) -> io::Result<File> {
         self.lock.try_clone()
     }
+}
+
+/// The lock of a folder that was written before its disk became read-only: what is there is of use,
+/// and whoever has to write says so when it cannot.
+fn read_only(path: &Path, error: io::Error) -> io::Result<File> {
+    if error.kind() != io::ErrorKind::ReadOnlyFilesystem {
+        return Err(error);
+    }
+    let lock = File::open(path.join(LOCK)).map_err(|_| error)?;
+    warn!(data = %path.display(), "the data folder is on a read-only disk: nothing new is kept");
+    Ok(lock)
 }
 
 /// The file in it that is locked; it names the process.

@@ -2,6 +2,7 @@
 //!
 //! What can be given stands in [`given`]; each theme reads and checks its part in its own file.
 
+pub(crate) mod address;
 mod apart;
 pub(crate) mod controller;
 pub(crate) mod given;
@@ -99,6 +100,7 @@ impl Given {
             connections_max: self.listener_connections_max,
             tls_version_min: self.tls_version_min,
             tls_cipher_suites: self.tls_cipher_suites,
+            client_certificates: self.client_certificates,
         };
         Ok(Settings {
             manifests: self.manifests,
@@ -175,7 +177,13 @@ mod tests {
             ("admin = \"0.0.0.0:1\"", "admin-exposed"),
             ("workers = 0", "at least 1"),
             ("connections-max = 0", "at least 1"),
-            ("tcp = [\"127.0.0.1:1\"]", "--tcp"),
+            ("http = \"8080\"", "such as 0.0.0.0:8080 or [::]:8080"),
+            ("admin = \"localhost:1\"", "\"localhost:1\": what stands in front of the port"),
+            ("tcp = [\"127.0.0.1:1\"]", "--tcp \"127.0.0.1:1\""),
+            ("tcp = [\"pg=db/pg:5432\"]", "such as 0.0.0.0:5432=db/postgres:5432"),
+            ("tcp = [\"127.0.0.1:1=pg\"]", "\"pg\" is neither NAMESPACE/NAME:PORT"),
+            ("tls-passthrough = [\"127.0.0.1:1=a/b:1\"]", "=shop.example.com="),
+            ("tls-passthrough = [\"127.0.0.1:1=*.*.x=a/b:1\"]", "\"*.*.x\" is no host"),
             ("default-backend = \"shop/web\"", "--default-backend"),
             ("default-certificate = \"web\"", "--default-certificate"),
             ("log-format = \"xml\"", "text or json"),

@@ -229,6 +229,7 @@ pub(crate) fn translate_settings(settings: &Settings) -> TranslateSettings {
     let fleet: FleetName = FLEET.parse().expect("the name of the fleet is not empty");
     let mut translate = TranslateSettings::new(fleet, settings.listeners.all.clone());
     translate.forwards.clone_from(&settings.listeners.forwards);
+    translate.clients.clone_from(&settings.listeners.clients);
     translate.classes.clone_from(&settings.ingress_classes);
     translate.namespaces.clone_from(&settings.namespaces);
     if settings.without_class {

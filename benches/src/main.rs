@@ -4,6 +4,8 @@
 mod asking;
 mod changes;
 mod drains;
+mod fleet;
+mod leader_kills;
 mod lookup;
 mod manifest;
 mod memory;
@@ -40,7 +42,7 @@ struct Arguments {
     /// Only shows that it works: short, and figures of speed are not judged
     #[arg(long)]
     quick: bool,
-    /// How many changes, upgrades, drains or rollouts, in place of the usual number
+    /// How many changes, upgrades, drains, rollouts or kills, in place of the usual number
     #[arg(long)]
     count: Option<usize>,
 }
@@ -73,6 +75,10 @@ enum Name {
     Drains,
     /// Requests over 50 rolling upgrades of 20 endpoints
     Rollouts,
+    /// Time, bytes and memory of a fleet of replicas
+    Fleet,
+    /// Requests to three replicas while the leading controller is killed 100 times
+    LeaderKills,
     /// All of them
     All,
     /// The same with writes to an API server; part of `propagation`
@@ -98,6 +104,8 @@ const ALL: &[Name] = &[
     Name::Upgrades,
     Name::Drains,
     Name::Rollouts,
+    Name::Fleet,
+    Name::LeaderKills,
 ];
 const PROPAGATION: &[Name] = &[Name::Propagation, Name::PropagationOfApi];
 
@@ -119,6 +127,8 @@ fn main() -> ExitCode {
         | Name::Upgrades
         | Name::Drains
         | Name::Rollouts
+        | Name::Fleet
+        | Name::LeaderKills
         | Name::PropagationOfApi
         | Name::PropagationInCluster => one,
     };
@@ -164,6 +174,8 @@ fn run(name: Name, setting: &Setting) -> Result<Vec<Report>> {
         Name::Upgrades => until_interrupted(upgrades::run(setting)),
         Name::Drains => until_interrupted(drains::run(setting)),
         Name::Rollouts => until_interrupted(rollouts::run(setting)),
+        Name::Fleet => until_interrupted(fleet::run(setting)),
+        Name::LeaderKills => until_interrupted(leader_kills::run(setting)),
         Name::All => Ok(Vec::new()),
     }
 }

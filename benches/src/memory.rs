@@ -14,9 +14,9 @@ use crate::samples::median;
 
 /// How much there is.
 #[derive(Clone, Copy, Debug)]
-struct Size {
-    ingresses: usize,
-    services: usize,
+pub(crate) struct Size {
+    pub(crate) ingresses: usize,
+    pub(crate) services: usize,
 }
 
 /// What the processes of one round used.
@@ -70,7 +70,7 @@ async fn round(setting: &Setting, size: Size) -> Result<Round> {
 }
 
 /// Writes the manifests: a folder for each 100 Ingresses, a file for each.
-fn write(path: &Path, size: Size) -> Result<()> {
+pub(crate) fn write(path: &Path, size: Size) -> Result<()> {
     let folder = Folder::new(path);
     for service in 0..size.services {
         let namespace = format!("team-{}", service % namespaces(size));
@@ -82,22 +82,28 @@ fn write(path: &Path, size: Size) -> Result<()> {
         folder.save(&format!("{namespace}/{name}.yaml"), &text)?;
     }
     for ingress in 0..size.ingresses {
-        let service = ingress % size.services;
-        let namespace = format!("team-{}", service % namespaces(size));
-        let (name, host) = (format!("app-{ingress}"), host(ingress));
-        let service = format!("service-{service}");
-        let paths = [("/".to_owned(), service.as_str())];
-        let text = manifest::ingress(&namespace, &name, &host, &paths, None);
-        folder.save(&format!("{namespace}/{name}.yaml"), &text)?;
+        point(path, size, ingress, ingress % size.services)?;
     }
     Ok(())
 }
 
-fn namespaces(size: Size) -> usize {
+/// Writes an Ingress that leads to the Service with this number, of the namespace that it is in.
+pub(crate) fn point(path: &Path, size: Size, ingress: usize, service: usize) -> Result<()> {
+    let namespace = format!("team-{}", ingress % size.services % namespaces(size));
+    let (name, host) = (format!("app-{ingress}"), host(ingress));
+    let service = format!("service-{service}");
+    let paths = [("/".to_owned(), service.as_str())];
+    let text = manifest::ingress(&namespace, &name, &host, &paths, None);
+    Folder::new(path).save(&format!("{namespace}/{name}.yaml"), &text)?;
+    Ok(())
+}
+
+/// How many namespaces the Services are spread over: the number of one modulo this is its namespace.
+pub(crate) fn namespaces(size: Size) -> usize {
     (size.services / 10).max(1)
 }
 
-fn host(ingress: usize) -> String {
+pub(crate) fn host(ingress: usize) -> String {
     format!("app-{ingress}.apps.example.com")
 }
 

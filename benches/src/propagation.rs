@@ -1,7 +1,7 @@
 //! How long it takes until a change is served: what clients see, and what the process says.
 
 pub(crate) mod cluster;
-mod store;
+pub(crate) mod store;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -141,7 +141,7 @@ async fn phase(
 }
 
 /// Asks until the backend of this colour answers, and says when it did.
-fn first_answer(
+pub(crate) fn first_answer(
     mut connection: raw::Connection,
     request: &[u8],
     color: Color,
@@ -195,7 +195,7 @@ fn report(title: &str, end_of_write: &str, phases: [Phase; 2]) -> Report {
     report
 }
 
-fn of_samples(phase: &str, measured: String, samples: &Samples) -> [String; 7] {
+pub(crate) fn of_samples(phase: &str, measured: String, samples: &Samples) -> [String; 7] {
     [
         phase.to_owned(),
         measured,
@@ -207,7 +207,7 @@ fn of_samples(phase: &str, measured: String, samples: &Samples) -> [String; 7] {
     ]
 }
 
-fn of_histogram(phase: &str, measured: String, histogram: &Histogram) -> [String; 7] {
+pub(crate) fn of_histogram(phase: &str, measured: String, histogram: &Histogram) -> [String; 7] {
     let at_most = |share| {
         let bound = histogram.at_most(share);
         bound.map_or_else(|| "above all".to_owned(), |bound| format!("<= {}", millis(bound)))

@@ -9,10 +9,11 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use crate::certificate::{ClientCertificateMode, ServerNameId};
 use crate::index::listener_for;
 use crate::listener::{Listener, Protocol};
 use crate::matching::{HostMatch, Match, PathMatch};
-use crate::name::{ListenerId, RouteId};
+use crate::name::{Hostname, ListenerId, RouteId};
 use crate::request::{RequestHead, RequestKey, Scheme};
 use crate::route::{Action, Route, TargetAction, precedence};
 use crate::snapshot::Snapshot;
@@ -23,6 +24,9 @@ use crate::snapshot::Snapshot;
 pub struct Explanation {
     /// The Listener that takes it.
     pub listener: Option<ListenerId>,
+    /// What the handshake asks of the client, if it asks for a certificate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_certificates: Option<ClientCertificateMode>,
     /// The host that was matched, most special first of all that are known.
     pub host: Option<HostMatch>,
     /// The Route that serves it.
@@ -88,6 +92,7 @@ pub fn explain(snapshot: &Snapshot, request: &RequestKey) -> Explanation {
         Some(listener) => explain_on(snapshot, listener, &request.head()),
         None => Explanation {
             listener: None,
+            client_certificates: None,
             host: None,
             route: None,
             matched: None,
@@ -145,12 +150,39 @@ pub fn explain_on(
     let losers = losers(&known, winner.as_ref(), host.as_ref(), request);
     Explanation {
         listener: Some(listener.clone()),
+        client_certificates: client_certificates(snapshot, listener, request.host),
         route: winner.as_ref().map(|winner| winner.id.clone()),
         matched: winner.as_ref().map(|winner| describe(winner.wanted)),
         outcome: winner.as_ref().map_or(Outcome::NoRoute, |winner| outcome(winner.route)),
         losers,
         host,
     }
+}
+
+/// What is asked of clients under a server name that is the host of the request, as it should be.
+fn client_certificates(
+    snapshot: &Snapshot,
+    listener: &ListenerId,
+    host: Option<&str>,
+) -> Option<ClientCertificateMode> {
+    let named = |host| {
+        let id = ServerNameId { listener: listener.clone(), host };
+        snapshot.server_names().get(&id).map(|part| part.value())
+    };
+    let name: Option<Hostname> = host.and_then(|host| host.parse().ok());
+    let parent = name.as_ref().and_then(|name| name.parent()?.parse::<Hostname>().ok());
+    let below = || {
+        let parent = parent?;
+        let one = named(HostMatch::OneLabelBelow(parent.clone()));
+        one.or_else(|| named(HostMatch::AnyLabelsBelow(parent)))
+    };
+    let found = name.and_then(|name| named(HostMatch::Exact(name))).or_else(below);
+    let of_listener = || {
+        let part = snapshot.listeners().get(listener)?;
+        part.value().client_certificates.as_ref()
+    };
+    let asked = found.and_then(|named| named.client_certificates.as_ref()).or_else(of_listener);
+    asked.map(|asked| asked.mode)
 }
 
 /// One Match of one Route under one host.
@@ -295,6 +327,14 @@ fn outcome(route: &Route) -> Outcome {
     }
 }
 
+/// In words, for people.
+fn asked(mode: ClientCertificateMode) -> &'static str {
+    match mode {
+        ClientCertificateMode::Require => "must present a certificate in the handshake",
+        ClientCertificateMode::Request => "may present a certificate in the handshake",
+    }
+}
+
 /// One fact a line, the decision first; what `kubeng explain` prints.
 impl std::fmt::Display for Explanation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -316,6 +356,7 @@ impl std::fmt::Display for Explanation {
             ("by", self.matched.clone()),
             ("host", self.host.as_ref().map(ToString::to_string)),
             ("listener", self.listener.as_ref().map(ToString::to_string)),
+            ("clients", self.client_certificates.map(|mode| asked(mode).to_owned())),
         ];
         for (name, fact) in facts {
             if let Some(fact) = fact {

@@ -206,7 +206,7 @@ codes! {
         "A Rule leads to a Service of type ExternalName, which could reach hosts that only the proxy can reach. Its requests are answered with 503.",
         "Use an Upstream, or allow it with --allow-external-name.";
     SECRET_NOT_FOUND = 1108 Error, "Secret does not exist",
-        "A tls section or an override names a Secret that does not exist, or that lacks the entry. Hosts of a tls section get the default certificate; Routes that an override protects by the Secret answer 503.",
+        "A tls section or an override names a Secret that does not exist, or that lacks the entry. Hosts of a tls section get the default certificate; Routes that are to be protected by the Secret answer 503.",
         "Create the Secret with the entries that the message names, or name another one.";
     CLASS_NOT_FOUND = 1109 Warning, "Class does not exist",
         "An Ingress names an IngressClass that does not exist. It is not served.",
@@ -221,8 +221,8 @@ codes! {
         "A Fleet lists a class that an older Fleet lists, too, that names another fleet in its parameters, or that belongs to another controller. Its objects are not served by this fleet.",
         "Remove the class from one of the two.";
     CONFIG_MAP_NOT_FOUND = 1120 Error, "ConfigMap does not exist",
-        "An Upstream names a ConfigMap with the authorities that its certificate must come from, and it does not exist. Without them nothing could be verified, so requests for it are answered with 503.",
-        "Create the ConfigMap with the authorities in ca.crt, or name another one.";
+        "An object names a ConfigMap with the authorities that certificates must come from, or an override one with the keys of tokens, and it does not exist, or lacks the entry. Without them nothing could be verified, so requests are answered with 503.",
+        "Create the ConfigMap with the authorities in ca.crt, or the keys in jwks.json, or name another one.";
     NOT_PERMITTED = 1121 Error, "Reference not permitted",
         "An object names something of another namespace that it may not name. What needs it is refused.",
         "Name something of the object's own namespace.";
@@ -253,9 +253,24 @@ codes! {
     CERTIFICATE_ENDS = 1305 Warning, "Certificate ends soon",
         "A certificate ends within 14 days.",
         "Store a newer chain and its key in the Secret.";
+    STAPLE_UNUSABLE = 1306 Warning, "OCSP response cannot be stapled",
+        "The entry tls.ocsp-staple of a Secret is not an OCSP response that says that its certificate is good, or it is one for another certificate. The certificate is presented without it.",
+        "Store the newest response of the authority for the first certificate of tls.crt, in DER, or remove the entry.";
+    STAPLE_ENDED = 1307 Warning, "OCSP response has ended",
+        "The OCSP response of a Secret holds no longer: its nextUpdate has passed. The certificate is presented without it.",
+        "Store a newer response of the authority in tls.ocsp-staple.";
     BAD_AUTHORITIES = 1310 Error, "Authorities cannot be used",
-        "The authorities that the certificate of an Upstream must come from cannot be read as a whole. With what is left of them nobody knows what would be verified, so requests for it are answered with 503.",
+        "The authorities that the certificate of an Upstream or of clients must come from cannot be read as a whole. With what is left of them nobody knows what would be verified, so requests are answered with 503.",
         "Store the certificates of the authorities in PEM, at most 64.";
+    CLIENTS_CLOSED = 1311 Error, "Client certificates cannot be asked for",
+        "Clients of a host should present certificates, and that cannot be carried out as it is written. What leads there is answered with 503 rather than opened.",
+        "Mend what the message names.";
+    CLIENTS_CONFLICT = 1312 Error, "Another setting of client certificates counts",
+        "What is asked of clients belongs to a host, and another Ingress, or the listener, decides it: of the Ingresses in the namespace of the oldest one of the host the oldest that sets it. Rules that were to be protected otherwise are answered with 503.",
+        "Set it in one Ingress of the host only, or in all of them alike.";
+    CLIENTS_OVER_TLS = 1313 Warning, "Client certificates need HTTPS",
+        "A host requires client certificates, and over plain HTTP nobody can present one. What leads to a Backend there is answered with 403.",
+        "Ask over HTTPS; a redirect of the scheme sends clients there.";
     OVERRIDE_CONFLICT = 1401 Warning, "Override conflict",
         "Two overrides of one layer and scope set the same field. The older one keeps it; of two of one age the one whose name comes first. What else the younger one sets counts.",
         "Remove the field from one of the two.";

@@ -113,6 +113,8 @@ pub enum TargetAction {
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(into = "u16", try_from = "u16")]
 pub enum Refusal {
+    /// 403: what was asked of the client was not given, and cannot be on this connection.
+    Forbidden,
     /// 500: the configuration cannot be honoured.
     InternalServerError,
     /// 503: where a standard says so, as for a Service that does not exist behind an Ingress.
@@ -122,6 +124,7 @@ pub enum Refusal {
 impl From<Refusal> for u16 {
     fn from(refusal: Refusal) -> Self {
         match refusal {
+            Refusal::Forbidden => 403,
             Refusal::InternalServerError => 500,
             Refusal::ServiceUnavailable => 503,
         }
@@ -133,9 +136,10 @@ impl TryFrom<u16> for Refusal {
 
     fn try_from(status: u16) -> Result<Self, String> {
         match status {
+            403 => Ok(Self::Forbidden),
             500 => Ok(Self::InternalServerError),
             503 => Ok(Self::ServiceUnavailable),
-            _ => Err(format!("{status} is neither 500 nor 503")),
+            _ => Err(format!("{status} is none of 403, 500 and 503")),
         }
     }
 }

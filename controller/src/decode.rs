@@ -25,7 +25,7 @@ use crate::kind::endpoint_slice::EndpointSlice;
 use crate::kind::fleet::{Fleet, FleetOnWire};
 use crate::kind::ingress::Ingress;
 use crate::kind::ingress_class::IngressClass;
-use crate::kind::route_override::{OverrideOnWire, RouteOverride};
+use crate::kind::route_override::RouteOverride;
 use crate::kind::secret::{self, TlsSecret};
 use crate::kind::service::Service;
 use crate::kind::upstream::{Upstream, UpstreamOnWire};
@@ -51,18 +51,23 @@ pub enum Decoded {
 ///
 /// Unknown fields are Problems of the Object when a person wrote it into a
 /// file; an API server drops them before we could see them. An Upstream with
-/// an unknown field in its `spec` is not taken at all.
+/// an unknown field in its `spec` is not taken at all. A RouteOverride that has
+/// a name always is: what it protects must not open because of a mistake in it.
 #[must_use]
 pub fn decode(value: Value, provenance: Provenance, author: Author) -> Decoded {
-    let key = match Header::read(&value, &provenance) {
-        Header::Object(key) => key,
+    let (key, wrong) = match Header::read(&value, &provenance) {
+        Header::Object(key) => (key, None),
         Header::NotRead => return Decoded::Ignored,
+        Header::Wrong(Some(key), problem) if key.kind == ObjectKind::RouteOverride => {
+            (key, Some(problem))
+        }
         Header::Wrong(key, problem) => return Decoded::Undecodable(key, problem),
     };
     if key.kind == ObjectKind::Secret && !secret::is_read(&value) {
         return Decoded::Ignored;
     }
     let mut notes = Notes::new(key.clone(), provenance.clone());
+    wrong.into_iter().for_each(|problem| notes.add(problem));
     match contents(key.kind, value, &mut notes) {
         Ok(contents) => Decoded::Object(Box::new(Object {
             created: created(&contents.metadata),
@@ -120,7 +125,7 @@ fn contents(kind: ObjectKind, value: Value, notes: &mut Notes) -> Result<Content
         ObjectKind::Secret => {
             let mut foreign: core::Secret = typed(value, notes)?;
             let metadata = std::mem::take(&mut foreign.metadata);
-            Contents::new(metadata, Body::Secret(TlsSecret::decode(foreign)))
+            Contents::new(metadata, Body::Secret(TlsSecret::decode(foreign, notes)))
         }
         ObjectKind::ConfigMap => {
             let mut foreign: core::ConfigMap = typed(value, notes)?;
@@ -134,9 +139,7 @@ fn contents(kind: ObjectKind, value: Value, notes: &mut Notes) -> Result<Content
             Contents::new(metadata, Body::Upstream(Box::new(body)))
         }
         ObjectKind::RouteOverride => {
-            let foreign: OverrideOnWire = typed(value, notes)?;
-            let key = notes.key().clone();
-            let (metadata, body) = RouteOverride::decode(foreign, &key, notes)?;
+            let (metadata, body) = RouteOverride::decode(value, notes);
             Contents::new(metadata, Body::RouteOverride(body))
         }
         ObjectKind::Fleet => {

@@ -1,6 +1,8 @@
-//! Certificates that end: told in time, and served all the same. Overrides end in [`overrides`].
+//! Certificates that end: told in time, and served all the same. Overrides end in [`overrides`], OCSP
+//! responses in `staples`.
 
 pub mod overrides;
+mod staples;
 
 use std::time::Duration;
 

@@ -15,6 +15,7 @@ use crate::distribution::feed::FleetFeed;
 use crate::distribution::line::{Hub, Identified, LINE_MESSAGES_MAX, Line, TurnedAway};
 use crate::distribution::publisher::Publisher;
 use crate::replicas::entry::ReplicaId;
+use crate::replicas::metrics::ReplicaMetrics;
 use crate::replicas::registry::Registry;
 use session::Session;
 
@@ -28,6 +29,7 @@ pub type Believes = Arc<dyn Fn(&SignedStatement) -> bool + Send + Sync>;
 /// Takes replicas in. The newest line of one name wins, and ends the older one.
 pub struct ReplicaHub {
     pub(crate) registry: Arc<Registry>,
+    pub(crate) metrics: Arc<ReplicaMetrics>,
     pub(crate) publisher: MakePublisher,
     pub(crate) believes: Believes,
     pub(crate) sessions: TaskTracker,
@@ -55,7 +57,8 @@ impl Hub for ReplicaHub {
         let (to, to_replica) = mpsc::channel(LINE_MESSAGES_MAX);
         let (from_replica, from) = mpsc::channel(LINE_MESSAGES_MAX);
         let registry = Arc::clone(&self.registry);
-        let session = Session { id, registry, publisher, joined, to, from };
+        let metrics = Arc::clone(&self.metrics);
+        let session = Session { id, registry, metrics, publisher, joined, to, from };
         self.sessions.spawn(session.run(self.stop.clone()));
         Ok(Line { to: to_replica, from: from_replica })
     }

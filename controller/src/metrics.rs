@@ -9,7 +9,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 /// Upper bounds of the buckets of times, in seconds: from 50 µs to 2.5 s.
-const SECONDS: [f64; 15] = [
+pub(crate) const SECONDS: [f64; 15] = [
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.015, 0.025, 0.05, 0.1,
     0.25, 1.0, 2.5,
 ];

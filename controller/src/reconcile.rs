@@ -147,7 +147,7 @@ impl Reconciler {
         self.tell(channels);
     }
 
-    /// Takes out the overrides whose time has come.
+    /// Takes out the overrides and OCSP responses whose time has come.
     fn end(&mut self, channels: &Channels) {
         let changes = self.ends.due(unix_now());
         if !changes.is_empty() {
@@ -221,7 +221,7 @@ impl Reconciler {
             return false;
         }
         let (intake, ends) = (&self.intake, &self.ends);
-        let objects = || intake.objects().filter(|object| !ends.has_ended(&object.key));
+        let objects = || intake.objects().filter_map(|object| ends.admitted(object));
         let stepped = self.fleets.describe(changes, objects, received);
         self.problems_version += u64::from(stepped.problems_differ);
         stepped.standing_differs

@@ -4,7 +4,7 @@ mod action;
 mod care;
 pub mod entry;
 mod inspect;
-mod metrics;
+pub(crate) mod metrics;
 pub mod peers;
 mod probe;
 pub mod record;
@@ -98,6 +98,7 @@ impl Replicas {
         let sessions = TaskTracker::new();
         let hub = Arc::new(ReplicaHub {
             registry: Arc::clone(&registry),
+            metrics: Arc::clone(&metrics),
             publisher,
             believes,
             sessions: sessions.clone(),

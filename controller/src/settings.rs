@@ -2,6 +2,7 @@
 
 use kubeng_config::address::Reserved;
 use kubeng_config::backend::balance::Balance;
+use kubeng_config::certificate::ClientCertificateMode;
 use kubeng_config::filter::Filter;
 use kubeng_config::listener::{Listener, Protocol};
 use kubeng_config::matching::HostMatch;
@@ -38,6 +39,8 @@ pub struct TranslateSettings {
     pub listeners: Vec<(ListenerId, Listener)>,
     /// The Secrets of default certificates that are those of one Listener.
     pub certificates: Vec<(ListenerId, ObjectKey)>,
+    /// What Listeners ask of clients under names that say nothing of their own.
+    pub clients: Vec<(ListenerId, ListenerClients)>,
     /// Where those Listeners lead that read no requests.
     pub forwards: Vec<Forward>,
     /// `spec.controller` of the IngressClasses that are ours.
@@ -77,6 +80,7 @@ impl TranslateSettings {
             fleet,
             listeners,
             certificates: Vec::new(),
+            clients: Vec::new(),
             forwards: Vec::new(),
             controller: CONTROLLER.to_owned(),
             class: CLASS.to_owned(),
@@ -122,6 +126,9 @@ impl TranslateSettings {
         let certificates = listeners.clone();
         settings.certificates =
             certificates.filter_map(|of| Some((of.id.clone(), of.certificate.clone()?))).collect();
+        let clients = listeners.clone();
+        settings.clients =
+            clients.filter_map(|of| Some((of.id.clone(), of.clients.clone()?))).collect();
         let forward = |(listener, host, to)| Forward { listener, host, to };
         settings.forwards = listeners
             .filter_map(|of| Some((of.id.clone(), of.listener.host.clone(), of.forward.clone()?)))
@@ -160,6 +167,15 @@ impl TranslateSettings {
             Protocol::Http | Protocol::Tcp | Protocol::TlsPassthrough => None,
         })
     }
+}
+
+/// What a Listener asks of clients, and where the authorities stand.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ListenerClients {
+    /// What becomes of clients without a certificate.
+    pub mode: ClientCertificateMode,
+    /// A ConfigMap or Secret with the authorities in `ca.crt`.
+    pub authorities: ObjectKey,
 }
 
 /// What describes a fleet.

@@ -4,6 +4,7 @@ pub(crate) mod authorities;
 pub(crate) mod backend;
 pub(crate) mod certificate;
 pub(crate) mod claims;
+pub(crate) mod clients;
 pub(crate) mod credential;
 pub(crate) mod fleet;
 pub(crate) mod forward;

@@ -4,6 +4,7 @@
 mod client_hello;
 mod proxy_header;
 mod request_head;
+mod saved_file;
 
 use bytes::BytesMut;
 use kubeng_config::authority::{Authority, Host};
@@ -15,6 +16,7 @@ use crate::listener::frames::Frames;
 use crate::listener::head::gate;
 pub use client_hello::client_hello;
 pub use proxy_header::proxy_header;
+pub use saved_file::saved_file;
 
 /// The name of a target and of its folder of seeds, and what is called with each input.
 pub type EntryPoint = (&'static str, fn(&[u8]));
@@ -29,6 +31,7 @@ pub const ENTRY_POINTS: &[EntryPoint] = &[
     ("path", path),
     ("proxy_header", proxy_header),
     ("request_head", request_head),
+    ("saved_file", saved_file),
 ];
 
 /// The head gate. What passes must pass again, unchanged: it is canonical; and a strict reader that

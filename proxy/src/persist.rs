@@ -7,6 +7,8 @@
 
 mod folder;
 mod format;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzz;
 mod heard;
 mod keeper;
 mod sealing;

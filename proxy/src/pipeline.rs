@@ -262,6 +262,7 @@ pub(crate) fn target_of(table: &Table, route: &CompiledRoute, ctx: &mut RequestC
 
 fn status_of(refusal: Refusal) -> StatusCode {
     match refusal {
+        Refusal::Forbidden => StatusCode::FORBIDDEN,
         Refusal::InternalServerError => StatusCode::INTERNAL_SERVER_ERROR,
         Refusal::ServiceUnavailable => StatusCode::SERVICE_UNAVAILABLE,
     }

@@ -6,6 +6,8 @@
 //! another time limit, which an override could say, too; a file `diverge` hides every prefix of its
 //! hosts from look-ups, which no Part shows. Each file is taken once, and removed.
 
+pub(crate) mod reject;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;

@@ -11,6 +11,7 @@ use clap::Args;
 
 use super::say::say_line;
 use super::{Finding, run};
+use crate::settings::address;
 use crate::settings::given::Given;
 use crate::settings::process::LogFormat;
 use crate::telemetry;
@@ -19,13 +20,31 @@ use crate::telemetry;
 #[derive(Debug, Args)]
 pub(super) struct Demo {
     /// Address and port for HTTP; another port is taken if it is not free
-    #[arg(long, value_name = "ADDR", env = "KUBENG_HTTP", default_value = "127.0.0.1:8080")]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "KUBENG_HTTP",
+        default_value = "127.0.0.1:8080",
+        value_parser = address::address
+    )]
     http: SocketAddr,
     /// Address and port for HTTPS; another port is taken if it is not free
-    #[arg(long, value_name = "ADDR", env = "KUBENG_HTTPS", default_value = "127.0.0.1:8443")]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "KUBENG_HTTPS",
+        default_value = "127.0.0.1:8443",
+        value_parser = address::address
+    )]
     https: SocketAddr,
     /// Address and port of the admin listener; another port is taken if it is not free
-    #[arg(long, value_name = "ADDR", env = "KUBENG_ADMIN", default_value = "127.0.0.1:9180")]
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "KUBENG_ADMIN",
+        default_value = "127.0.0.1:9180",
+        value_parser = address::loopback
+    )]
     admin: SocketAddr,
     /// Folder for the manifests, kept at the end [default: a scratch folder, removed at the end]
     #[arg(long, value_name = "DIR")]

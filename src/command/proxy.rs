@@ -50,6 +50,7 @@ const OF_CONTROLLERS: &[&str] = &[
     "listener_connections_max",
     "tls_version_min",
     "tls_cipher_suites",
+    "client_certificates",
     "publish_addresses",
     "publish_service",
     "lease_namespace",

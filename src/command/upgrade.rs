@@ -18,13 +18,16 @@ use crate::upgrade::{Outcome, address};
 /// Exchange the program of a running process under load, and wait until the next one serves
 #[derive(Debug, Args)]
 #[command(
-    after_help = "The process starts the file that it was started from again, with the same \
+    group = clap::ArgGroup::new("process").required(true).args(["pid", "data"]),
+    after_help = "The process is named by its id (--pid) or by the data folder that it holds (--data, or \
+                        KUBENG_DATA). Its log alone tells what becomes of SIGUSR2, which asks for the \
+                        same. The process starts the file that it was started from again, with the same \
                         arguments, and hands its sockets over. Exit codes: 0 the next process \
                         serves, 1 it failed and the old one goes on, 2 nobody could be asked."
 )]
 pub(super) struct Upgrade {
     /// The process, by its id
-    #[arg(long, value_name = "PID", conflicts_with = "data", required_unless_present = "data")]
+    #[arg(long, value_name = "PID")]
     pid: Option<u32>,
     /// The process, by the data folder that it holds
     #[arg(long, value_name = "DIR", env = "KUBENG_DATA")]

@@ -8,8 +8,8 @@ use clap::Args;
 use kubeng_admin::AdminClient;
 use serde::Deserialize;
 
-use super::Settings;
 use super::given::Given;
+use super::{Settings, address};
 
 /// Everything that can be set, once: as flag, environment variable and line of the settings file.
 #[derive(Clone, Debug, Default, Args, Deserialize)]
@@ -52,7 +52,8 @@ pub(crate) struct GivenController {
     pub(crate) secrets: Option<String>,
 
     /// Address and port where replicas find this controller [default: 127.0.0.1:9190]
-    #[arg(long, value_name = "ADDR", env = "KUBENG_LISTEN")]
+    #[arg(long, value_name = "ADDR", env = "KUBENG_LISTEN", value_parser = address::address)]
+    #[serde(deserialize_with = "address::in_file")]
     pub(crate) listen: Option<SocketAddr>,
 
     /// DNS name or IP address that replicas reach this controller under; may be repeated [default: the address of --listen]
@@ -65,7 +66,8 @@ pub(crate) struct GivenController {
     pub(crate) authority: Option<PathBuf>,
 
     /// Address and port of the admin listener; loopback only [default: 127.0.0.1:9180]
-    #[arg(long, value_name = "ADDR", env = "KUBENG_ADMIN")]
+    #[arg(long, value_name = "ADDR", env = "KUBENG_ADMIN", value_parser = address::loopback)]
+    #[serde(deserialize_with = "address::in_file")]
     pub(crate) admin: Option<SocketAddr>,
 
     /// Admin listener of another controller, as http://HOST:PORT, which is asked for its replicas and for

@@ -7,6 +7,8 @@ use clap::Args;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use super::address;
+
 /// Everything that can be set, once: as flag, environment variable and line of the settings file.
 ///
 /// The names in the file are those of the flags without `--`; those that may be
@@ -72,11 +74,13 @@ pub(crate) struct Given {
     pub(crate) secrets: Option<String>,
 
     /// Address and port for HTTP [default: 0.0.0.0:8080]
-    #[arg(long, value_name = "ADDR", env = "KUBENG_HTTP")]
+    #[arg(long, value_name = "ADDR", env = "KUBENG_HTTP", value_parser = address::address)]
+    #[serde(deserialize_with = "address::in_file")]
     pub(crate) http: Option<SocketAddr>,
 
     /// Address and port for HTTPS [default: none]
-    #[arg(long, value_name = "ADDR", env = "KUBENG_HTTPS")]
+    #[arg(long, value_name = "ADDR", env = "KUBENG_HTTPS", value_parser = address::address)]
+    #[serde(deserialize_with = "address::in_file")]
     pub(crate) https: Option<SocketAddr>,
 
     /// Address and port whose connections are passed on as they are, and the Service
@@ -124,8 +128,14 @@ pub(crate) struct Given {
     )]
     pub(crate) tls_cipher_suites: Vec<String>,
 
+    /// What HTTPS clients are asked for, require or request, and the ConfigMap or Secret with the
+    /// authorities in ca.crt; Ingresses may ask for more under their hosts [default: nothing]
+    #[arg(long, value_name = "MODE=KIND/NAMESPACE/NAME", env = "KUBENG_CLIENT_CERTIFICATES")]
+    pub(crate) client_certificates: Option<String>,
+
     /// Address and port of the admin listener; loopback only [default: 127.0.0.1:9180]
-    #[arg(long, value_name = "ADDR", env = "KUBENG_ADMIN")]
+    #[arg(long, value_name = "ADDR", env = "KUBENG_ADMIN", value_parser = address::loopback)]
+    #[serde(deserialize_with = "address::in_file")]
     pub(crate) admin: Option<SocketAddr>,
 
     /// Let the admin listener take another address than loopback; it has no login and no TLS
@@ -306,6 +316,7 @@ impl Given {
             client_connections_max: self.client_connections_max.or(file.client_connections_max),
             tls_version_min: self.tls_version_min.or(file.tls_version_min),
             tls_cipher_suites: list(self.tls_cipher_suites, file.tls_cipher_suites),
+            client_certificates: self.client_certificates.or(file.client_certificates),
             admin: self.admin.or(file.admin),
             admin_exposed: self.admin_exposed.or(file.admin_exposed),
             data: self.data.or(file.data),

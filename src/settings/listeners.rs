@@ -3,15 +3,17 @@
 use std::net::SocketAddr;
 use std::str::FromStr;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use ipnet::IpNet;
+use kubeng_config::certificate::ClientCertificateMode;
 use kubeng_config::listener::{
     CipherSuite, Listener, ListenerTls, Protocol, ProxyProtocol, TlsVersion,
 };
 use kubeng_config::matching::HostMatch;
 use kubeng_config::name::{BackendId, ListenerId, ObjectKey, ObjectKind};
-use kubeng_controller::settings::Forward;
+use kubeng_controller::settings::{Forward, ListenerClients};
 
+use super::address::address;
 use super::kubernetes::{Named, ServicePort, named, service_port};
 
 /// What listeners are made of, as it was given.
@@ -25,6 +27,7 @@ pub(super) struct GivenListeners {
     pub(super) connections_max: Option<u32>,
     pub(super) tls_version_min: Option<String>,
     pub(super) tls_cipher_suites: Vec<String>,
+    pub(super) client_certificates: Option<String>,
 }
 
 /// The listeners, and where those lead that read no requests.
@@ -32,6 +35,8 @@ pub(super) struct GivenListeners {
 pub(crate) struct Listeners {
     pub(crate) all: Vec<(ListenerId, Listener)>,
     pub(crate) forwards: Vec<Forward>,
+    /// What they ask of clients.
+    pub(crate) clients: Vec<(ListenerId, ListenerClients)>,
 }
 
 impl GivenListeners {
@@ -39,6 +44,7 @@ impl GivenListeners {
     /// When something is not of its form, or two listeners cannot stand beside each other.
     pub(super) fn settle(self) -> anyhow::Result<Listeners> {
         let tls = self.tls()?;
+        let clients = self.clients()?;
         let mut all = vec![("http".to_owned(), self.listener(self.http, Protocol::Http))];
         if let Some(https) = self.https {
             let listener = Listener { tls, ..self.listener(https, Protocol::Https) };
@@ -48,15 +54,22 @@ impl GivenListeners {
         }
         let mut forwards = Vec::new();
         for text in &self.tcp {
-            let (address, to) = tcp(text)
-                .with_context(|| format!("--tcp {text:?} is not of the form ADDR=TARGET"))?;
+            let (address, to) = tcp(text).map_err(|why| {
+                anyhow!(
+                    "--tcp {text:?} is not of the form ADDR=TARGET, such as \
+                     0.0.0.0:5432=db/postgres:5432 or [::]:5432=db/erp: {why}"
+                )
+            })?;
             let name = format!("tcp-{address}");
             forwards.push(Forward { listener: id(&name)?, host: HostMatch::Any, to });
             all.push((name, self.listener(address, Protocol::Tcp)));
         }
         for text in &self.tls_passthrough {
-            let (address, host, to) = passthrough(text).with_context(|| {
-                format!("--tls-passthrough {text:?} is not of the form ADDR=HOST=TARGET")
+            let (address, host, to) = passthrough(text).map_err(|why| {
+                anyhow!(
+                    "--tls-passthrough {text:?} is not of the form ADDR=HOST=TARGET, such as \
+                     0.0.0.0:443=shop.example.com=shop/web:8443: {why}"
+                )
             })?;
             let name = format!("tls-{address}-{host}");
             forwards.push(Forward { listener: id(&name)?, host: host.clone(), to });
@@ -65,7 +78,7 @@ impl GivenListeners {
         }
         check(&all)?;
         let all = all.into_iter().map(|(name, listener)| Ok((id(&name)?, listener)));
-        Ok(Listeners { all: all.collect::<anyhow::Result<_>>()?, forwards })
+        Ok(Listeners { all: all.collect::<anyhow::Result<_>>()?, forwards, clients })
     }
 
     /// With what all of them have in common.
@@ -76,6 +89,18 @@ impl GivenListeners {
             connections_max: self.connections_max,
             ..Listener::new(address, protocol)
         }
+    }
+
+    fn clients(&self) -> anyhow::Result<Vec<(ListenerId, ListenerClients)>> {
+        let Some(text) = &self.client_certificates else { return Ok(Vec::new()) };
+        ensure!(self.https.is_some(), "--client-certificates has no effect without --https");
+        let asked = client_certificates(text).with_context(|| {
+            format!(
+                "--client-certificates {text:?} is not of the form MODE=KIND/NAMESPACE/NAME, \
+                 such as require=ConfigMap/infra/clients"
+            )
+        })?;
+        Ok(vec![(id("https")?, asked)])
     }
 
     fn tls(&self) -> anyhow::Result<Option<ListenerTls>> {
@@ -120,24 +145,53 @@ fn check(all: &[(String, Listener)]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn tcp(text: &str) -> Option<(SocketAddr, BackendId)> {
-    let (address, to) = text.split_once('=')?;
-    Some((address.parse().ok()?, target(to)?))
+fn client_certificates(text: &str) -> Option<ListenerClients> {
+    let (mode, place) = text.split_once('=')?;
+    let mode = match mode {
+        "require" => ClientCertificateMode::Require,
+        "request" => ClientCertificateMode::Request,
+        _ => return None,
+    };
+    let (kind, place) = place.split_once('/')?;
+    let kind = match kind {
+        "ConfigMap" => ObjectKind::ConfigMap,
+        "Secret" => ObjectKind::Secret,
+        _ => return None,
+    };
+    let Named { namespace, name } = named(place)?;
+    Some(ListenerClients { mode, authorities: ObjectKey::new(kind, &namespace, &name) })
 }
 
-fn passthrough(text: &str) -> Option<(SocketAddr, HostMatch, BackendId)> {
-    let (address, rest) = text.split_once('=')?;
-    let (host, to) = rest.split_once('=')?;
-    Some((address.parse().ok()?, HostMatch::from_str(host).ok()?, target(to)?))
+fn tcp(text: &str) -> Result<(SocketAddr, BackendId), String> {
+    let (at, to) = text.split_once('=').ok_or("no target is named")?;
+    Ok((address(at)?, target(to)?))
+}
+
+fn passthrough(text: &str) -> Result<(SocketAddr, HostMatch, BackendId), String> {
+    let (at, rest) = text.split_once('=').ok_or("no host and no target are named")?;
+    let (host, to) = rest.split_once('=').ok_or("no target is named")?;
+    let at = address(at)?;
+    let host = HostMatch::from_str(host).map_err(|error| {
+        format!("{host:?} is no host ({error}); write one such as shop.example.com, or *")
+    })?;
+    Ok((at, host, target(to)?))
 }
 
 /// `NAMESPACE/NAME:PORT` is a Service, `NAMESPACE/NAME` an Upstream.
-fn target(text: &str) -> Option<BackendId> {
+fn target(text: &str) -> Result<BackendId, String> {
     let (kind, Named { namespace, name }, port) = match service_port(text) {
         Some(ServicePort { service, port }) => (ObjectKind::Service, service, Some(port)),
-        None => (ObjectKind::Upstream, named(text)?, None),
+        None => {
+            let upstream = named(text).ok_or_else(|| {
+                format!(
+                    "{text:?} is neither NAMESPACE/NAME:PORT of a Service, with the number of the \
+                     port, nor NAMESPACE/NAME of an Upstream"
+                )
+            })?;
+            (ObjectKind::Upstream, upstream, None)
+        }
     };
-    Some(BackendId { object: ObjectKey::new(kind, &namespace, &name), port })
+    Ok(BackendId { object: ObjectKey::new(kind, &namespace, &name), port })
 }
 
 fn id(name: &str) -> anyhow::Result<ListenerId> {
@@ -158,6 +212,7 @@ mod tests {
             connections_max: None,
             tls_version_min: None,
             tls_cipher_suites: vec![],
+            client_certificates: None,
         }
     }
 
@@ -169,9 +224,10 @@ mod tests {
             proxy_protocol_from: vec!["10.0.0.0/8".parse().unwrap()],
             connections_max: Some(7),
             tls_version_min: Some("1.3".into()),
+            client_certificates: Some("require=Secret/infra/clients".into()),
             ..given()
         };
-        let Listeners { all, forwards } = listeners.settle().unwrap();
+        let Listeners { all, forwards, clients } = listeners.settle().unwrap();
         let names: Vec<_> = all.iter().map(|(id, _)| id.as_str()).collect();
         let tls = "tls-127.0.0.1:443-a.example";
         assert_eq!(names, ["http", "https", "tcp-127.0.0.1:5432", "tcp-[::1]:5432", tls]);
@@ -180,6 +236,9 @@ mod tests {
             assert!(listener.proxy_protocol.is_some(), "{id}");
         }
         assert_eq!(all[1].1.tls.as_ref().unwrap().version_min, TlsVersion::V1_3);
+        let [(on, asked)] = &clients[..] else { panic!("{clients:?}") };
+        assert_eq!((on.as_str(), asked.mode), ("https", ClientCertificateMode::Require));
+        assert_eq!(asked.authorities.to_string(), "Secret/infra/clients");
         let to: Vec<_> = forwards.iter().map(|forward| forward.to.to_string()).collect();
         assert_eq!(to, ["Service/db/pg:5432", "Upstream/db/erp", "Service/shop/web:8443"]);
     }
@@ -205,6 +264,18 @@ mod tests {
         check(|g| g.tls_version_min = Some("1.1".into()), "1.2 or 1.3");
         check(|g| g.tls_cipher_suites = vec!["RC4".into()], "TLS_AES_128_GCM_SHA256");
         check(|g| g.connections_max = Some(0), "no connection");
+        for bad in
+            ["require", "must=ConfigMap/a/b", "require=a/b", "request=Secret/b", "=ConfigMap/a/b"]
+        {
+            check(|g| g.client_certificates = Some(bad.into()), "MODE=KIND/NAMESPACE/NAME");
+        }
+        check(
+            |g| {
+                g.https = None;
+                g.client_certificates = Some("require=Secret/infra/clients".into());
+            },
+            "without --https",
+        );
         check(
             |g| {
                 g.https = None;

@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 use clap::Args;
 use kubeng_config::label::{LABELS_MAX, is_name, is_value};
 use kubeng_config::name::{FleetName, ListenerId, ReplicaName};
 use serde::Deserialize;
 
+use super::address::address;
 use super::given::Given;
 use super::{Settings, apart};
 
@@ -258,6 +259,7 @@ fn refuse_sources(given: &Given) -> anyhow::Result<()> {
         ("--ingress-class", !given.ingress_classes.is_empty()),
         ("--default-backend", given.default_backend.is_some()),
         ("--default-certificate", given.default_certificate.is_some()),
+        ("--client-certificates", given.client_certificates.is_some()),
     ];
     match faults.iter().find(|(_, is_given)| *is_given) {
         Some((name, _)) => bail!(
@@ -270,14 +272,18 @@ fn refuse_sources(given: &Given) -> anyhow::Result<()> {
 
 /// Where Listeners are opened, of texts such as `https=127.0.0.1:8443`.
 pub(super) fn listen_at(given: &[String]) -> anyhow::Result<BTreeMap<ListenerId, SocketAddr>> {
-    let read = |text: &str| -> Option<(ListenerId, SocketAddr)> {
-        let (name, address) = text.rsplit_once('=')?;
-        Some((name.parse().ok()?, address.parse().ok()?))
+    let read = |text: &str| -> Result<(ListenerId, SocketAddr), String> {
+        let (name, at) = text.rsplit_once('=').ok_or("no address is named")?;
+        let listener = name.parse().map_err(|_| format!("{name:?} is no name of a listener"))?;
+        Ok((listener, address(at)?))
     };
     let mut listen = BTreeMap::new();
     for text in given {
-        let (id, address) = read(text).with_context(|| {
-            format!("--listen {text:?} is not of the form LISTENER=ADDR, as https=127.0.0.1:8443")
+        let (id, address) = read(text).map_err(|why| {
+            anyhow!(
+                "--listen {text:?} is not of the form LISTENER=ADDR, such as \
+                 https=127.0.0.1:8443: {why}"
+            )
         })?;
         if listen.insert(id, address).is_some() {
             bail!("--listen {text:?} names a listener for the second time");

@@ -32,7 +32,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::cluster::OfFleets;
 use super::{cluster, log_changes, reserved, sources, translate_settings};
@@ -83,8 +83,11 @@ pub(crate) async fn serve(settings: ControllerSettings) -> anyhow::Result<()> {
     let admin = admin.with_replicas(replicas);
     info!(address = %admin.address()?, "admin listener open");
     tasks.spawn(log_changes(control.clone(), metrics));
-    if let Some(data) = &data {
-        data.sign().context("cannot write to the data folder")?;
+    if let Some(data) = &data
+        && let Err(error) = data.sign()
+    {
+        // Whoever has to write there says so when it cannot; replicas are served from memory.
+        warn!(%error, "cannot write to the data folder");
     }
     let stop_admin = CancellationToken::new();
     let admin_stop = stop_admin.clone();

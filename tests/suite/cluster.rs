@@ -9,6 +9,7 @@ mod inside;
 mod leading;
 mod objects;
 mod overrides;
+mod quiet;
 mod rig;
 mod rights;
 mod statuses;

@@ -3,15 +3,20 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod admin;
+mod client_certificates;
 mod clients;
 mod cluster;
 mod commands;
 mod controller;
 mod demo;
 mod fleet_care;
+mod fleet_faults;
+mod fleet_input;
 mod fleets;
 mod ingress;
+mod limits;
 mod listeners;
+mod log;
 mod names;
 mod observe;
 mod overrides;

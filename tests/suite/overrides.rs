@@ -241,3 +241,38 @@ async fn what_protects_and_cannot_be_understood_closes_and_says_why() {
     assert!(routes.contains("\"object\":\"RouteOverride/shop/web\""), "{routes}");
     shop.restore().await;
 }
+
+#[tokio::test]
+async fn what_protects_and_does_not_say_what_is_closed_from_the_first_request_on() {
+    let web = Backend::start("web").await.unwrap();
+    let text = service("web", &[&web])
+        + &ingress("web", HOST, &[("/", "Prefix", "web")])
+        + &ingress("other", "other.example", &[("/", "Prefix", "web")]);
+    let guard = |target: &str| {
+        format!(
+            "apiVersion: kubeng.io/v1alpha1\nkind: RouteOverride\n\
+             metadata: {{name: guard, namespace: shop}}\nspec:\n  targetRef: {target}\n  \
+             patch: {{access: {{deny: [127.0.0.0/8]}}}}\n"
+        )
+    };
+    // What has the name that can be read, and all of the namespace where none can be.
+    for (target, field, beside) in [
+        ("{kind: Ingres, name: web}", "/spec/targetRef/kind", 200),
+        ("{kind: Ingress, nme: web}", "/spec/targetRef", 503),
+    ] {
+        let files = [("a.yaml", text.clone()), ("guard.yaml", guard(target))];
+        let (kubeng, folder) = serve(&files).await;
+        assert_eq!(get(&kubeng, HOST, "/").await.status, 503, "{target}");
+        assert_eq!(get(&kubeng, "other.example", "/").await.status, beside, "{target}");
+        let told = kubeng.admin("/api/v1/problems").await.unwrap();
+        let told = String::from_utf8(told.body.to_vec()).unwrap();
+        assert!(told.contains(field) && told.contains("RouteOverride/shop/guard"), "{told}");
+        save(folder.path(), "guard.yaml", &guard("{kind: Ingress, name: web}"));
+        until(&kubeng, HOST, "/", |answer| answer.status == 403).await;
+        assert_eq!(get(&kubeng, "other.example", "/").await.status, 200, "{target}");
+        // While it runs a mistake means the same as after a start.
+        save(folder.path(), "guard.yaml", &guard(target));
+        until(&kubeng, HOST, "/", |answer| answer.status == 503).await;
+        assert_eq!(get(&kubeng, "other.example", "/").await.status, beside, "{target}");
+    }
+}

@@ -83,7 +83,8 @@ async fn who_cannot_be_asked_is_said() {
     let folder = empty.path().display().to_string();
     check(&upgrade(vec!["--pid".into(), own]).await, 2, &["is no kubeng that serves"]);
     check(&upgrade(vec!["--data".into(), folder]).await, 2, &["is no data folder"]);
-    check(&upgrade(vec![]).await, 2, &["--pid"]);
+    check(&upgrade(vec![]).await, 2, &["<--pid <PID>|--data <DIR>>"]);
+    check(&upgrade(vec!["--help".into()]).await, 0, &["--pid", "--data", "SIGUSR2"]);
     let both = ["--pid", "1", "--data", "/x"].map(str::to_owned).to_vec();
     check(&upgrade(both).await, 2, &["cannot be used with"]);
 }

@@ -18,22 +18,22 @@ use crate::manifest::{self, Folder};
 
 /// Which backend is meant.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Color {
+pub(crate) enum Color {
     Red,
     Blue,
 }
 
 /// How much there is, and what answers.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    pub(super) routes: usize,
-    pub(super) red: SocketAddr,
-    pub(super) blue: SocketAddr,
+pub(crate) struct Place {
+    pub(crate) routes: usize,
+    pub(crate) red: SocketAddr,
+    pub(crate) blue: SocketAddr,
 }
 
 /// Something to write Ingresses, Services and EndpointSlices to.
 #[derive(Clone)]
-pub(super) struct Store {
+pub(crate) struct Store {
     place: Place,
     to: To,
 }
@@ -45,7 +45,7 @@ enum To {
 }
 
 impl Color {
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Red => "red",
             Self::Blue => "blue",
@@ -54,20 +54,20 @@ impl Color {
 }
 
 impl Store {
-    pub(super) fn folder(path: &Path, place: Place) -> Self {
+    pub(crate) fn folder(path: &Path, place: Place) -> Self {
         Self { place, to: To::Folder(Folder::new(path)) }
     }
 
-    pub(super) fn cluster(client: Client, place: Place) -> Self {
+    pub(crate) fn cluster(client: Client, place: Place) -> Self {
         Self { place, to: To::Cluster(client) }
     }
 
-    pub(super) fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> Place {
         self.place
     }
 
     /// Writes all that is there from the beginning, the Ingresses pointing at red.
-    pub(super) async fn fill(&self) -> Result<()> {
+    pub(crate) async fn fill(&self) -> Result<()> {
         let Place { routes, red, blue } = self.place;
         for namespace in 0..=namespace_of(routes - 1) {
             let namespace = namespace_name(namespace);
@@ -103,21 +103,21 @@ impl Store {
     }
 
     /// Points the Ingress with this number at a backend.
-    pub(super) async fn point(&self, number: usize, color: Color) -> Result<()> {
+    pub(crate) async fn point(&self, number: usize, color: Color) -> Result<()> {
         let namespace = namespace_name(namespace_of(number));
         let name = format!("app-{number}");
         self.write_ingress(&namespace, &name, &host(number), color.name()).await
     }
 
     /// Writes an Ingress for one more host.
-    pub(super) async fn add(&self, name: &str, host: &str, color: Color) -> Result<()> {
+    pub(crate) async fn add(&self, name: &str, host: &str, color: Color) -> Result<()> {
         self.write_ingress(&namespace_name(0), name, host, color.name()).await
     }
 
     /// Makes the event with this number of a steady churn: routes and endpoints by turns.
     ///
     /// It keeps away from the first routes, which others change and watch.
-    pub(super) async fn churn(&self, number: usize) -> Result<()> {
+    pub(crate) async fn churn(&self, number: usize) -> Result<()> {
         let (number, is_route) = (number / 2, number.is_multiple_of(2));
         let turn = number / CHURN_SERVICES + 1;
         let of_turn = number % CHURN_SERVICES;
@@ -215,7 +215,7 @@ impl Store {
 }
 
 /// The host of the Ingress with this number.
-pub(super) fn host(number: usize) -> String {
+pub(crate) fn host(number: usize) -> String {
     format!("app-{number}.apps.example.com")
 }
 

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::backend::{Backend, EndpointSource};
+use crate::certificate::ClientCertificateMode;
 use crate::endpoint::EndpointState;
 use crate::filter::Filter;
 use crate::filter::headers::HeaderEdits;
@@ -115,6 +116,16 @@ fn server(
     let key = crate::certificate::ServerNameId { listener: id.clone(), host: host.clone() };
     if let Some(part) = snapshot.server_names().get(&key) {
         let _ = writeln!(out, "    ssl_certificate \"{}\";", part.value().certificate);
+    }
+    let named = snapshot.server_names().get(&key).map(|part| part.value());
+    let asked = named.and_then(|named| named.client_certificates.as_ref());
+    if let Some(asked) = asked.or(listener.client_certificates.as_ref()) {
+        let word = match asked.mode {
+            ClientCertificateMode::Require => "on",
+            ClientCertificateMode::Request => "optional",
+        };
+        let count = asked.roots.len();
+        let _ = writeln!(out, "    ssl_verify_client {word}; # of {count} authorities");
     }
     for location in locations {
         self::location(out, location, provenance_of);

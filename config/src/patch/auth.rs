@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::reference::{BackendRef, SecretRef};
+use super::reference::{BackendRef, ConfigMapRef, SecretRef};
 use super::scalar::Span;
 use crate::bounded::{AtMost, Between, TextAtMost};
 use crate::editable::EditableName;
@@ -67,6 +67,8 @@ pub enum Keys {
     Jwks(AtMost<Jwk, 32>),
     /// Those of the entry `jwks.json` of this Secret.
     JwksSecret(SecretRef),
+    /// Those of the entry `jwks.json` of this ConfigMap: public keys need no Secret.
+    JwksConfigMap(ConfigMapRef),
     /// Who knows the entry `key` of this Secret: at least 32 bytes.
     Secret(SecretRef),
 }
@@ -76,6 +78,7 @@ pub enum Keys {
 struct KeysOnWire {
     jwks: Option<JwkSet>,
     jwks_secret_ref: Option<SecretRef>,
+    jwks_config_map_ref: Option<ConfigMapRef>,
     secret_ref: Option<SecretRef>,
 }
 
@@ -83,11 +86,13 @@ impl TryFrom<KeysOnWire> for Keys {
     type Error = &'static str;
 
     fn try_from(written: KeysOnWire) -> Result<Self, Self::Error> {
-        match (written.jwks, written.jwks_secret_ref, written.secret_ref) {
-            (Some(set), None, None) => set.keys().map(Self::Jwks),
-            (None, Some(secret), None) => Ok(Self::JwksSecret(secret)),
-            (None, None, Some(secret)) => Ok(Self::Secret(secret)),
-            _ => Err("keys are exactly one of jwks, jwksSecretRef and secretRef"),
+        let KeysOnWire { jwks, jwks_secret_ref, jwks_config_map_ref, secret_ref } = written;
+        match (jwks, jwks_secret_ref, jwks_config_map_ref, secret_ref) {
+            (Some(set), None, None, None) => set.keys().map(Self::Jwks),
+            (None, Some(secret), None, None) => Ok(Self::JwksSecret(secret)),
+            (None, None, Some(map), None) => Ok(Self::JwksConfigMap(map)),
+            (None, None, None, Some(secret)) => Ok(Self::Secret(secret)),
+            _ => Err("keys are exactly one of jwks, jwksSecretRef, jwksConfigMapRef and secretRef"),
         }
     }
 }

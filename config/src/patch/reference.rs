@@ -12,6 +12,14 @@ pub struct SecretRef {
     pub name: ObjectName,
 }
 
+/// A ConfigMap of the same namespace.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfigMapRef {
+    /// Its name.
+    pub name: ObjectName,
+}
+
 /// A Service with a port, or an Upstream, of the same namespace.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
 #[serde(rename_all = "camelCase")]

@@ -57,6 +57,16 @@ impl Notes {
         self.problems.push(problem);
     }
 
+    /// Notes what was found elsewhere.
+    pub(crate) fn add(&mut self, problem: Problem) {
+        self.problems.push(problem);
+    }
+
+    /// Whether nothing was noted.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.problems.is_empty()
+    }
+
     /// The unknown fields that were noted.
     pub(crate) fn unknown_fields(&self) -> impl Iterator<Item = &str> {
         let unknown = self.problems.iter().filter(|problem| problem.code == UNKNOWN_FIELD);

@@ -59,7 +59,7 @@ pub(crate) fn part<T: DeserializeOwned>(
 ) -> Result<(), Code> {
     let mut unknown = Vec::new();
     let mut track = serde_path_to_error::Track::new();
-    let deserializer = serde_path_to_error::Deserializer::new(value, &mut track);
+    let deserializer = serde_path_to_error::Deserializer::new(&value, &mut track);
     let read: Result<T, serde_json::Error> =
         serde_ignored::deserialize(deserializer, |path: Path<'_>| {
             let mut pointer = String::new();
@@ -73,12 +73,29 @@ pub(crate) fn part<T: DeserializeOwned>(
         Ok(_) if unknown.is_empty() => Ok(()),
         Ok(_) => Err(UNKNOWN_FIELD),
         Err(error) => {
-            let pointer = format!("{field}{}", pointer_of(&track.path()));
-            notes.bad_value(&pointer, without_position(&error.to_string()), remedy);
+            let place = pointer_of(&track.path());
+            let message = quoting(&value, &place, without_position(&error.to_string()));
+            notes.bad_value(&format!("{field}{place}"), message, remedy);
             Err(BAD_VALUE)
         }
     }
 }
+
+/// `message`, behind the value at `pointer` where it does not quote that itself.
+fn quoting(value: &Value, pointer: &str, message: String) -> String {
+    let shown = match value.pointer(pointer) {
+        Some(short @ (Value::String(_) | Value::Number(_) | Value::Bool(_))) => short.to_string(),
+        Some(Value::Null | Value::Array(_) | Value::Object(_)) | None => return message,
+    };
+    let ticked = format!("`{}`", shown.trim_matches('"'));
+    if shown.len() > QUOTED_BYTES_MAX || message.contains(&shown) || message.contains(&ticked) {
+        return message;
+    }
+    format!("{shown}: {message}")
+}
+
+/// Longer values are not repeated.
+const QUOTED_BYTES_MAX: usize = 100;
 
 fn write_pointer(path: &Path<'_>, pointer: &mut String) {
     match path {

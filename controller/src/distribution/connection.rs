@@ -119,6 +119,12 @@ pub(super) enum ConnectError {
     Tcp(#[source] std::io::Error),
     #[error("no TLS connection")]
     Tls(#[source] std::io::Error),
+    #[error(
+        "its certificate comes from no authority that this replica believes: give the replica a \
+         token of that controller, made by kubeng token create, or its authority by --ca, or mend \
+         --controller"
+    )]
+    Unbelieved(#[source] std::io::Error),
     #[error("no HTTP/2 connection")]
     Http(#[source] hyper::Error),
     #[error("no connection within {} s", CONNECT_WITHIN.as_secs())]
@@ -154,7 +160,13 @@ impl Connection {
         let tcp = tcp.map_err(ConnectError::Tcp)?;
         tcp.set_nodelay(true).map_err(ConnectError::Tcp)?;
         let stream = TlsConnector::from(tls).connect(to.name.clone(), tcp).await;
-        let stream = stream.map_err(ConnectError::Tls)?;
+        let stream = stream.map_err(|error| {
+            if is_unbelieved(&error) {
+                ConnectError::Unbelieved(error)
+            } else {
+                ConnectError::Tls(error)
+            }
+        })?;
         let (stop, fault) = (CancellationToken::new(), Fault::default());
         let end = stop.clone().drop_guard();
         let tasks = Tasks::new(tracker, stop.clone());
@@ -200,6 +212,18 @@ impl Connection {
     pub(super) fn joining(&self) -> JoiningClient<Channel> {
         JoiningClient::with_origin(self.channel.clone(), self.origin.clone())
     }
+}
+
+/// Whether the other side is certified by somebody else than was expected.
+fn is_unbelieved(error: &std::io::Error) -> bool {
+    use rustls::{CertificateError, Error};
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<Error>());
+    matches!(
+        cause,
+        Some(Error::InvalidCertificate(
+            CertificateError::UnknownIssuer | CertificateError::BadSignature
+        ))
+    )
 }
 
 /// What calls go over.

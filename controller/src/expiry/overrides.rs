@@ -11,26 +11,28 @@ use kubeng_config::name::{ObjectKey, ObjectKind};
 use kubeng_config::problem::{Code, OVERRIDE_EXPIRED, OVERRIDE_EXPIRES, Problem, Subject};
 
 use super::moment;
+use super::staples::Staples;
 use crate::kind::Body;
 use crate::object::{Change, Object};
 
 /// How long before its end an override is told.
 const TOLD_BEFORE: i64 = 24 * 3600;
 
-/// The RouteOverrides that end, with those that have.
+/// The RouteOverrides that end, with those that have; and with them OCSP responses.
 #[derive(Clone, Debug, Default)]
 pub struct Ends {
     by_key: BTreeMap<ObjectKey, (i64, Arc<Object>)>,
     /// Those that have not ended yet, by when they do.
     ahead: BTreeSet<(i64, ObjectKey)>,
     version: u64,
+    staples: Staples,
 }
 
 impl Ends {
     /// Takes a change on its way to translation: what has ended is removed instead.
     pub fn admit(&mut self, change: Change, now: i64) -> Change {
         if change.key().kind != ObjectKind::RouteOverride {
-            return change;
+            return self.staples.admit(change, now);
         }
         if let Some((end, _)) = self.by_key.remove(change.key()) {
             self.version += 1;
@@ -50,33 +52,35 @@ impl Ends {
 
     /// Removes those whose time has come.
     pub fn due(&mut self, now: i64) -> Vec<Change> {
-        let mut changes = Vec::new();
+        let mut changes = self.staples.due(now);
         while self.ahead.first().is_some_and(|(end, _)| *end <= now) {
             changes.extend(self.ahead.pop_first().map(|(_, key)| Change::Remove(key)));
         }
         changes
     }
 
-    /// Whether the time of this Object has come, so that it is not translated.
+    /// What is translated of `object`; None when its time has come.
     #[must_use]
-    pub fn has_ended(&self, key: &ObjectKey) -> bool {
-        let end = self.by_key.get(key).map(|(end, _)| *end);
-        end.is_some_and(|end| !self.ahead.contains(&(end, key.clone())))
+    pub fn admitted<'a>(&'a self, object: &'a Arc<Object>) -> Option<&'a Arc<Object>> {
+        let end = self.by_key.get(&object.key).map(|(end, _)| *end);
+        let has_ended = end.is_some_and(|end| !self.ahead.contains(&(end, object.key.clone())));
+        (!has_ended).then(|| self.staples.admitted(object))
     }
 
     /// Grows whenever others end, or at other times.
     #[must_use]
     pub fn version(&self) -> u64 {
-        self.version
+        self.version + self.staples.version()
     }
 
     /// When the next one ends.
     #[must_use]
     pub fn next(&self) -> Option<i64> {
-        self.ahead.first().map(|(end, _)| *end)
+        let own = self.ahead.first().map(|(end, _)| *end);
+        own.into_iter().chain(self.staples.next()).min()
     }
 
-    /// Those that have ended, and those that do within 24 hours.
+    /// Those that have ended, and overrides that do within 24 hours.
     #[must_use]
     pub fn problems(&self, now: i64) -> Vec<Problem> {
         let told = self.by_key.values().filter_map(|(end, object)| {
@@ -94,7 +98,7 @@ impl Ends {
                 provenance: Some(object.provenance.clone()),
             })
         });
-        told.collect()
+        told.chain(self.staples.problems(now)).collect()
     }
 }
 

@@ -283,6 +283,36 @@ fn each_listener_has_its_own_certificate_and_all_routes_the_defaults_of_the_flee
 }
 
 #[test]
+fn a_listener_of_a_fleet_asks_clients_for_certificates_of_the_authorities_that_it_names() {
+    let described = upsert(json!({
+        "apiVersion": "kubeng.io/v1alpha1", "kind": "Fleet", "metadata": {"name": "prod"},
+        "spec": {"listeners": [{
+            "name": "web", "port": 443, "protocol": "HTTPS",
+            "clientCertificates": {
+                "mode": "require", "authoritiesFrom": {"namespace": "infra", "name": "clients"},
+            },
+        }]},
+    }));
+    let mut rig = Rig::of([described]);
+    let name = "prod".parse().unwrap();
+    let asked = |rig: &Rig| {
+        let world = &rig.fleets.all[&name].world;
+        assert!(world.referenced().contains(&"ConfigMap/infra/clients".parse().unwrap()));
+        let told = world.problems().any(|problem| problem.message.contains("Fleet/prod"));
+        let listener = "web".parse().unwrap();
+        let listener = world.own_snapshot().listeners().get(&listener).unwrap().value().clone();
+        (listener.client_certificates.clone().map(|asked| asked.roots.len()), told)
+    };
+    assert_eq!(asked(&rig), (None, true));
+    let pair = rcgen::generate_simple_self_signed(["ca.example".to_owned()]).unwrap();
+    rig.take(upsert(json!({
+        "apiVersion": "v1", "kind": "ConfigMap",
+        "metadata": {"namespace": "infra", "name": "clients"}, "data": {"ca.crt": pair.cert.pem()},
+    })));
+    assert_eq!(asked(&rig), (Some(1), false));
+}
+
+#[test]
 fn care_that_changes_is_published_and_computes_nothing_anew() {
     let fleet = |every: &str| {
         upsert(json!({

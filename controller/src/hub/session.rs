@@ -12,6 +12,7 @@ use tracing::{debug, info, warn};
 use crate::distribution::publisher::Publisher;
 use crate::distribution::{FromReplica, ToReplica};
 use crate::replicas::entry::ReplicaId;
+use crate::replicas::metrics::ReplicaMetrics;
 use crate::replicas::registry::{Joined, Registry};
 
 /// How long a replica may leave unread what it is told. Then the line ends, and it joins again.
@@ -21,6 +22,7 @@ const UNREAD_MAX: Duration = Duration::from_secs(30);
 pub(super) struct Session {
     pub(super) id: ReplicaId,
     pub(super) registry: Arc<Registry>,
+    pub(super) metrics: Arc<ReplicaMetrics>,
     pub(super) publisher: Publisher,
     pub(super) joined: Joined,
     pub(super) to: mpsc::Sender<ToReplica>,
@@ -54,12 +56,14 @@ impl Session {
 
     async fn drive(&mut self, stop: CancellationToken) -> End {
         let mut had_room = Instant::now();
+        let mut on_the_way = OnTheWay::since(had_room.into_std());
         loop {
             if self.to.capacity() > 0 {
                 had_room = Instant::now();
             }
             let ended = self.joined.ended.clone();
-            let said = Said { publisher: &mut self.publisher, joined: &mut self.joined };
+            let (publisher, joined) = (&mut self.publisher, &mut self.joined);
+            let said = Said { publisher, joined, on_the_way: &mut on_the_way };
             let (to, registry, id) = (&self.to, &self.registry, &self.id);
             let told = tokio::select! {
                 // Who was replaced says nothing more that counts.
@@ -78,6 +82,9 @@ impl Session {
                     self.registry.replied(&self.id, id, reply);
                 }
                 Some(message) => {
+                    if let Some(received) = on_the_way.arrived(&message) {
+                        self.metrics.propagated(&self.id.fleet, received.elapsed());
+                    }
                     self.registry.told(&self.id, &message);
                     self.publisher.heard(&message);
                 }
@@ -90,6 +97,7 @@ impl Session {
 struct Said<'a> {
     publisher: &'a mut Publisher,
     joined: &'a mut Joined,
+    on_the_way: &'a mut OnTheWay,
 }
 
 impl Said<'_> {
@@ -116,8 +124,35 @@ impl Said<'_> {
             },
             Some((id, question)) = asked.recv() => ToReplica::Ask { id, question },
         };
+        self.on_the_way.sent(&message);
         registry.sent(id, &message);
         room.send(message);
         None
+    }
+}
+
+/// The Offer that is not answered, to measure how long it took.
+struct OnTheWay {
+    began: std::time::Instant,
+    offer: Option<(u64, std::time::Instant)>,
+}
+
+impl OnTheWay {
+    fn since(began: std::time::Instant) -> Self {
+        Self { began, offer: None }
+    }
+
+    fn sent(&mut self, message: &ToReplica) {
+        if let ToReplica::Offer(offer) = message {
+            // What had been read before the replica came is not late for it.
+            let received = offer.received.filter(|received| *received >= self.began);
+            self.offer = received.map(|received| (offer.nonce, received));
+        }
+    }
+
+    /// When the oldest event had been read of what `message` says is served.
+    fn arrived(&mut self, message: &FromReplica) -> Option<std::time::Instant> {
+        let FromReplica::Ack { nonce, .. } = message else { return None };
+        self.offer.take_if(|(sent, _)| sent == nonce).map(|(_, received)| received)
     }
 }

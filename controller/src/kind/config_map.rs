@@ -4,17 +4,22 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as foreign;
 
-/// The one entry of a ConfigMap that is used.
+use super::secret::KEY_SET;
+
+/// The entries of a ConfigMap that are used.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ConfigMap {
     /// `ca.crt`: certificates of authorities in PEM.
     pub authorities: Option<Arc<str>>,
+    /// `jwks.json`: a set of public keys (RFC 7517).
+    pub key_set: Option<Arc<str>>,
 }
 
 impl ConfigMap {
-    /// Takes the one entry over.
+    /// Takes the entries over.
     pub(crate) fn decode(object: foreign::ConfigMap) -> Self {
-        let entry = object.data.and_then(|mut data| data.remove("ca.crt"));
-        Self { authorities: entry.map(Arc::from) }
+        let mut data = object.data.unwrap_or_default();
+        let mut take = |name: &str| data.remove(name).map(Arc::from);
+        Self { authorities: take("ca.crt"), key_set: take(KEY_SET) }
     }
 }

@@ -4,6 +4,7 @@
 //! counts. So every Fleet that is an Object can be served as it is.
 
 mod care;
+mod clients;
 mod defaults;
 mod listener;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::decode::notes::Notes;
+use crate::settings::ListenerClients;
 use care::{DriftOnWire, RolloutOnWire};
 use defaults::Defaults;
 use listener::ListenerOnWire;
@@ -67,6 +69,8 @@ pub struct FleetListener {
     pub listener: Listener,
     /// The Secret of its default certificate.
     pub certificate: Option<ObjectKey>,
+    /// What it asks of clients under names that say nothing of their own.
+    pub clients: Option<ListenerClients>,
     /// Where its connections go, if it reads no requests.
     pub forward: Option<BackendId>,
 }

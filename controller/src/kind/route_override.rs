@@ -1,8 +1,9 @@
 //! `kubeng.io/v1alpha1` RouteOverride: what is changed on top of Routes that other Objects give.
 //!
-//! A RouteOverride that can be told what it is for is always taken, however broken the rest is: what
-//! only tunes is left out, and what protects closes the Routes that it is for. So nothing opens
-//! because something was mistyped.
+//! A RouteOverride that has a name is always taken, however broken the rest is: what only tunes is left
+//! out, and what protects closes the Routes that it is for, or all that it may be for where nobody can
+//! tell. So nothing opens because something was mistyped, and what is served follows from what is
+//! written, not from what a process remembers of earlier versions.
 
 mod members;
 mod target;
@@ -12,17 +13,21 @@ use std::sync::Arc;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kubeng_config::layer::Layer;
 use kubeng_config::name::ObjectKey;
-use kubeng_config::problem::{BAD_VALUE, Code, Problem};
+use kubeng_config::problem::{BAD_VALUE, Code};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::decode::notes::Notes;
+use crate::decode::typed::typed;
+use target::Aim;
 
 /// What a RouteOverride says, as far as it can be understood.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct RouteOverride {
-    /// What it is for; none where it may not be for that.
+    /// What it is for; none where it may not be for that, or nobody can tell.
     pub target: Option<Target>,
+    /// All that it may be for, where nobody can tell and it protects; else empty.
+    pub may_be_for: Vec<Target>,
     /// The one Rule of the target that it is for; none: all.
     pub rule: Option<RuleRef>,
     /// Its layer.
@@ -83,23 +88,23 @@ pub enum Standing {
 /// A RouteOverride as it is written.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct OverrideOnWire {
+struct OverrideOnWire {
     #[serde(rename = "apiVersion")]
     _api_version: String,
     #[serde(rename = "kind")]
     _kind: String,
     #[serde(default)]
     metadata: ObjectMeta,
-    spec: SpecOnWire,
+    spec: Option<SpecOnWire>,
     #[serde(rename = "status", default)]
     _status: Option<Value>,
 }
 
-/// Only what says whom it is for must be readable; the rest is judged by itself.
+/// Each member is judged by itself.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct SpecOnWire {
-    target_ref: target::TargetOnWire,
+    target_ref: Option<Value>,
     rule: Option<Value>,
     layer: Option<Value>,
     #[serde(default)]
@@ -110,19 +115,57 @@ struct SpecOnWire {
 }
 
 impl RouteOverride {
-    /// Understands as much of it as possible.
-    ///
-    /// # Errors
-    /// When it cannot be told what it is for.
-    pub(crate) fn decode(
-        object: OverrideOnWire,
-        key: &ObjectKey,
-        notes: &mut Notes,
-    ) -> Result<(ObjectMeta, Self), Box<Problem>> {
-        // A field that is not known may have made it narrower.
-        let mut is_whole = notes.unknown_fields().all(|field| field.starts_with("/metadata"));
-        let OverrideOnWire { metadata, spec, .. } = object;
-        let target = target::read(&spec.target_ref, key, notes)?;
+    /// Understands as much of it as possible. What was noted before makes it broken, too.
+    pub(crate) fn decode(value: Value, notes: &mut Notes) -> (ObjectMeta, Self) {
+        let was_right = notes.is_empty();
+        let (metadata, spec) = (value.get("metadata").cloned(), value.get("spec").cloned());
+        match typed::<OverrideOnWire>(value, notes) {
+            Ok(OverrideOnWire { metadata, spec: Some(spec), .. }) => {
+                // A field that is not known may have made it narrower.
+                let is_known = notes.unknown_fields().all(|field| field.starts_with("/metadata"));
+                (metadata, Self::of(spec, was_right && is_known, notes))
+            }
+            Ok(OverrideOnWire { metadata, spec: None, .. }) => {
+                let message = "it is missing, so nobody can tell what is protected".to_owned();
+                notes.bad_value("/spec", message, "write spec with targetRef and patch");
+                (metadata, Self::unread(notes))
+            }
+            Err(problem) => {
+                notes.add(*problem);
+                let part = metadata.and_then(|part| serde_json::from_value(part).ok());
+                let spec = spec.and_then(|spec| serde_json::from_value(spec).ok());
+                let read = match spec {
+                    Some(spec) => Self::of(spec, false, notes),
+                    None => Self::unread(notes),
+                };
+                (part.unwrap_or_default(), read)
+            }
+        }
+    }
+
+    /// One of which no part can be read: it may protect anything that it may be for.
+    fn unread(notes: &Notes) -> Self {
+        Self {
+            target: None,
+            may_be_for: target::all_of(notes.key()),
+            rule: None,
+            layer: Layer::Tenant,
+            standing: Standing::InForce,
+            reason: None,
+            expires: None,
+            patch: Arc::new(Value::Object(Map::new())),
+            closes: Some(BAD_VALUE),
+        }
+    }
+
+    fn of(spec: SpecOnWire, mut is_whole: bool, notes: &mut Notes) -> Self {
+        let (target, may_be_for) = match target::read(spec.target_ref.as_ref(), notes) {
+            Aim::At(target) => (Some(target), Vec::new()),
+            Aim::Elsewhere => (None, Vec::new()),
+            Aim::Among(may_be_for) => (None, may_be_for),
+        };
+        is_whole &= notes.unknown_fields().all(|field| field.starts_with("/metadata"));
+        is_whole &= may_be_for.is_empty();
         let mut reader = Reader { notes, is_whole: &mut is_whole };
         let rule = target::rule(spec.rule.as_ref(), target.as_ref(), &mut reader);
         let layer = layer(spec.layer.as_ref(), &mut reader);
@@ -135,17 +178,15 @@ impl RouteOverride {
             reader.demand("/spec/expiresAt", expires.is_some(), remedy);
         }
         let members::Read { patch, closes } = members::read(&spec.patch, is_whole, notes);
-        let written = Self {
-            target,
-            rule,
-            layer,
-            standing,
-            reason,
-            expires,
-            patch: Arc::new(Value::Object(patch)),
-            closes,
-        };
-        Ok((metadata, written))
+        // What only tunes must not even be asked for by all that it may be for.
+        let may_be_for = if closes.is_some() { may_be_for } else { Vec::new() };
+        let patch = Arc::new(Value::Object(patch));
+        Self { target, may_be_for, rule, layer, standing, reason, expires, patch, closes }
+    }
+
+    /// All that must look at it: what it is for, or what it may be for.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = &Target> {
+        self.target.iter().chain(&self.may_be_for)
     }
 
     /// Whether it does anything.
@@ -228,11 +269,6 @@ fn standing(written: Option<&Value>, reader: &mut Reader<'_>) -> Standing {
 
 fn shown(written: Option<&Value>) -> String {
     written.map(ToString::to_string).unwrap_or_default()
-}
-
-/// Notes that `field` cannot be used at all.
-fn unusable(notes: &Notes, field: &str, message: String, remedy: &str) -> Box<Problem> {
-    Box::new(notes.problem(field, BAD_VALUE, message, remedy))
 }
 
 const REASON_BYTES_MAX: usize = 500;

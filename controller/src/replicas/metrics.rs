@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use kubeng_config::drift::ReplicaState;
 use kubeng_config::name::FleetName;
@@ -9,17 +10,20 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::entry::ReplicaView;
+use crate::metrics::SECONDS;
 
 type Labels = Vec<(String, String)>;
 
 /// What is counted of replicas.
-pub(super) struct ReplicaMetrics {
+pub(crate) struct ReplicaMetrics {
     registry: Registry,
     replicas: Family<Labels, Gauge>,
     known: Mutex<BTreeSet<FleetName>>,
+    propagation: Family<Labels, Histogram, fn() -> Histogram>,
     /// Fleets for which another controller intends something else.
     pub(super) disagreements: Gauge,
     /// Deviations found.
@@ -33,6 +37,13 @@ impl Default for ReplicaMetrics {
         let mut registry = Registry::default();
         let replicas = Family::<Labels, Gauge>::default();
         registry.register("kubeng_replicas", "Replicas by fleet and state", replicas.clone());
+        let propagation =
+            Family::new_with_constructor((|| Histogram::new(SECONDS)) as fn() -> Histogram);
+        registry.register(
+            "kubeng_replica_propagation_seconds",
+            "From the moment an event had been read until a replica said that it serves its configuration",
+            propagation.clone(),
+        );
         let (found, healed) = (Counter::default(), Counter::default());
         registry.register("kubeng_drift_found", "Deviations of replicas found", found.clone());
         registry.register("kubeng_drift_healed", "Replicas healed", healed.clone());
@@ -42,7 +53,8 @@ impl Default for ReplicaMetrics {
             "Fleets for which another controller intends something else at the same position",
             disagreements.clone(),
         );
-        Self { registry, replicas, disagreements, known: Mutex::default(), found, healed }
+        let known = Mutex::default();
+        Self { registry, replicas, known, propagation, disagreements, found, healed }
     }
 }
 
@@ -66,8 +78,14 @@ impl ReplicaMetrics {
             for state in ReplicaState::ALL {
                 self.replicas.remove(&labels(gone, state));
             }
+            self.propagation.remove(&of_fleet(gone));
         }
         *before = known;
+    }
+
+    /// A replica of `fleet` serves a configuration, `after` its oldest event had been read.
+    pub(crate) fn propagated(&self, fleet: &FleetName, after: Duration) {
+        self.propagation.get_or_create(&of_fleet(fleet)).observe(after.as_secs_f64());
     }
 
     pub(super) fn render(&self) -> String {
@@ -84,4 +102,8 @@ impl ReplicaMetrics {
 
 fn labels(fleet: &FleetName, state: ReplicaState) -> Labels {
     vec![("fleet".to_owned(), fleet.to_string()), ("state".to_owned(), state.to_string())]
+}
+
+fn of_fleet(fleet: &FleetName) -> Labels {
+    vec![("fleet".to_owned(), fleet.to_string())]
 }

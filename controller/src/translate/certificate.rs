@@ -101,7 +101,7 @@ fn read(key: &ObjectKey, written: &TlsSecret) -> Result<Chain, String> {
         key: about.key,
         names: about.names,
         not_after: about.not_after,
-        ocsp: None,
+        ocsp: written.staple.as_ref().map(|staple| staple.response.clone()),
     };
     let id: CertificateId = key.to_string().parse().expect("the text of a key is not empty");
     Ok(Chain::Usable { part: AnyPart::Certificate(id, Part::new(certificate)), secret })

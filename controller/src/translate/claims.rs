@@ -6,7 +6,9 @@ use kubeng_config::backend::HostOrIp;
 use kubeng_config::matching::{HostMatch, PathMatch, PathPrefix};
 use kubeng_config::name::{Hostname, NameError};
 use kubeng_config::path::{CanonicalPath, PathError};
+use kubeng_config::problem::BAD_HOST;
 
+use super::refusal::Refused;
 use crate::kind::ingress::{Ingress, IngressPath};
 
 /// The hosts of the rules, each once. Without rules: every host.
@@ -64,6 +66,25 @@ pub(crate) fn claim_text(host: &HostMatch, path: &PathMatch) -> String {
         PathMatch::Otherwise => host.to_string(),
     }
 }
+
+/// Why `written` cannot be a host, and what would be one.
+pub(crate) fn bad_host(written: &str, error: &NameError) -> Refused {
+    let Some((_, tail)) = written.rsplit_once('*') else {
+        return Refused::new(BAD_HOST, error.to_string(), ANY_HOST);
+    };
+    let message =
+        format!("{written:?} is no host: an asterisk may only be the whole first label, once");
+    let tail = tail.strip_prefix('.').and_then(|tail| tail.parse::<Hostname>().ok());
+    match tail {
+        Some(tail) => {
+            let remedy = format!("write \"*.{tail}\", or each host by its own name");
+            Refused::new(BAD_HOST, message, remedy)
+        }
+        None => Refused::new(BAD_HOST, message, ANY_HOST),
+    }
+}
+
+const ANY_HOST: &str = "write a DNS name such as shop.example.com or *.example.com";
 
 /// The hosts that `host:` of a rule or tls section means.
 ///

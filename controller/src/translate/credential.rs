@@ -1,17 +1,18 @@
-//! Secrets that filters need: lists of users, keys of signatures, sets of public keys.
+//! What filters need of Secrets and ConfigMaps: lists of users, keys of signatures, sets of public keys.
 
 use std::collections::BTreeMap;
 
 use kubeng_config::canonical::Digest;
 use kubeng_config::certificate::Secret;
-use kubeng_config::name::{ObjectKey, SecretId};
-use kubeng_config::problem::SECRET_NOT_FOUND;
+use kubeng_config::name::{ObjectKey, ObjectKind, SecretId};
+use kubeng_config::problem::{CONFIG_MAP_NOT_FOUND, SECRET_NOT_FOUND};
 
 use super::refusal::Refused;
 use crate::kind::Body;
+use crate::kind::secret::KEY_SET;
 use crate::world::view::View;
 
-/// The entries of a Secret that filters need.
+/// The entries of a Secret or ConfigMap that filters need.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Credentials {
     key: ObjectKey,
@@ -22,12 +23,14 @@ impl Credentials {
     /// The entry called `name`, and what stands for it where it may be seen.
     pub(crate) fn entry(&self, name: &str) -> Result<&(SecretId, Secret), Refused> {
         self.entries.get(name).ok_or_else(|| {
-            let secret = &self.key.name;
+            let (kind, held) = (self.key.kind, &self.key.name);
             let message = format!(
-                "Secret {secret:?} does not exist in this namespace, or has no entry {name:?}"
+                "{kind} {held:?} does not exist in this namespace, or has no entry {name:?}"
             );
             let remedy = format!("create it with the entry {name:?}, or name another one");
-            Refused::new(SECRET_NOT_FOUND, message, remedy)
+            let is_map = kind == ObjectKind::ConfigMap;
+            let code = if is_map { CONFIG_MAP_NOT_FOUND } else { SECRET_NOT_FOUND };
+            Refused::new(code, message, remedy)
         })
     }
 
@@ -37,23 +40,30 @@ impl Credentials {
     }
 }
 
-/// What the Secret of `key` holds for filters.
+/// What the Secret or ConfigMap of `key` holds for filters.
 pub(crate) fn credentials(view: &mut View<'_>, key: &ObjectKey) -> Credentials {
     let object = view.object(key);
-    let written = object.as_deref().and_then(|object| match &object.body {
-        Body::Secret(written) => Some(&written.credentials),
-        Body::Ingress(_)
-        | Body::IngressClass(_)
-        | Body::Service(_)
-        | Body::EndpointSlice(_)
-        | Body::Upstream(_)
-        | Body::ConfigMap(_)
-        | Body::RouteOverride(_)
-        | Body::Fleet(_) => None,
-    });
-    let entries = written.into_iter().flatten();
-    let entries = entries.map(|(name, secret)| (*name, (id(key, name, secret), secret.clone())));
-    Credentials { key: key.clone(), entries: entries.collect() }
+    let entry = |name, secret: &Secret| (name, (id(key, name, secret), secret.clone()));
+    let entries = match object.as_deref().map(|object| &object.body) {
+        Some(Body::Secret(written)) => {
+            written.credentials.iter().map(|(name, secret)| entry(*name, secret)).collect()
+        }
+        Some(Body::ConfigMap(written)) => {
+            let set = written.key_set.as_deref().map(|text| Secret::new(text.as_bytes().to_vec()));
+            set.iter().map(|set| entry(KEY_SET, set)).collect()
+        }
+        None
+        | Some(
+            Body::Ingress(_)
+            | Body::IngressClass(_)
+            | Body::Service(_)
+            | Body::EndpointSlice(_)
+            | Body::Upstream(_)
+            | Body::RouteOverride(_)
+            | Body::Fleet(_),
+        ) => BTreeMap::new(),
+    };
+    Credentials { key: key.clone(), entries }
 }
 
 /// The Secret that `id` was made from.

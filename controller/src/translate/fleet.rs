@@ -1,17 +1,18 @@
 //! What belongs to the fleet and to no Object: Listeners, the default Policy, the default backend.
 
 use kubeng_config::delta::AnyPart;
-use kubeng_config::listener::{Listener, Protocol};
+use kubeng_config::listener::Listener;
 use kubeng_config::matching::{HostMatch, PathMatch};
-use kubeng_config::name::{ObjectKey, ObjectKind, RouteId};
+use kubeng_config::name::{ListenerId, ObjectKey, ObjectKind, RouteId};
 use kubeng_config::part::Part;
 use kubeng_config::problem::{CLASS_TAKEN, DEFINED_TWICE, Problem, Subject};
 use kubeng_config::provenance::Provenance;
 use kubeng_config::route::{Action, Rank};
 
+use super::clients::guard::Guard;
 use super::fragment::{LAST, route};
 use super::refusal::Refused;
-use super::{forward, ingress_class};
+use super::{clients, forward, ingress_class};
 use crate::kind::Body;
 use crate::settings::{DefaultBackend, DescribedBy, TranslateSettings};
 use crate::world::view::View;
@@ -40,7 +41,10 @@ pub(crate) fn parts(view: &mut View<'_>) -> FleetParts {
         let action = default_action(view, default);
         let id = RouteId::new(service, "default");
         let rank = Rank { created: LAST, rule: u32::MAX };
-        parts.extend(route(settings, id, rank, &[HostMatch::Any], PathMatch::Otherwise, action));
+        let everything = [HostMatch::Any];
+        if let Some(part) = route(settings, id, rank, &everything, PathMatch::Otherwise, action) {
+            Guard::of(view, &everything).put(settings, part, &mut parts);
+        }
     }
     for to_forward in &settings.forwards {
         parts.push(forward::route(view, to_forward, &mut problems));
@@ -65,26 +69,47 @@ pub(crate) fn default_action(view: &mut View<'_>, default: &DefaultBackend) -> A
 
 fn listeners(view: &mut View<'_>, problems: &mut Vec<Problem>) -> Vec<AnyPart> {
     let settings = view.settings();
-    let mut certificate = |secret: &ObjectKey| match view.certificate(secret).certificate() {
-        Ok((id, _)) => Some(id.clone()),
-        Err(refused) => {
-            problems.push(problem(view, secret, refused));
-            None
-        }
-    };
-    let of_all = settings.default_certificate.as_ref().filter(|_| settings.has_https());
-    let of_all = of_all.and_then(&mut certificate);
-    let listeners = settings.listeners.iter().map(|(id, listener)| {
-        let own = settings.certificates.iter().find(|(of, _)| of == id);
-        let default_certificate = match (listener.protocol, own) {
-            (Protocol::Https, Some((_, secret))) => certificate(secret),
-            (Protocol::Https, None) => of_all.clone(),
-            (Protocol::Http | Protocol::Tcp | Protocol::TlsPassthrough, _) => None,
-        };
-        let listener = Listener { default_certificate, ..listener.clone() };
-        AnyPart::Listener(id.clone(), Part::new(listener))
-    });
-    listeners.collect()
+    let mut parts = Vec::new();
+    for (id, listener) in &settings.listeners {
+        let default_certificate = default_secret(settings, id).and_then(|secret| {
+            let chain = view.certificate(secret);
+            let found = chain.certificate().map(|(id, _)| id.clone());
+            found.map_err(|refused| tell(problems, problem(view, secret, refused))).ok()
+        });
+        // One that cannot be carried out closes all Routes of the Listener: see `clients`.
+        let client_certificates = clients::of_listener(view, id).and_then(|asked| {
+            let named = settings.clients.iter().find(|(of, _)| of == id);
+            let authorities = named.map(|(_, clients)| &clients.authorities);
+            asked
+                .map_err(|refused| {
+                    let told = authorities.map(|key| problem(view, key, &refused));
+                    told.into_iter().for_each(|problem| tell(problems, problem));
+                })
+                .ok()
+        });
+        let listener = Listener { default_certificate, client_certificates, ..listener.clone() };
+        parts.push(AnyPart::Listener(id.clone(), Part::new(listener)));
+    }
+    parts
+}
+
+/// What several Listeners name is told once.
+fn tell(problems: &mut Vec<Problem>, problem: Problem) {
+    if !problems.contains(&problem) {
+        problems.push(problem);
+    }
+}
+
+/// The Secret of what a Listener presents under names that have no certificate of their own.
+pub(crate) fn default_secret<'a>(
+    settings: &'a TranslateSettings,
+    listener: &ListenerId,
+) -> Option<&'a ObjectKey> {
+    if !settings.https_listeners().any(|id| id == listener) {
+        return None;
+    }
+    let own = settings.certificates.iter().find(|(of, _)| of == listener);
+    own.map(|(_, secret)| secret).or(settings.default_certificate.as_ref())
 }
 
 /// Tells of a fleet that is described twice, and of classes that belong to another.

@@ -3,10 +3,11 @@
 use kubeng_config::certificate::{ServerName, ServerNameId};
 use kubeng_config::delta::AnyPart;
 use kubeng_config::matching::{HostMatch, PathMatch};
-use kubeng_config::name::{CertificateId, ObjectKey, RouteId};
+use kubeng_config::name::{CertificateId, ListenerId, ObjectKey, RouteId};
 use kubeng_config::part::Part;
 use kubeng_config::route::Rank;
 
+use super::clients::{self, HostClients, guard};
 use super::fragment::{LAST, route};
 use super::{claims, fleet, ingress_class, ingress_tls};
 use crate::world::objects::Group;
@@ -17,6 +18,7 @@ use crate::world::view::View;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct HostSettings {
     pub(crate) certificate: Option<HostCertificate>,
+    pub(crate) clients: HostClients,
     /// Server names, and the Route to the default backend of the fleet.
     pub(crate) parts: Vec<AnyPart>,
 }
@@ -31,16 +33,43 @@ pub(crate) struct HostCertificate {
 /// Asked for by Ingresses of ours only, so the host is one that is served.
 pub(crate) fn settings(view: &mut View<'_>, host: &HostMatch) -> HostSettings {
     let certificate = certificate(view, host);
+    let mut clients = clients::of_host(view, host);
     let mut parts = Vec::new();
-    if let Some(certificate) = &certificate {
-        for listener in view.settings().https_listeners() {
-            let id = ServerNameId { listener: listener.clone(), host: host.clone() };
-            let value = ServerName::of(certificate.id.clone());
-            parts.push(AnyPart::ServerName(id, Part::new(value)));
-        }
+    for listener in view.settings().https_listeners() {
+        let own = certificate.as_ref().map(|own| own.id.clone());
+        // Without a name of its own the host would be asked what the wildcard is, or the Listener.
+        let presented = match own {
+            None if view.asks_clients(host) => shared(view, listener, host),
+            own => own,
+        };
+        let Some(presented) = presented else {
+            if clients.asked_on(listener).is_some() {
+                clients.close_without_certificate(listener, host);
+            }
+            continue;
+        };
+        let id = ServerNameId { listener: listener.clone(), host: host.clone() };
+        let client_certificates = clients.asked_on(listener).cloned();
+        let value = ServerName { certificate: presented, client_certificates };
+        parts.push(AnyPart::ServerName(id, Part::new(value)));
     }
-    parts.extend(default_route(view, host));
-    HostSettings { certificate, parts }
+    if let Some(part) = default_route(view, host) {
+        guard::put_of_host(&clients, part, &mut parts);
+    }
+    HostSettings { certificate, clients, parts }
+}
+
+/// What a host without a certificate presents: that of its wildcard, or of the Listener.
+fn shared(view: &mut View<'_>, listener: &ListenerId, host: &HostMatch) -> Option<CertificateId> {
+    if *host == HostMatch::Any {
+        return None;
+    }
+    let of_wildcard = clients::wildcard_of(host).and_then(|wildcard| certificate(view, &wildcard));
+    if let Some(found) = of_wildcard {
+        return Some(found.id);
+    }
+    let secret = fleet::default_secret(view.settings(), listener)?;
+    view.certificate(secret).certificate().ok().map(|(id, _)| id.clone())
 }
 
 /// That of the oldest Ingress which has a usable one. A host that is every host has none of its own.

@@ -7,12 +7,13 @@ use kubeng_config::delta::AnyPart;
 use kubeng_config::matching::{HostMatch, PathMatch};
 use kubeng_config::name::{BackendId, ObjectKey, ObjectKind, RouteId};
 use kubeng_config::problem::{
-    BACKEND_NOT_FOUND, BAD_HOST, BAD_PATH, BAD_VALUE, DUPLICATE, KIND_NOT_SERVED, PORT_NOT_FOUND,
-    Problem, SHADOWED, TLS_NAME_MISSING,
+    BACKEND_NOT_FOUND, BAD_PATH, BAD_VALUE, DUPLICATE, KIND_NOT_SERVED, PORT_NOT_FOUND, Problem,
+    SHADOWED, TLS_NAME_MISSING,
 };
 use kubeng_config::route::{Action, Rank, Route};
 
-use super::claims::{BadPath, claim_text, host_match, path_match, rule_hosts};
+use super::claims::{BadPath, bad_host, claim_text, host_match, path_match, rule_hosts};
+use super::clients::guard::Guard;
 use super::fragment::{Fragment, LAST, forward, route};
 use super::ingress_class::{self, Claimed};
 use super::ingress_tls;
@@ -34,11 +35,14 @@ pub(crate) fn fragment(view: &mut View<'_>, object: &Object, ingress: &Ingress) 
             return Fragment::foreign(problem.map(|refused| refused.problem(object, field())));
         }
     }
+    let mut problems = object.problems.to_vec();
+    let guard = Guard::of_ingress(view, object, ingress, &mut problems);
     let mut draft = Draft {
         object,
         ingress,
         routes: Vec::new(),
-        problems: object.problems.to_vec(),
+        problems,
+        guard,
         known: HashSet::new(),
         ordinal: 0,
         overrides: Overrides::of(view, &object.key),
@@ -61,6 +65,8 @@ struct Draft<'a> {
     ingress: &'a Ingress,
     routes: Vec<AnyPart>,
     problems: Vec<Problem>,
+    /// What is asked of the clients of its hosts.
+    guard: Guard,
     /// The claims and placeholders that stand already.
     known: HashSet<String>,
     /// How many paths came before.
@@ -90,14 +96,16 @@ impl Draft<'_> {
         let made = route(view.settings(), id, rank, hosts, path.clone(), action);
         let Some(AnyPart::Route(id, part)) = made else { return };
         if self.overrides.is_empty() && view.settings().default_filters.is_empty() {
-            self.routes.push(AnyPart::Route(id, part));
+            self.guard.put(view.settings(), AnyPart::Route(id, part), &mut self.routes);
             return;
         }
         let place = Place { name: None, hosts, path: &path };
         let route = Route::clone(part.value());
         let put = (id, route, &view.settings().defaults);
         let Dressed { routes, policy, closed } = dress(view, &self.overrides, &place, put, taken);
-        self.routes.extend(routes);
+        for part in routes {
+            self.guard.put(view.settings(), part, &mut self.routes);
+        }
         self.policies.extend(policy.filter(|policy| !self.policies.contains(policy)));
         let closed = closed.map(|refused| refused.problem(self.object, String::new()));
         self.problems.extend(closed.filter(|problem| !self.problems.contains(problem)));
@@ -126,8 +134,7 @@ fn translate_rule(view: &mut View<'_>, draft: &mut Draft<'_>, number: usize, rul
         Ok(host) => host,
         Err(error) => {
             // No request can ask for it, so nothing wider opens.
-            let remedy = "write a DNS name such as shop.example.com or *.example.com";
-            let refused = Refused::new(BAD_HOST, error.to_string(), remedy);
+            let refused = bad_host(rule.host.as_deref().unwrap_or_default(), &error);
             draft.problem(format!("{field}/host"), &refused);
             return;
         }

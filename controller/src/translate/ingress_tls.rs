@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use kubeng_config::matching::HostMatch;
 use kubeng_config::name::{CertificateId, ObjectKey, ObjectKind};
-use kubeng_config::problem::{BAD_HOST, NO_LISTENER, NOT_COVERED, Problem, SHADOWED};
+use kubeng_config::problem::{NO_LISTENER, NOT_COVERED, Problem, SHADOWED};
 
 use super::certificate::{Chain, covers};
-use super::claims::{has_tls, host_match, rule_hosts, tls_hosts};
+use super::claims::{bad_host, has_tls, host_match, rule_hosts, tls_hosts};
 use super::refusal::Refused;
 use crate::kind::ingress::{Ingress, IngressTls};
 use crate::object::Object;
@@ -93,9 +93,7 @@ fn check_section(
         let field = format!("{field}/hosts/{number}");
         match (host_match(Some(written)), certificate) {
             (Err(error), _) => {
-                let remedy = "write a DNS name such as shop.example.com or *.example.com";
-                let refused = Refused::new(BAD_HOST, error.to_string(), remedy);
-                problems.push(refused.problem(object, field));
+                problems.push(bad_host(written, &error).problem(object, field));
             }
             (Ok(host), Some((_, certificate))) if !covers(certificate, &host) => {
                 problems.push(not_covered(&host).problem(object, field));

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use kubeng_config::matching::HostMatch;
 use kubeng_config::name::{BackendId, ObjectKey, ObjectKind};
 
 use super::objects::{Group, Objects};
@@ -11,6 +12,7 @@ use super::view::{Noted, View};
 use crate::kind::route_override::Target;
 use crate::settings::TranslateSettings;
 use crate::translate;
+use crate::translate::clients::wildcard_of;
 
 /// Remembered answers with their reads. A clone is a few pointers.
 #[derive(Clone, Debug, Default)]
@@ -63,10 +65,11 @@ impl Memo {
 
     /// Everyone who has read `read`.
     ///
-    /// Three kinds of readers are not remembered, because they follow from the
+    /// Four kinds of readers are not remembered, because they follow from the
     /// read itself and would be half of all: what is about an Object reads it,
-    /// an Ingress asks whether it is alone with each of its claims, and everything
-    /// asks for the overrides of its Object and its namespace.
+    /// an Ingress asks whether it is alone with each of its claims, everything
+    /// asks for the overrides of its Object and its namespace, and what serves a
+    /// host asks whether its clients are asked for certificates.
     pub(crate) fn readers_of(&self, read: &Read, objects: &Objects) -> Vec<Query> {
         let mark = read.mark();
         let mut readers: Vec<Query> =
@@ -78,6 +81,7 @@ impl Memo {
                 readers.extend(objects.members(&group).cloned().map(Query::Fragment));
             }
             Read::Group(Group::Overrides(target)) => readers.extend(self.below(target)),
+            Read::Group(Group::Clients(host)) => readers.extend(self.serving(host, objects)),
             Read::Group(_) | Read::Query(_) => {}
         }
         readers
@@ -89,12 +93,16 @@ impl Memo {
         let firsts = match key.kind {
             ObjectKind::Ingress => vec![Query::Fragment(key.clone())],
             ObjectKind::Service => vec![Query::PortNumber(key.clone(), "".into()), backend(None)],
-            ObjectKind::Secret => {
-                vec![Query::Certificate(key.clone()), Query::Credentials(key.clone())]
-            }
+            ObjectKind::Secret => vec![
+                Query::Certificate(key.clone()),
+                Query::Authorities(key.clone()),
+                Query::Credentials(key.clone()),
+            ],
             ObjectKind::RouteOverride => vec![Query::Override(key.clone())],
             ObjectKind::Upstream => vec![backend(None), Query::Fragment(key.clone())],
-            ObjectKind::ConfigMap => vec![Query::Authorities(key.clone())],
+            ObjectKind::ConfigMap => {
+                vec![Query::Authorities(key.clone()), Query::Credentials(key.clone())]
+            }
             ObjectKind::IngressClass | ObjectKind::EndpointSlice | ObjectKind::Fleet => Vec::new(),
         };
         let from = |first: Query| {
@@ -102,6 +110,20 @@ impl Memo {
             queries.take_while(|query| query.is_about(key)).map(|query| (**query).clone())
         };
         firsts.into_iter().flat_map(from).collect()
+    }
+
+    /// The queries of everything that serves `host`, or a name for which it stands.
+    fn serving(&self, host: &HostMatch, objects: &Objects) -> BTreeSet<Query> {
+        let named = || std::iter::once(host).chain(objects.hosts_below(host));
+        let ingresses = named().flat_map(|host| objects.members(&Group::Host(host.clone())));
+        let mut queries: BTreeSet<Query> = ingresses.cloned().map(Query::Fragment).collect();
+        let hosts = self.answers.range(Query::Host(HostMatch::Any)..).map_while(|(query, _)| {
+            if let Query::Host(known) = &**query { Some(known) } else { None }
+        });
+        let is_meant =
+            |known: &HostMatch| known == host || wildcard_of(known).as_ref() == Some(host);
+        queries.extend(hosts.filter(|known| is_meant(known)).cloned().map(Query::Host));
+        queries
     }
 
     /// The remembered queries that ask for the overrides of `target` by nature.

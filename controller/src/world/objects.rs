@@ -11,6 +11,7 @@ use crate::kind::Body;
 use crate::kind::route_override::Target;
 use crate::object::{Change, Object};
 use crate::translate::claims;
+use crate::translate::clients::{self, written};
 use crate::translate::upstream::routes as upstream_routes;
 
 /// All known Objects but EndpointSlices, which flow beside. A clone is a few pointers.
@@ -29,6 +30,8 @@ pub(crate) enum Group {
     Host(HostMatch),
     /// Ingresses with a tls section that name the host in a rule or there.
     Tls(HostMatch),
+    /// Ingresses that name the host in a rule and ask its clients for certificates; never every host.
+    Clients(HostMatch),
     /// Ingresses, and Upstreams with routes, that claim a host and path: see [`claims`].
     Claim(Arc<str>),
     /// RouteOverrides that are for it.
@@ -73,6 +76,28 @@ impl Objects {
     /// Whether `group` has more than one member.
     pub(crate) fn is_crowd(&self, group: &Group) -> bool {
         self.members(group).nth(1).is_some()
+    }
+
+    /// The names below a wildcard that rules of Ingresses name.
+    pub(crate) fn hosts_below<'a>(
+        &'a self,
+        wildcard: &'a HostMatch,
+    ) -> impl Iterator<Item = &'a HostMatch> {
+        let first = Member {
+            group: Group::Host(HostMatch::Any),
+            created: i64::MIN,
+            key: ObjectKey::new(ObjectKind::Ingress, "", ""),
+        };
+        let hosts = self.members.range(first..).map_while(|member| match &member.group {
+            Group::Host(host) => Some(host),
+            Group::DefaultClasses
+            | Group::Tls(_)
+            | Group::Clients(_)
+            | Group::Claim(_)
+            | Group::Overrides(_)
+            | Group::Serving(_) => None,
+        });
+        hosts.filter(|host| clients::wildcard_of(host).as_ref() == Some(wildcard))
     }
 
     /// Takes a change over and returns what reads differently after it.
@@ -127,6 +152,10 @@ fn members_of(object: &Object) -> BTreeSet<Member> {
                 groups.extend(hosts.iter().cloned().map(Group::Tls));
                 groups.extend(claims::tls_hosts(ingress).into_iter().map(Group::Tls));
             }
+            if written::asks(ingress) {
+                let named = hosts.iter().filter(|host| **host != HostMatch::Any);
+                groups.extend(named.cloned().map(Group::Clients));
+            }
             groups.extend(hosts.into_iter().map(Group::Host));
             groups.extend(claims::claims(ingress).into_iter().map(Group::Claim));
             groups.into_iter().map(place).collect()
@@ -148,7 +177,7 @@ fn members_of(object: &Object) -> BTreeSet<Member> {
             classes.map(|class| place(Group::Serving(class.as_str().into()))).collect()
         }
         Body::RouteOverride(wanted) => {
-            wanted.target.iter().cloned().map(Group::Overrides).map(place).collect()
+            wanted.targets().cloned().map(Group::Overrides).map(place).collect()
         }
     }
 }

@@ -29,9 +29,9 @@ pub(crate) enum Query {
     Classless,
     /// Chain and key of a Secret.
     Certificate(ObjectKey),
-    /// The authorities of a ConfigMap.
+    /// The authorities of a ConfigMap or Secret.
     Authorities(ObjectKey),
-    /// What a Secret holds for filters.
+    /// What a Secret or ConfigMap holds for filters.
     Credentials(ObjectKey),
     /// The number of a Service port that is named.
     PortNumber(ObjectKey, Arc<str>),
@@ -153,7 +153,9 @@ impl Answer {
             (Self::Backend(a), Self::Backend(b)) => {
                 a.outcome() == b.outcome() && a.wants_tls() == b.wants_tls()
             }
-            (Self::Host(a), Self::Host(b)) => a.certificate == b.certificate,
+            (Self::Host(a), Self::Host(b)) => {
+                a.certificate == b.certificate && a.clients == b.clients
+            }
             _ => self == other,
         }
     }

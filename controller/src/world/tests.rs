@@ -1,8 +1,9 @@
 //! The fast way against the slow one, on few names with many collisions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
+use kubeng_config::certificate::ClientCertificateMode;
 use kubeng_config::delta::{AnyPart, PartKey};
 use kubeng_config::listener::{Listener, Protocol};
 use kubeng_config::name::{ObjectKey, ObjectKind};
@@ -33,14 +34,15 @@ use crate::kind::upstream::{
 };
 use crate::object::{Author, Change, Object};
 use crate::settings::{
-    CONTROLLER, DefaultBackend, DescribedBy, ExternalNames, Forward, TranslateSettings,
-    WithoutClass,
+    CONTROLLER, DefaultBackend, DescribedBy, ExternalNames, Forward, ListenerClients,
+    TranslateSettings, WithoutClass,
 };
 
 fn settings() -> impl Strategy<Value = TranslateSettings> {
     let home = select(&["main", "", "other"][..]);
-    (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), home).prop_map(
-        |(https, default, certificate, open, home)| {
+    let clients = option::weighted(0.2, select(&["ConfigMap/a/m1", "Secret/a/t1"][..]));
+    (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>(), home, clients).prop_map(
+        |(https, default, certificate, open, home, clients)| {
             let listener =
                 |port: u16, protocol| Listener::new(([127, 0, 0, 1], port).into(), protocol);
             let mut listeners = vec![("http".parse().unwrap(), listener(80, Protocol::Http))];
@@ -59,6 +61,14 @@ fn settings() -> impl Strategy<Value = TranslateSettings> {
             });
             settings.default_certificate =
                 certificate.then(|| ObjectKey::new(ObjectKind::Secret, "a", "t1"));
+            settings.clients = clients
+                .map(|place| ListenerClients {
+                    mode: ClientCertificateMode::Request,
+                    authorities: place.parse().unwrap(),
+                })
+                .map(|asked| ("https".parse().unwrap(), asked))
+                .into_iter()
+                .collect();
             if open {
                 settings.without_class = WithoutClass::Serve;
                 settings.external_names = ExternalNames::Allow;
@@ -125,10 +135,9 @@ fn ingress() -> impl Strategy<Value = Body> {
     let tls = (vec(text(HOSTS), 0..2), option::weighted(0.9, text(&["t1", "t2"])))
         .prop_map(|(hosts, secret)| IngressTls { hosts, secret });
     let class = option::weighted(0.8, text(&["kubeng", "kubeng", "c1", "c2"]));
-    (class, option::of(backend()), vec(tls, 0..2), vec(rule, 0..3)).prop_map(
-        |(class, default_backend, tls, rules)| {
+    (class, option::of(backend()), vec(tls, 0..2), vec(rule, 0..3), clients()).prop_map(
+        |(class, default_backend, tls, rules, annotations)| {
             let class_annotation = None;
-            let annotations = Default::default();
             Body::Ingress(Ingress {
                 class: class.map(Into::into),
                 class_annotation,
@@ -139,6 +148,23 @@ fn ingress() -> impl Strategy<Value = Body> {
             })
         },
     )
+}
+
+/// What Ingresses ask of clients, also what nobody understands.
+fn clients() -> impl Strategy<Value = BTreeMap<String, String>> {
+    let asked = (
+        select(&["require", "require", "request", "junk"][..]),
+        select(
+            &["ConfigMap/m1", "ConfigMap/m1", "ConfigMap/m2", "Secret/t1", "Secret/t2", "m1"][..],
+        ),
+    );
+    option::weighted(0.3, asked).prop_map(|asked| {
+        let pairs = asked.map(|(mode, place)| {
+            [("kubeng.io/client-certificates", mode), ("kubeng.io/client-authorities", place)]
+        });
+        let pairs = pairs.into_iter().flatten();
+        pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    })
 }
 
 fn class() -> impl Strategy<Value = Body> {
@@ -216,7 +242,9 @@ fn secret() -> impl Strategy<Value = Body> {
                 kubeng_config::certificate::Secret::new(vec![b'0' + u8::try_from(key_at).unwrap()]);
             let credentials =
                 [("auth", credentials)].into_iter().filter(|_| chain_at == 0).collect();
-            Body::Secret(TlsSecret { chain, key, credentials })
+            let authorities = chain.clone().filter(|_| key_at == 0);
+            let staple = None;
+            Body::Secret(TlsSecret { chain, key, staple, authorities, credentials })
         },
     )
 }
@@ -312,9 +340,12 @@ fn upstream_route() -> impl Strategy<Value = UpstreamRoute> {
 fn config_map() -> impl Strategy<Value = Body> {
     option::weighted(0.8, 0..3_usize).prop_map(|at| {
         let pem = |at: usize| pairs().get(at).map_or("junk", |pair| pair.0.as_str());
-        Body::ConfigMap(ConfigMap { authorities: at.map(|at| pem(at).into()) })
+        let key_set = at.map(|at| if at == 0 { r#"{"keys": []}"# } else { PUBLIC }.into());
+        Body::ConfigMap(ConfigMap { authorities: at.map(|at| pem(at).into()), key_set })
     })
 }
+
+const PUBLIC: &str = r#"{"keys": [{"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
 
 /// Overrides as they are decoded, so that broken ones are among them.
 fn route_override() -> BoxedStrategy<Change> {
@@ -323,6 +354,8 @@ fn route_override() -> BoxedStrategy<Change> {
         2 => Just(json!({"kind": "Ingress", "name": "i2"})),
         2 => Just(json!({"kind": "Namespace", "name": "a"})),
         2 => Just(json!({"kind": "Upstream", "name": "u1"})),
+        1 => Just(json!({"kind": "Ingres", "name": "i1"})),
+        1 => Just(json!({"kind": "Ingress"})),
     ];
     let rule = select(
         &[None, None, Some(("h.example", "/")), Some(("h.example", "/a")), Some(("", "/b"))][..],
@@ -336,6 +369,11 @@ fn route_override() -> BoxedStrategy<Change> {
         Just(("acces", json!({}))),
         select(&["t1", "t2", "t3"][..])
             .prop_map(|name| ("auth", json!({"basic": {"secretRef": {"name": name}}}))),
+        select(&["m1", "m2", "m3"][..]).prop_map(|name| {
+            let keys = json!({"jwksConfigMapRef": {"name": name}});
+            let jwt = json!({"issuer": "i", "algorithms": ["EdDSA"], "keys": keys});
+            ("auth", json!({ "jwt": jwt }))
+        }),
         to().prop_map(|to| ("auth", json!({"external": {"backend": to}}))),
         to().prop_map(|to| ("mirror", json!({"backend": to}))),
         (to(), any::<bool>()).prop_map(|(to, is_signed)| {
@@ -527,6 +565,7 @@ proptest! {
 fn is_of_settings(settings: &TranslateSettings, key: &ObjectKey) -> bool {
     *key == TranslateSettings::fleet_key(settings.fleet.as_str())
         || settings.default_certificate.as_ref() == Some(key)
+        || settings.clients.iter().any(|(_, asked)| asked.authorities == *key)
         || settings.forwards.iter().any(|forward| forward.to.object == *key)
         || settings.default_backend.as_ref().is_some_and(|default| {
             *key == ObjectKey::new(ObjectKind::Service, &default.namespace, &default.service)

@@ -17,6 +17,7 @@ use crate::object::Object;
 use crate::settings::TranslateSettings;
 use crate::translate::backend::Target;
 use crate::translate::certificate::Chain;
+use crate::translate::clients;
 use crate::translate::credential::Credentials;
 use crate::translate::host::HostSettings;
 use crate::translate::refusal::Refused;
@@ -153,6 +154,13 @@ impl<'a> View<'a> {
         self.objects.is_crowd(&Group::Claim(Arc::clone(claim)))
     }
 
+    /// Whether some Ingress asks the clients of `host` for certificates, or those of a wildcard that
+    /// stands for it. Who asks serves the host, and does so by nature, so that is not noted.
+    pub(crate) fn asks_clients(&self, host: &HostMatch) -> bool {
+        let asks = |host: HostMatch| self.objects.members(&Group::Clients(host)).next().is_some();
+        asks(host.clone()) || clients::wildcard_of(host).is_some_and(asks)
+    }
+
     /// The RouteOverrides that are for `target`, the oldest first.
     pub(crate) fn overrides(&mut self, target: &OverrideTarget) -> Vec<Arc<Object>> {
         let group = Group::Overrides(target.clone());
@@ -164,7 +172,7 @@ impl<'a> View<'a> {
         keys.iter().filter_map(|key| self.object(key)).collect()
     }
 
-    /// What the Secret of `key` holds for filters.
+    /// What the Secret or ConfigMap of `key` holds for filters.
     pub(crate) fn credentials(&mut self, key: &ObjectKey) -> Arc<Credentials> {
         answer!(Credentials, self.ask(Query::Credentials(key.clone())))
     }
@@ -179,7 +187,7 @@ impl<'a> View<'a> {
         answer!(Certificate, self.ask(Query::Certificate(key.clone())))
     }
 
-    /// The authorities of the ConfigMap of `key`.
+    /// The authorities of the ConfigMap or Secret of `key`.
     pub(crate) fn authorities(&mut self, key: &ObjectKey) -> Arc<Result<Roots, Refused>> {
         answer!(Authorities, self.ask(Query::Authorities(key.clone())))
     }

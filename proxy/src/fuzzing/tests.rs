@@ -66,6 +66,7 @@ proptest! {
         filter(&bytes);
         proxy_header(&bytes);
         client_hello(&bytes);
+        saved_file(&bytes);
     }
 
     #[test]
@@ -119,6 +120,11 @@ fn seeds_are_read_to_their_end() {
     let is_head = |seed: Vec<u8>| gate(BytesMut::from(&*seed), &Limits::default()).is_some();
     assert!(is_head(seed("request_head/get")));
     assert!(is_head(seed("request_head/chunked")));
+    for (name, parts) in [("route_and_endpoints", 4), ("certificate", 8)] {
+        let file = crate::persist::fuzz::framed(&seed(&format!("saved_file/{name}")));
+        let saved = crate::persist::fuzz::read(&file).unwrap();
+        assert_eq!(saved.delta.upserts.len(), parts, "{name}");
+    }
     for (file, name) in [("openssl_tls13", "web.example.com"), ("openssl_tls12", "a.example")] {
         let mut peek = crate::listener::client_hello::Peek::default();
         let hello = seed(&format!("client_hello/{file}"));

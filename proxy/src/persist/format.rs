@@ -283,8 +283,8 @@ enum Kind {
     Route = 6,
 }
 
-const MAGIC: &[u8] = b"KUBENGKG";
+pub(super) const MAGIC: &[u8] = b"KUBENGKG";
 /// Grows when an older program could not read it.
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 const PLAIN: u8 = 0;
 const SEALED: u8 = 1;

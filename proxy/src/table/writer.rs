@@ -89,6 +89,10 @@ impl TableWriter {
     /// # Errors
     /// When it does not fit, or a part of it cannot be served. Nothing has changed then.
     pub fn apply(&mut self, delta: &Delta) -> Result<Applied, Rejection> {
+        #[cfg(debug_assertions)]
+        if let Some(rejection) = crate::tamper::reject::rejection() {
+            return Err(rejection);
+        }
         let before = self.shared.table.load_full();
         self.apply_to(&before, delta)
     }

@@ -2,6 +2,7 @@
 //! well is tested against a real one.
 
 mod answer;
+mod leases;
 mod state;
 
 use std::net::SocketAddr;

@@ -1,6 +1,7 @@
 //! A fleet on one machine: controllers and replicas as processes of their own, started on free ports
 //! with scratch folders, and ended for sure.
 
+pub mod faults;
 pub mod placed;
 
 use std::ffi::OsString;
@@ -17,7 +18,6 @@ use tokio::process::{Child, Command};
 use crate::client::{Answer, Client};
 use crate::process::Lines;
 use crate::usage::Usage;
-use placed::Place;
 
 /// The folders that controllers share, and how the program is started.
 pub struct FleetRig {
@@ -123,8 +123,38 @@ impl FleetRig {
         controllers: &[&Member],
         more: &[&str],
     ) -> Result<Member> {
-        let more = [&["--drain", "1"], more].concat();
-        self.replica_placed((fleet, name), controllers, &Place::anywhere()?, &more).await
+        let controllers: Vec<SocketAddr> = controllers.iter().map(|c| c.address).collect();
+        self.replica_through(name, fleet, &controllers, more).await
+    }
+
+    /// Starts a replica that reaches controllers at these addresses, which may be those of relays.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub async fn replica_through(
+        &self,
+        name: &str,
+        fleet: &str,
+        controllers: &[SocketAddr],
+        more: &[&str],
+    ) -> Result<Member> {
+        let token = self.token(fleet).await?;
+        let [address, admin] = free_addresses()?;
+        let mut arguments: Vec<OsString> = vec!["proxy".into()];
+        let mut flag = |flag: &str, value: OsString| arguments.extend([flag.into(), value]);
+        flag("--fleet", fleet.into());
+        flag("--name", name.into());
+        for controller in controllers {
+            flag("--controller", format!("https://{controller}").into());
+        }
+        flag("--join-token", token.into());
+        flag("--data", self.data(name).into());
+        flag("--admin", admin.to_string().into());
+        flag("--listen", format!("http={address}").into());
+        flag("--workers", "1".into());
+        flag("--drain", "1".into());
+        arguments.extend(more.iter().map(Into::into));
+        Member::start(&self.program, name, admin, address, arguments)
     }
 }
 

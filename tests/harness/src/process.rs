@@ -33,6 +33,7 @@ pub struct Launch {
     has_source: bool,
     /// Whether a Fleet says where it listens.
     has_fleet: bool,
+    errors: Option<Stdio>,
 }
 
 /// A running `kubeng run`. It is killed when this is dropped.
@@ -65,7 +66,7 @@ impl Launch {
     pub fn new(program: impl AsRef<OsStr>) -> Self {
         let mut command = Command::new(program);
         command.arg("run");
-        Self { command, core: None, has_source: false, has_fleet: false }
+        Self { command, core: None, has_source: false, has_fleet: false, errors: None }
     }
 
     /// Reads this folder of manifests, besides others that are named.
@@ -119,6 +120,13 @@ impl Launch {
         self
     }
 
+    /// Gives it this standard error, which is not read then.
+    #[must_use]
+    pub fn errors(mut self, to: impl Into<Stdio>) -> Self {
+        self.errors = Some(to.into());
+        self
+    }
+
     /// Starts it. It need not be ready, nor stay: see [`Kubeng::wait_until_ready`].
     ///
     /// # Errors
@@ -138,7 +146,8 @@ impl Launch {
         }
         self.command.arg("--admin").arg(admin.to_string());
         self.command.arg("--data").arg(scratch.path().join("data"));
-        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let errors = self.errors.take().unwrap_or_else(Stdio::piped);
+        self.command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors);
         self.command.kill_on_drop(true);
         let program = PathBuf::from(self.command.as_std().get_program());
         let spawn = || self.command.spawn();

@@ -15,7 +15,7 @@ use tracing::{debug, info, warn};
 
 use super::super::line::{Hub, Identified, Line, TurnedAway};
 use super::super::wire::proto::delivery_server::Delivery;
-use super::super::wire::{from_replica, in_full, proto, to_replica};
+use super::super::wire::{WireError, from_replica, in_full, proto, to_replica};
 use super::super::{FromReplica, Hello, ToReplica};
 use super::{LONGEST, Peer};
 
@@ -80,6 +80,13 @@ impl<H: Hub> Delivery for Service<H> {
     }
 }
 
+fn unreadable(error: &WireError) -> Status {
+    let text = in_full(error);
+    Status::invalid_argument(format!(
+        "{text}; bring replica and controller to programs of one version"
+    ))
+}
+
 fn turned_away(why: &TurnedAway) -> Status {
     let text = in_full(why);
     match why {
@@ -114,9 +121,7 @@ impl Incoming {
     async fn next(&mut self) -> Result<Option<FromReplica>, Status> {
         while let Some(frame) = self.stream.message().await? {
             let read = self.reader.read(frame);
-            if let Some(message) =
-                read.map_err(|error| Status::invalid_argument(in_full(&error)))?
-            {
+            if let Some(message) = read.map_err(|error| unreadable(&error))? {
                 return Ok(Some(message));
             }
         }

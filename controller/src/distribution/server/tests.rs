@@ -1,6 +1,7 @@
 //! Both sides over real sockets on loopback.
 
 mod certificates;
+mod versions;
 
 use std::path::PathBuf;
 use std::sync::Mutex;

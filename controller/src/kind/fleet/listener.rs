@@ -12,6 +12,7 @@ use kubeng_config::name::{BackendId, ObjectKey, ObjectKind};
 use kubeng_config::problem::Problem;
 use serde::Deserialize;
 
+use super::clients::ClientsOnWire;
 use super::{FleetListener, Wrong, is_label};
 
 /// One entry as it is written.
@@ -30,6 +31,7 @@ pub(super) struct ListenerOnWire {
     proxy_protocol_from: Vec<String>,
     connections_max: Option<i64>,
     tls: Option<TlsOnWire>,
+    client_certificates: Option<ClientsOnWire>,
     forward_to: Option<ForwardRef>,
 }
 
@@ -57,12 +59,12 @@ struct ForwardRef {
 }
 
 /// Reads one entry and names its fields.
-struct Entry<'a> {
+pub(super) struct Entry<'a> {
     at: usize,
     wrong: &'a Wrong<'a>,
 }
 
-type Read<T> = Result<T, Box<Problem>>;
+pub(super) type Read<T> = Result<T, Box<Problem>>;
 
 /// # Errors
 /// When an entry is not of its form, or two cannot stand beside each other.
@@ -86,7 +88,7 @@ pub(super) fn all(written: Vec<ListenerOnWire>, wrong: &Wrong<'_>) -> Read<Vec<F
 }
 
 impl Entry<'_> {
-    fn wrong(&self, field: &str, message: String, remedy: &str) -> Box<Problem> {
+    pub(super) fn wrong(&self, field: &str, message: String, remedy: &str) -> Box<Problem> {
         self.wrong.at(&format!("/spec/listeners/{}{field}", self.at), message, remedy)
     }
 
@@ -128,6 +130,7 @@ impl Entry<'_> {
                 .parse()
                 .map_err(|_| self.wrong("/name", "the name is empty".to_owned(), "write a name"))?,
             certificate: self.certificate(protocol, &written.certificate_refs)?,
+            clients: self.clients(protocol, written.client_certificates)?,
             forward: self.forward(protocol, written.forward_to)?,
             listener,
         })

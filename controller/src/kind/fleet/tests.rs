@@ -46,7 +46,11 @@ fn what_a_fleet_says_is_read() {
         "listeners": [
             {"name": "web", "port": 443, "protocol": "HTTPS", "address": "192.0.2.1",
              "hostname": "*.example.com", "proxyProtocol": "require", "connectionsMax": 100,
-             "tls": {"minVersion": "1.3"}, "certificateRefs": [{"namespace": "fin", "name": "web"}]},
+             "tls": {"minVersion": "1.3"},
+             "clientCertificates": {
+                 "mode": "require", "authoritiesFrom": {"namespace": "fin", "name": "clients"},
+             },
+             "certificateRefs": [{"namespace": "fin", "name": "web"}]},
             {"name": "raw", "port": 5432, "protocol": "TCP",
              "forwardTo": {"namespace": "fin", "name": "db", "port": 5432}},
         ],
@@ -61,6 +65,10 @@ fn what_a_fleet_says_is_read() {
     assert_eq!(web.listener.host.to_string(), "**.example.com");
     assert_eq!(web.listener.proxy_protocol.as_ref().unwrap().from.len(), 2, "from everybody");
     assert_eq!(web.certificate.as_ref().unwrap().to_string(), "Secret/fin/web");
+    let clients = web.clients.as_ref().unwrap();
+    assert_eq!(clients.authorities.to_string(), "ConfigMap/fin/clients");
+    assert_eq!(clients.mode, kubeng_config::certificate::ClientCertificateMode::Require);
+    assert_eq!(raw.clients, None);
     assert_eq!(raw.forward.as_ref().unwrap().to_string(), "Service/fin/db:5432");
     assert_eq!(fleet.defaults.timeouts.request, Some(std::time::Duration::from_secs(30)));
     assert_eq!(fleet.defaults.retry.retries_max, 3);
@@ -68,6 +76,35 @@ fn what_a_fleet_says_is_read() {
     assert_eq!(fleet.care.apply_timeout.as_secs(), 60);
     assert_eq!(fleet.care.probe_every, None);
     assert_eq!(fleet.care.builds.len(), 1);
+}
+
+#[test]
+fn what_a_listener_asks_of_clients_is_understood_or_nothing_is_taken() {
+    let with = |protocol: &str, clients: Value| {
+        json!({"listeners": [{
+            "name": "web", "port": 443, "protocol": protocol, "clientCertificates": clients,
+        }]})
+    };
+    let from = json!({"kind": "Secret", "namespace": "fin", "name": "ca"});
+    let read = fleet(&with("HTTPS", json!({"mode": "request", "authoritiesFrom": from})));
+    let clients = read.listeners[0].clients.as_ref().unwrap();
+    assert_eq!(clients.authorities.to_string(), "Secret/fin/ca");
+    let place = "/spec/listeners/0/clientCertificates";
+    let bad = |protocol, clients, field: &str, word| {
+        check(&with(protocol, clients), &format!("{place}{field}"), word);
+    };
+    let good = json!({"mode": "require", "authoritiesFrom": from});
+    bad("HTTP", good, "", "HTTPS only");
+    bad("HTTPS", json!({"mode": "on", "authoritiesFrom": from}), "/mode", "require or request");
+    bad("HTTPS", json!({"mode": "require"}), "", "authoritiesFrom");
+    let from = |kind: &str, name: &str| {
+        let from = json!({"kind": kind, "namespace": "fin", "name": name});
+        json!({"mode": "require", "authoritiesFrom": from})
+    };
+    bad("HTTPS", from("Service", "ca"), "/authoritiesFrom/kind", "ConfigMap or Secret");
+    bad("HTTPS", from("Secret", ""), "/authoritiesFrom", "namespace and name");
+    let typo = json!({"mode": "require", "authoritiesfrom": {"namespace": "fin", "name": "ca"}});
+    bad("HTTPS", typo, "", "authoritiesFrom");
 }
 
 #[test]

@@ -22,6 +22,12 @@ pub(super) fn read(written: &Value, is_whole: bool, notes: &mut Notes) -> Read {
     let mut read = Read { patch: Map::new(), closes: None };
     let Some(members) = written.as_object().filter(|members| !members.is_empty()) else {
         let message = "the patch is missing, empty, or no object".to_owned();
+        // Where it has another form, or another name, nobody can tell what it was to protect.
+        let is_nothing = written.is_null() || written.as_object().is_some();
+        let is_elsewhere = notes.unknown_fields().any(|field| !field.starts_with("/metadata"));
+        if !is_nothing || is_elsewhere {
+            read.closes = Some(BAD_VALUE);
+        }
         notes.bad_value(FIELD, message, "write at least one member, such as timeouts");
         return read;
     };

@@ -1,65 +1,111 @@
 //! `spec.targetRef` and `spec.rule`: what a RouteOverride is for.
 
 use kubeng_config::name::{ObjectKey, ObjectKind};
-use kubeng_config::problem::{OVERRIDE_NOT_PERMITTED, Problem};
+use kubeng_config::problem::OVERRIDE_NOT_PERMITTED;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Reader, RuleRef, Target, unusable};
+use super::{Reader, RuleRef, Target};
 use crate::decode::notes::Notes;
 use crate::decode::suggest::nearest;
+use crate::decode::typed;
 
 /// `spec.targetRef` as it is written.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct TargetOnWire {
+struct TargetOnWire {
     group: Option<String>,
     kind: String,
     name: String,
     namespace: Option<String>,
 }
 
-/// What it is for; none where that is not its own namespace, which is noted.
-///
-/// # Errors
-/// When it names nothing that could have Routes.
-pub(super) fn read(
-    written: &TargetOnWire,
-    key: &ObjectKey,
-    notes: &mut Notes,
-) -> Result<Option<Target>, Box<Problem>> {
+/// What `spec.targetRef` says. What is wrong with it is noted.
+pub(super) enum Aim {
+    /// The override is for this.
+    At(Target),
+    /// It is for something of another namespace, which it may not be.
+    Elsewhere,
+    /// Nobody can tell for which of these it is; it is for nothing else.
+    Among(Vec<Target>),
+}
+
+/// What it is for.
+pub(super) fn read(written: Option<&Value>, notes: &mut Notes) -> Aim {
+    let key = notes.key().clone();
+    let Some(written) = written else {
+        let message = "it is missing, so nobody can tell what the override is for".to_owned();
+        notes.bad_value(FIELD, message, REMEDY);
+        return Aim::Among(all_of(&key));
+    };
+    // A field that is not known is noted, for it may have made the rest narrower.
+    let _noted = typed::part::<TargetOnWire>(written.clone(), FIELD, REMEDY, notes);
+    let Ok(target) = serde_json::from_value::<TargetOnWire>(written.clone()) else {
+        let name = written.get("name").and_then(Value::as_str).unwrap_or_default();
+        return Aim::Among(named(name, &key));
+    };
+    judge(&target, &key, notes)
+}
+
+fn judge(written: &TargetOnWire, key: &ObjectKey, notes: &mut Notes) -> Aim {
     let TargetOnWire { group, kind, name, namespace } = written;
-    let Some((_, expected)) = KINDS.iter().find(|(known, _)| known == kind) else {
+    if name.is_empty() {
+        notes.bad_value("/spec/targetRef/name", "the name is empty".to_owned(), REMEDY);
+        return Aim::Among(all_of(key));
+    }
+    let kind = KINDS.iter().find(|(known, _)| known == kind);
+    let is_foreign = |namespace: &String| **namespace != *key.namespace;
+    let field = match (kind, namespace) {
+        (_, Some(namespace)) if is_foreign(namespace) => {
+            Some(("/spec/targetRef/namespace", namespace))
+        }
+        (Some(("Namespace", _)), _) if is_foreign(name) => Some(("/spec/targetRef/name", name)),
+        _ => None,
+    };
+    if let Some((field, other)) = field {
+        let message =
+            format!("an override of namespace {:?} may not be for {other:?}", key.namespace);
+        notes.note(field, OVERRIDE_NOT_PERMITTED, message, "write it in that namespace");
+        return Aim::Elsewhere;
+    }
+    let Some((kind, expected)) = kind else {
         let names: Vec<&str> = KINDS.iter().map(|(name, _)| *name).collect();
-        let meant = nearest(kind, &names).map(|name| format!("; did you mean {name}?"));
-        let message = format!("{kind:?} has no routes{}", meant.unwrap_or_default());
-        let remedy = "write Ingress, Upstream or Namespace";
-        return Err(unusable(notes, "/spec/targetRef/kind", message, remedy));
+        let meant = nearest(&written.kind, &names).map(|name| format!("; did you mean {name}?"));
+        let message = format!("{:?} has no routes{}", written.kind, meant.unwrap_or_default());
+        notes.bad_value(
+            "/spec/targetRef/kind",
+            message,
+            "write Ingress, Upstream or Namespace; until then what has this name is closed, \
+             if the override protects it",
+        );
+        return Aim::Among(named(name, key));
+    };
+    let target = match *kind {
+        "Ingress" => Target::Object(key.beside(ObjectKind::Ingress, name)),
+        "Upstream" => Target::Object(key.beside(ObjectKind::Upstream, name)),
+        _ => Target::Namespace(key.namespace.as_ref().into()),
     };
     if let Some(group) = group.as_deref().filter(|group| group != expected) {
         let message = format!("{kind} is not of group {group:?}");
         let remedy = format!("write {expected:?}, or leave it out");
-        return Err(unusable(notes, "/spec/targetRef/group", message, &remedy));
+        notes.bad_value("/spec/targetRef/group", message, &remedy);
+        return Aim::Among(vec![target]);
     }
-    let (field, other) = match (kind.as_str(), namespace.as_deref()) {
-        ("Namespace", None) if **name != *key.namespace => ("/spec/targetRef/name", Some(name)),
-        (_, Some(namespace)) if *namespace != *key.namespace => {
-            ("/spec/targetRef/namespace", written.namespace.as_ref())
-        }
-        ("Namespace", Some(_)) if **name != *key.namespace => ("/spec/targetRef/name", Some(name)),
-        _ => ("", None),
-    };
-    if let Some(other) = other {
-        let message =
-            format!("an override of namespace {:?} may not be for {other:?}", key.namespace);
-        notes.note(field, OVERRIDE_NOT_PERMITTED, message, "write it in that namespace");
-        return Ok(None);
+    Aim::At(target)
+}
+
+/// Everything of the namespace of `key` that `name` may mean: all of it where there is no name.
+fn named(name: &str, key: &ObjectKey) -> Vec<Target> {
+    if name.is_empty() || *name == *key.namespace {
+        return all_of(key);
     }
-    Ok(Some(match kind.as_str() {
-        "Ingress" => Target::Object(key.beside(ObjectKind::Ingress, name)),
-        "Upstream" => Target::Object(key.beside(ObjectKind::Upstream, name)),
-        _ => Target::Namespace(key.namespace.as_ref().into()),
-    }))
+    let kinds = [ObjectKind::Ingress, ObjectKind::Upstream];
+    kinds.map(|kind| Target::Object(key.beside(kind, name))).into()
+}
+
+/// All that an override of the namespace of `key` may be for.
+pub(super) fn all_of(key: &ObjectKey) -> Vec<Target> {
+    vec![Target::Namespace(key.namespace.as_ref().into())]
 }
 
 /// The one Rule that it is for; one that cannot be read is noted.
@@ -98,6 +144,10 @@ pub(super) fn rule(
         }
     }
 }
+
+const FIELD: &str = "/spec/targetRef";
+const REMEDY: &str = "write kind and name of an Ingress or an Upstream, or of its own Namespace; \
+                      until then what it may be for is closed, if it protects";
 
 /// Kinds that have Routes, with their groups.
 const KINDS: [(&str, &str); 3] =

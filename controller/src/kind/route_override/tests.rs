@@ -92,6 +92,9 @@ fn what_protects_and_is_not_whole_closes() {
     closes(patch(json!({"frobnicate": {}})), "/spec/patch/frobnicate", UNKNOWN_FIELD, "no field");
     let at = "/spec/patch/access/deny/0";
     closes(patch(json!({"access": {"deny": ["x"]}})), at, BAD_VALUE, "CIDRs");
+    let at = "/spec/patch/access/allow/1";
+    let nets = json!(["10.0.0.0/8", "10.1.2.3/33"]);
+    closes(patch(json!({"access": {"allow": nets}})), at, BAD_VALUE, "\"10.1.2.3/33\": invalid");
     let at = "/spec/patch/access/dny";
     closes(patch(json!({"access": {"dny": []}})), at, UNKNOWN_FIELD, "did you mean \"deny\"");
     let at = "/spec/patch/auth/oidc";
@@ -130,20 +133,65 @@ fn another_namespace_is_not_its_to_change() {
     }
 }
 
+/// Of an override whose target cannot be read: what it may be for, and where that is told.
+#[track_caller]
+fn is_among(target: Value, among: &[&str], field: &str, part: &str) {
+    let (written, object) = read(spec(json!({ "targetRef": target })));
+    let names: Vec<String> = written
+        .targets()
+        .map(|target| match target {
+            Target::Namespace(namespace) => format!("all of {namespace}"),
+            Target::Object(key) => key.to_string(),
+        })
+        .collect();
+    assert_eq!(names, among, "{target}");
+    assert_eq!((&written.target, &*written.patch), (&None, &json!({})), "{target}");
+    assert_eq!(written.closes, Some(BAD_VALUE), "{target}");
+    let told = object.problems.iter().find(|problem| problem.field == field);
+    let problem = told.unwrap_or_else(|| panic!("{target}: {:?}", object.problems));
+    assert!(problem.to_string().contains(part), "{problem}");
+}
+
 #[test]
-fn what_is_for_nothing_that_has_routes_is_not_taken_at_all() {
-    for (target, part) in [
-        (json!({"kind": "Ingres", "name": "web"}), "did you mean Ingress"),
-        (json!({"kind": "Service", "name": "web"}), "Ingress, Upstream or Namespace"),
-        (json!({"kind": "Ingress", "group": "extensions", "name": "web"}), "networking.k8s.io"),
-        (json!({"kind": "Ingress"}), "missing field `name`"),
-    ] {
-        let provenance = Provenance::Cluster { version: "1".into() };
-        let value = document(spec(json!({ "targetRef": target })));
-        let Decoded::Undecodable(Some(_), problem) = decode(value, provenance, Author::Tenant)
-        else {
-            panic!("{target}")
+fn what_cannot_be_told_closes_all_that_may_be_meant() {
+    let by_name = ["Ingress/shop/web", "Upstream/shop/web"];
+    let all = ["all of shop"];
+    let at = "/spec/targetRef";
+    let kind = "/spec/targetRef/kind";
+    is_among(json!({"kind": "Ingres", "name": "web"}), &by_name, kind, "did you mean Ingress");
+    is_among(json!({"kind": "Service", "name": "web"}), &by_name, kind, "Upstream or Namespace");
+    is_among(json!({"name": "web"}), &by_name, at, "missing field `kind`");
+    is_among(json!({"kind": 1, "name": "web"}), &by_name, kind, "expected a string");
+    let extensions = json!({"kind": "Ingress", "group": "extensions", "name": "web"});
+    is_among(extensions, &by_name[..1], "/spec/targetRef/group", "networking.k8s.io");
+    is_among(json!({"kind": "Ingress"}), &all, at, "missing field `name`");
+    is_among(json!({"kind": "Ingress", "name": 7}), &all, "/spec/targetRef/name", "a string");
+    is_among(json!({"kind": "Ingress", "name": ""}), &all, "/spec/targetRef/name", "empty");
+    is_among(json!({"kind": "Namespac", "name": "shop"}), &all, kind, "did you mean Namespace");
+    is_among(json!("web"), &all, at, "kind and name");
+    is_among(json!(null), &all, at, "missing");
+}
+
+#[test]
+fn a_document_of_which_little_can_be_read_closes_what_it_may_protect() {
+    let provenance = || Provenance::File { path: "a.yaml".into(), line: 1 };
+    let check = |change: fn(&mut Value), field: &str, targets: &[Target]| {
+        let mut value = document(spec(json!({})));
+        change(&mut value);
+        let Decoded::Object(object) = decode(value.clone(), provenance(), Author::Operator) else {
+            panic!("{value}")
         };
-        assert!(problem.to_string().contains(part), "{problem}");
-    }
+        let Body::RouteOverride(written) = &object.body else { panic!("{:?}", object.body) };
+        assert!(written.closes.is_some(), "{value}");
+        assert_eq!(written.targets().cloned().collect::<Vec<_>>(), targets, "{value}");
+        let told = object.problems.iter().any(|problem| problem.field == field);
+        assert!(told, "{value}: {:?}", object.problems);
+    };
+    let web = [Target::Object("Ingress/shop/web".parse().unwrap())];
+    let all = [Target::Namespace("shop".into())];
+    check(|value| value["metadata"]["labels"] = json!("x"), "/metadata/labels", &web);
+    check(|value| value["apiVersion"] = json!("kubeng.io/v1"), "/apiVersion", &web);
+    check(|value| value["spec"] = json!([]), "/spec", &all);
+    check(|value| value["spec"] = json!(null), "/spec", &all);
+    check(|value| drop(value.as_object_mut().unwrap().remove("spec")), "/spec", &all);
 }

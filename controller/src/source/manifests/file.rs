@@ -87,7 +87,9 @@ pub(crate) fn read_text(path: &Path, fingerprint: &Fingerprint) -> Result<String
         return Err(too_large());
     }
     let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
-    let mut bytes = Vec::new();
+    // Of its size, and one more: else it is read in steps that begin with 32 bytes.
+    let size = usize::try_from(fingerprint.bytes).unwrap_or_default();
+    let mut bytes = Vec::with_capacity(size + 1);
     file.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(too_large());

@@ -16,7 +16,7 @@ use kubeng_config::matching::{HostMatch, Match, PathMatch};
 use kubeng_config::name::{BackendId, Hostname, NameError, RouteId};
 use kubeng_config::part::Part;
 use kubeng_config::policy::Policy;
-use kubeng_config::problem::{BAD_HOST, BAD_VALUE, Problem, SHADOWED};
+use kubeng_config::problem::{BAD_VALUE, Problem, SHADOWED};
 use kubeng_config::route::{Action, Rank, Refusal, Route};
 
 use super::fields::bad;
@@ -24,7 +24,8 @@ use crate::kind::route_override::RuleRef;
 use crate::kind::upstream::Upstream;
 use crate::kind::upstream::route::UpstreamRoute;
 use crate::object::Object;
-use crate::translate::claims::claim_text;
+use crate::translate::claims::{bad_host, claim_text};
+use crate::translate::clients::guard::Guard;
 use crate::translate::fragment::{Fragment, LAST, attachments, forward};
 use crate::translate::ingress_class;
 use crate::translate::overrides::place::Place;
@@ -182,7 +183,14 @@ impl Draft<'_> {
                 self.policies.push(part);
             }
         }
-        self.routes.extend(routes);
+        let guard = Guard::of(view, hosts);
+        for part in routes {
+            guard.put(view.settings(), part, &mut self.routes);
+        }
+        let of_clients = guard.closed(self.object);
+        self.problems.extend(
+            of_clients.into_iter().filter(|told| !self.problems.contains(told)).collect::<Vec<_>>(),
+        );
         let closed = closed.map(|refused| refused.problem(self.object, String::new()));
         self.problems.extend(closed.filter(|problem| !self.problems.contains(problem)));
     }
@@ -259,10 +267,8 @@ fn hosts(draft: &mut Draft<'_>, place: &str, route: &UpstreamRoute) -> Vec<HostM
             Ok(host) if hosts.contains(&host) => {}
             Ok(host) => hosts.push(host),
             Err(error) => {
-                let remedy = "write a DNS name such as shop.example.com or *.example.com";
-                let refused = Refused::new(BAD_HOST, error.to_string(), remedy);
                 let field = format!("{place}/hostnames/{at}");
-                draft.problems.push(refused.problem(draft.object, field));
+                draft.problems.push(bad_host(written, &error).problem(draft.object, field));
             }
         }
     }

@@ -34,6 +34,14 @@ impl std::error::Error for Cut {}
 
 pub(crate) async fn answer(request: Request<Incoming>, state: Arc<Shared>) -> Result<Answer, Cut> {
     let path = request.uri().path().to_owned();
+    if path.contains("/leases") {
+        let method = request.method().clone();
+        let body = request.into_body().collect().await.map_err(|_| Cut)?.to_bytes();
+        let (code, body) = super::leases::answer(&method, &path, &body, &state);
+        let mut answer = Response::new(Full::from(body.to_string()).boxed());
+        *answer.status_mut() = code;
+        return Ok(answer);
+    }
     let query = query(request.uri().query().unwrap_or_default());
     let is_watch = query.get("watch").is_some_and(|text| text == "true" || text == "1");
     let verb = if is_watch { Verb::Watch } else { Verb::List };

@@ -69,6 +69,7 @@ pub(crate) struct State {
     history: Vec<Line>,
     faults: Vec<(String, Verb, usize, Fault)>,
     asked: Vec<Asked>,
+    leases: BTreeMap<String, Value>,
 }
 
 impl State {
@@ -120,6 +121,18 @@ impl State {
     pub(crate) fn end_watches(&mut self, resource: &str, event: Value) {
         self.version += 1;
         self.tell(resource, event, true);
+    }
+
+    pub(crate) fn lease(&self, name: &str) -> Option<Value> {
+        self.leases.get(name).cloned()
+    }
+
+    /// Keeps a Lease, and gives it as it is kept. Nobody watches Leases.
+    pub(crate) fn put_lease(&mut self, name: &str, mut lease: Value) -> Value {
+        self.version += 1;
+        lease["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        self.leases.insert(name.to_owned(), lease.clone());
+        lease
     }
 
     fn tell(&mut self, resource: &str, event: Value, is_last: bool) {

@@ -80,15 +80,22 @@ fn jwt_keys(view: &mut View<'_>, object: &ObjectKey, keys: &Keys) -> Result<JwtK
             Ok(JwtKeys::Secret(id.clone()))
         }
         Keys::JwksSecret(reference) => {
-            let held = secret(view, object, reference);
-            let (_, set) = held.entry(KEY_SET)?;
-            JwkSet::read(set.expose()).map(JwtKeys::Inline).map_err(|why| {
-                let name = reference.name.as_str();
-                let message = format!("the key set of Secret {name:?} cannot be used: {why}");
-                Refused::new(BAD_VALUE, message, "store a JSON Web Key Set of public keys")
-            })
+            key_set(view, &object.beside(ObjectKind::Secret, reference.name.as_str()))
+        }
+        Keys::JwksConfigMap(reference) => {
+            key_set(view, &object.beside(ObjectKind::ConfigMap, reference.name.as_str()))
         }
     }
+}
+
+/// The public keys in the entry `jwks.json` of a Secret or ConfigMap.
+fn key_set(view: &mut View<'_>, key: &ObjectKey) -> Result<JwtKeys, Refused> {
+    let held = view.credentials(key);
+    let (_, set) = held.entry(KEY_SET)?;
+    JwkSet::read(set.expose()).map(JwtKeys::Inline).map_err(|why| {
+        let message = format!("the key set of {} {:?} cannot be used: {why}", key.kind, key.name);
+        Refused::new(BAD_VALUE, message, "store a JSON Web Key Set of public keys")
+    })
 }
 
 pub(super) fn external(view: &mut View<'_>, object: &ObjectKey, written: &External) -> Made {
