@@ -81,10 +81,7 @@ pub(crate) async fn serve(settings: Settings, home: Option<Home>) -> anyhow::Res
     let (proxy, writer) = Proxy::start(ProxySettings { listen, ..plane })?;
 
     let world = World::new(translate);
-    let fleets = match home {
-        Some(Home { fleet, listen: _ }) => Fleets::of_object(world.settings().clone(), fleet),
-        None => Fleets::of_settings(world.clone()),
-    };
+    let fleets = fleets(&world, home);
     let controller = start_controller(&settings, (world, fleets), &stop, &mut tasks)?;
     let Started { control, teller, answers } = controller;
     let fleet = control.now().fleet().clone();
@@ -133,6 +130,14 @@ pub(crate) async fn serve(settings: Settings, home: Option<Home>) -> anyhow::Res
         begin,
     };
     running.run(signals, before, admin).await
+}
+
+/// The fleet that settings describe, or the one that an Object does.
+fn fleets(world: &World, home: Option<Home>) -> Fleets {
+    match home {
+        Some(Home { fleet, listen: _ }) => Fleets::of_object(world.settings().clone(), fleet),
+        None => Fleets::of_settings(world.clone()),
+    }
 }
 
 /// On the socket of the process before, if it is that of this address, or on its own.

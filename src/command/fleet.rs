@@ -34,17 +34,7 @@ impl Fleet {
             Output::Json => say_line(serde_json::to_string_pretty(&answer)?)?,
             Output::Text => {
                 let rows: Vec<_> = list(&answer, "fleets").iter().map(row).collect();
-                let head = [
-                    "NAME",
-                    "CLASS",
-                    "ENVIRONMENT",
-                    "DIGEST",
-                    "ROUTES",
-                    "REPLICAS",
-                    "STATUS",
-                    "TITLE",
-                ];
-                say(remote::table(&head, &rows))?;
+                say(remote::table(&HEAD, &rows))?;
                 for line in trouble(&answer) {
                     eprintln!("{line}");
                 }
@@ -54,16 +44,31 @@ impl Fleet {
     }
 }
 
+/// The columns of the list.
+const HEAD: [&str; 10] = [
+    "NAME",
+    "CLASS",
+    "DIGEST",
+    "ROUTES",
+    "REPLICAS",
+    "INSYNC",
+    "OTHERS",
+    "STATUS",
+    "ENVIRONMENT",
+    "TITLE",
+];
+
 fn row(fleet: &Value) -> Vec<String> {
-    let in_sync = fleet["states"]["InSync"].as_u64().unwrap_or(0);
     vec![
         text(fleet, "name").to_owned(),
         text(fleet, "class").to_owned(),
-        text(fleet, "environment").to_owned(),
         short(fleet, "digest").to_owned(),
         fleet["routes"].to_string(),
-        format!("{in_sync}/{} InSync{}", fleet["replicas"], others(fleet)),
+        fleet["replicas"].to_string(),
+        fleet["states"]["InSync"].as_u64().unwrap_or(0).to_string(),
+        others(fleet),
         status(fleet),
+        text(fleet, "environment").to_owned(),
         text(fleet, "displayName").to_owned(),
     ]
 }
@@ -72,7 +77,8 @@ fn row(fleet: &Value) -> Vec<String> {
 fn others(fleet: &Value) -> String {
     let states = fleet["states"].as_object().into_iter().flatten();
     let others = states.filter(|(state, _)| *state != "InSync");
-    others.map(|(state, count)| format!(", {count} {state}")).collect()
+    let others: Vec<String> = others.map(|(state, count)| format!("{count} {state}")).collect();
+    if others.is_empty() { "-".to_owned() } else { others.join(",") }
 }
 
 /// The reason of the first condition that does not hold, or of the last.
@@ -115,16 +121,9 @@ mod tests {
                 {"type": "Programmed", "status": "False", "reason": "Pending"},
             ],
         });
-        let expected = [
-            "prod",
-            "shared",
-            "test",
-            "0123456789ab",
-            "3",
-            "2/3 InSync, 1 Drifted",
-            "Pending",
-            "P",
-        ];
+        let digest = "0123456789ab";
+        let expected =
+            ["prod", "shared", digest, "3", "3", "2", "1 Drifted", "Pending", "test", "P"];
         assert_eq!(row(&fleet), expected);
         fleet["conditions"][1]["status"] = "True".into();
         fleet["conditions"][1]["reason"] = "Programmed".into();

@@ -99,8 +99,7 @@ impl List {
             Output::Json => say_line(serde_json::to_string_pretty(&answer)?)?,
             Output::Text => {
                 let rows: Vec<_> = list(&answer, "replicas").iter().map(row).collect();
-                let head =
-                    ["NAME", "FLEET", "STATE", "DIGEST", "SINCE", "VERSION", "LABELS", "TEXT"];
+                let head = ["NAME", "FLEET", "STATE", "DIGEST", "SINCE", "VERSION", "TEXT"];
                 say(remote::table(&head, &rows))?;
                 for peer in list(&answer, "peers") {
                     if let Some(error) = peer["error"].as_str() {
@@ -128,17 +127,16 @@ fn row(replica: &Value) -> Vec<String> {
         digest.to_owned(),
         text(replica, "since").to_owned(),
         text(replica, "version").to_owned(),
-        labels(replica),
-        format!("{}{also}", text(replica, "text")),
+        format!("{}{also}{}", text(replica, "text"), labels(replica)),
     ]
 }
 
-/// As `kubectl` writes them.
+/// What its own settings say of it, as `kubectl` writes labels.
 fn labels(replica: &Value) -> String {
     let labels = replica["labels"].as_object().into_iter().flatten();
     let labels: Vec<String> =
         labels.map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or("-"))).collect();
-    if labels.is_empty() { "-".to_owned() } else { labels.join(",") }
+    if labels.is_empty() { String::new() } else { format!(" [{}]", labels.join(",")) }
 }
 
 /// The path of `FLEET/NAME`.
