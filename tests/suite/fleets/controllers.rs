@@ -9,7 +9,7 @@ use kubeng_harness::client::{Client, Counts};
 use kubeng_harness::fleet::Member;
 use tokio::task::JoinSet;
 
-use super::rig::{CLOSELY, Rig, WAIT, host, kubeng, until};
+use super::rig::{CLOSELY, Rig, WAIT, cell, host, kubeng, until};
 
 /// Within so long a replica is at another controller.
 const MOVED_WITHIN: Duration = Duration::from_secs(5);
@@ -19,7 +19,7 @@ async fn intended(controller: &Member) -> String {
     let listed = kubeng(controller, &["fleet", "list"]).await;
     assert_eq!(listed.code, Some(0), "{listed:?}");
     let line = listed.out.lines().find(|line| line.starts_with("prod ")).unwrap_or_default();
-    line.split_whitespace().nth(2).unwrap_or_default().to_owned()
+    cell(&listed.out, line, "DIGEST")
 }
 
 /// Waits until both intend the same, and something else than `before`.

@@ -174,9 +174,8 @@ impl Rig {
             let name = self.route_name(fleet).await;
             let listed = self.kubeng(&["fleet", "list"]).await;
             let line = listed.out.lines().find(|line| line.starts_with(&format!("{fleet} ")));
-            let words: Vec<&str> = line.unwrap_or_default().split_whitespace().collect();
-            // Of so many replicas so many are in sync.
-            let is_served = words.len() > 5 && words[4] == words[5];
+            let replicas = cell(&listed.out, line.unwrap_or_default(), "REPLICAS");
+            let is_served = replicas == cell(&listed.out, line.unwrap_or_default(), "INSYNC");
             if name.ends_with(path) && is_served {
                 return name;
             }
@@ -246,14 +245,26 @@ pub(super) async fn kubeng(member: &Member, arguments: &[&str]) -> Said {
 pub(super) async fn shown(controller: &Member, replica: &str) -> Option<Shown> {
     let listed = kubeng(controller, &["replica", "list"]).await;
     assert_eq!(listed.code, Some(0), "{listed:?}");
-    listed.out.lines().find_map(|line| {
-        let mut words = line.split_whitespace();
-        let (name, fleet) = (words.next()?, words.next()?);
-        let (state, digest) = (words.next()?.to_owned(), words.next()?.to_owned());
-        // Behind it are since when and the version.
-        let text = words.skip(2).collect::<Vec<_>>().join(" ");
-        (format!("{fleet}/{name}") == replica).then_some(Shown { state, digest, text })
-    })
+    let shown = |line: &str| {
+        let cell = |column: &str| cell(&listed.out, line, column);
+        let is_it = format!("{}/{}", cell("FLEET"), cell("NAME")) == replica;
+        let (state, digest, text) = (cell("STATE"), cell("DIGEST"), cell("TEXT"));
+        is_it.then_some(Shown { state, digest, text })
+    };
+    listed.out.lines().skip(1).find_map(shown)
+}
+
+/// What stands under the head of a column in a line of `table`.
+pub(super) fn cell(table: &str, line: &str, column: &str) -> String {
+    let heads: Vec<&str> = table.lines().next().unwrap().split_whitespace().collect();
+    let head = table.lines().next().unwrap();
+    let begin = |column: &str| {
+        let mut found = head.match_indices(column).map(|(at, _)| at);
+        found.find(|at| head[*at..].split_whitespace().next() == Some(column)).unwrap()
+    };
+    let at = heads.iter().position(|head| *head == column).unwrap();
+    let end = heads.get(at + 1).map_or(line.len(), |next| begin(next));
+    line.get(begin(column)..end.min(line.len())).unwrap_or_default().trim().to_owned()
 }
 
 /// Lists replicas until this one is shown as it should be.

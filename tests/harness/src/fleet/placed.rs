@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context as _, Result};
 
@@ -33,31 +34,46 @@ impl Place {
     /// them.
     ///
     /// # Errors
-    /// When ten pairs of ports in turn are not free on all of them.
+    /// When there are none.
     pub fn alike(hosts: &[IpAddr]) -> Result<Vec<Self>> {
-        let mut last = None;
-        for _ in 0..10 {
-            match Self::try_alike(hosts) {
-                Ok(places) => return Ok(places),
-                Err(error) => last = Some(error),
-            }
-        }
-        Err(last.context("no hosts were given")?)
-    }
-
-    fn try_alike(hosts: &[IpAddr]) -> Result<Vec<Self>> {
-        let (mut held, mut places) = (Vec::new(), Vec::new());
-        let (mut http, mut admin) = (0, 0);
-        for host in hosts {
-            let pair = [TcpListener::bind((*host, http))?, TcpListener::bind((*host, admin))?];
-            let [address, of_admin] = [pair[0].local_addr()?, pair[1].local_addr()?];
-            (http, admin) = (address.port(), of_admin.port());
-            places.push(Self { address, admin: of_admin, variables: Vec::new() });
-            held.push(pair);
-        }
-        Ok(places)
+        let (http, admin) = (bind_free(hosts)?, bind_free(hosts)?);
+        let place = |(http, admin): (&TcpListener, &TcpListener)| {
+            Ok(Self {
+                address: http.local_addr()?,
+                admin: admin.local_addr()?,
+                variables: Vec::new(),
+            })
+        };
+        http.iter().zip(&admin).map(place).collect()
     }
 }
+
+/// A port that nobody listens on at this moment on any of `hosts`, held on each of them.
+///
+/// It is none of those that systems give to who connects: such a one may be taken in the moment before
+/// a process listens there.
+///
+/// # Errors
+/// When a thousand in turn are taken.
+pub(super) fn bind_free(hosts: &[IpAddr]) -> Result<Vec<TcpListener>> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Processes that run at one time begin at different ones.
+    let first = std::process::id().wrapping_mul(97);
+    let mut last = None;
+    for _ in 0..1000 {
+        let number = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = PORTS.start + u16::try_from(number % PORTS.len() as u32)?;
+        let bind = |host: &IpAddr| TcpListener::bind((*host, port));
+        match hosts.iter().map(bind).collect::<std::io::Result<Vec<_>>>() {
+            Ok(held) => return Ok(held),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.context("no port was tried")?).context("no port is free")
+}
+
+/// Below those that Linux gives to who connects, and above most that services have.
+const PORTS: std::ops::Range<u16> = 12_000..32_000;
 
 impl FleetRig {
     /// Starts a replica at `place`. It joins with a token of its own.
