@@ -25,7 +25,8 @@ pub struct Walker {
 }
 
 impl Walker {
-    /// One that walks at least as often as `pulse` says, and tells `found` what and when.
+    /// One that walks at least as often as `pulse` says, and tells `found` what, and when it began to
+    /// look.
     #[must_use]
     pub fn new(
         facts: ProxyFacts,
@@ -58,7 +59,7 @@ impl Walker {
             let walked = tokio::task::spawn_blocking(move || in_slices(&facts, &stop)).await;
             let ended = Instant::now();
             if let Ok(Some(walked)) = walked {
-                self.found.send_replace(Some((walked, ended)));
+                self.found.send_replace(Some((walked, began)));
             }
             walked_last = Some(ended);
             // Also where changes never end it takes a small part of one core.

@@ -2,15 +2,18 @@
 //! somebody with a debugger would do to a running Table, so that a test sees that it is found.
 //!
 //! The variable `KUBENG_TEST_TAMPER` names a folder. While a replica serves, a file `drift` there
-//! with the name of a Route makes the Route answer as it should not; a file `diverge` hides every
-//! prefix of its hosts from look-ups, which no Part shows. Each file is taken once, and removed.
+//! with the name of a Route makes the Route answer as it should not; a file `slow` gives its Policy
+//! another time limit, which an override could say, too; a file `diverge` hides every prefix of its
+//! hosts from look-ups, which no Part shows. Each file is taken once, and removed.
 
 pub(crate) mod reject;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kubeng_config::name::RouteId;
+use kubeng_config::policy::Policy;
 use kubeng_config::route::{Action, Route};
 
 use crate::table::writer::TableWriter;
@@ -22,7 +25,9 @@ impl TableWriter {
     pub fn tamper(&mut self) -> bool {
         let Some(folder) = std::env::var_os(VARIABLE).map(PathBuf::from) else { return false };
         let mut has_tampered = false;
-        for (name, act) in [("drift", drift as fn(&mut Table, &RouteId)), ("diverge", diverge)] {
+        let acts: [(&str, fn(&mut Table, &RouteId)); 3] =
+            [("drift", drift), ("slow", slow), ("diverge", diverge)];
+        for (name, act) in acts {
             let path = folder.join(name);
             let Ok(text) = std::fs::read_to_string(&path) else { continue };
             let Ok(id) = text.trim().parse::<RouteId>() else { continue };
@@ -50,6 +55,17 @@ fn drift(table: &mut Table, id: &RouteId) {
         CompiledRoute { route: Arc::new(other), states: Box::default(), rotation: None, usage };
     table.routes.remove(id, &route);
     table.routes.insert(id, &route, &Arc::new(compiled));
+}
+
+fn slow(table: &mut Table, id: &RouteId) {
+    let Some(id) = table.snapshot.routes().get(id).map(|part| part.value().policy.clone()) else {
+        return;
+    };
+    let Some(mut other) = table.policies.get(&id).map(|policy| Policy::clone(policy)) else {
+        return;
+    };
+    other.timeouts.request = Some(Duration::from_secs(90));
+    table.policies.insert(id, Arc::new(other));
 }
 
 fn diverge(table: &mut Table, id: &RouteId) {

@@ -169,6 +169,10 @@ impl Act {
             eprintln!("cannot be adopted: {key} {pointer}: {}", text(left, "why"));
         }
         let is_whole = list(adoption, "leftOut").is_empty();
+        if is_whole && list(adoption, "overrides").is_empty() {
+            eprintln!("there is nothing to adopt: it runs what is intended");
+            return Ok(Finding::Problems);
+        }
         Ok(if is_whole { Finding::Fine } else { Finding::Problems })
     }
 }

@@ -59,6 +59,8 @@ pub(super) struct Walking {
     pub(super) found: watch::Receiver<Option<(Walked, Instant)>>,
     /// What was found when somebody was told last.
     last: Option<Walked>,
+    /// What was looked at before is not there any more.
+    rebuilt: Option<Instant>,
 }
 
 /// What came by itself.
@@ -82,7 +84,19 @@ impl Walking {
         wanted: Arc<Notify>,
         found: watch::Receiver<Option<(Walked, Instant)>>,
     ) -> Self {
-        Self { wanted, found, last: None }
+        Self { wanted, found, last: None, rebuilt: None }
+    }
+
+    /// All was built anew: what was found before counts no more.
+    fn rebuilt(&mut self) {
+        self.rebuilt = Some(Instant::now());
+        self.wanted.notify_one();
+    }
+
+    /// What was found last, and when it was looked at; none where that is not there any more.
+    fn newest(&self) -> Option<(Walked, Instant)> {
+        let found = *self.found.borrow();
+        found.filter(|(_, at)| self.rebuilt.is_none_or(|rebuilt| *at >= rebuilt))
     }
 
     /// Waits until something else was found in the running Table. Cancel safe.

@@ -12,6 +12,7 @@ mod demo;
 mod fleet_care;
 mod fleet_faults;
 mod fleet_input;
+mod fleets;
 mod ingress;
 mod limits;
 mod listeners;

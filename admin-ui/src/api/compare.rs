@@ -51,7 +51,7 @@ async fn side(all: &Replicas, written: &str) -> Result<Side, ErrorResponse> {
     match written.split_once(':') {
         Some(("replica", id)) => {
             let (fleet, name) = id.split_once('/').ok_or_else(malformed)?;
-            Ok(all.running(&replicas::id(fleet, name)?).await?)
+            replicas::running(all, &replicas::id(fleet, name)?).await
         }
         Some(("intended", fleet)) => {
             let name = fleet.parse::<FleetName>().ok();

@@ -2,15 +2,19 @@
 
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use axum::response::Response;
+use form_urlencoded::byte_serialize;
+use kubeng_config::compare::Side;
+use kubeng_config::export::Export;
 use kubeng_config::name::FleetName;
 use kubeng_controller::replicas::entry::ReplicaId;
 use kubeng_controller::replicas::peers::Located;
-use kubeng_controller::replicas::{AskError, Replicas};
+use kubeng_controller::replicas::{AskError, DUMP_WITHIN, Replicas};
 use serde_json::{Value, json};
 
 use super::{computed, export, fleets, parameter, replicas_of};
+use crate::client::AdminClient;
 use crate::problem::ErrorResponse;
 use crate::server::Context;
 
@@ -49,16 +53,57 @@ pub(crate) async fn read(
     found.map(|one| Json(json!(one))).ok_or_else(|| unknown(&id))
 }
 
-/// What it runs, from its Table.
+/// What it runs, from its Table. With `local` other controllers are not asked.
 pub(crate) async fn write(
     State(context): State<Context>,
     Path((fleet, name)): Path<(String, String)>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ErrorResponse> {
     let replicas = replicas_of(&context)?;
-    let format = parameter(query.as_deref(), "format").unwrap_or_else(|| "json".to_owned());
-    let side = replicas.running(&id(&fleet, &name)?).await.map_err(ErrorResponse::from)?;
+    let query = query.as_deref();
+    let format = parameter(query, "format").unwrap_or_else(|| "json".to_owned());
+    let id = id(&fleet, &name)?;
+    let is_local = parameter(query, "local").is_some_and(|value| value == "true");
+    let side = if is_local { replicas.running(&id).await? } else { running(replicas, &id).await? };
     computed(move || export::write(&side, &format)).await?
+}
+
+/// What a replica runs. Where it has no line to this controller the one is asked to which it has.
+pub(super) async fn running(all: &Replicas, id: &ReplicaId) -> Result<Side, ErrorResponse> {
+    match all.running(id).await {
+        Ok(side) => Ok(side),
+        Err(error @ (AskError::Away(_) | AskError::Unknown(_))) => {
+            let mut located = all.located(Some(&id.fleet)).into_iter();
+            let there = located.find(|one| one.view.name == id.name && one.view.connected);
+            match there.and_then(|one| one.controller) {
+                Some(url) => elsewhere(&url, id).await,
+                None => Err(error.into()),
+            }
+        }
+        Err(error @ (AskError::Busy(_) | AskError::Silent { .. } | AskError::Refused { .. })) => {
+            Err(error.into())
+        }
+    }
+}
+
+/// The same from the controller at `url`; Endpoints are not told then.
+async fn elsewhere(url: &str, id: &ReplicaId) -> Result<Side, ErrorResponse> {
+    let failed = |why: &dyn std::fmt::Display| ErrorResponse {
+        status: StatusCode::BAD_GATEWAY,
+        slug: "controller-unreachable",
+        title: "Another controller does not tell",
+        detail: format!("replica {id} is connected to {url}: {why}"),
+    };
+    let segment = |text: &str| byte_serialize(text.as_bytes()).collect::<String>();
+    // A space is "%20" in a path.
+    let (fleet, name) = (segment(id.fleet.as_str()), segment(id.name.as_str()));
+    let (fleet, name) = (fleet.replace('+', "%20"), name.replace('+', "%20"));
+    let path = format!("/replicas/{fleet}/{name}/export?format=json&local=true");
+    let client = AdminClient::new(url).map_err(|error| failed(&error))?;
+    let answer = client.ask(Method::GET, &path, None, None, DUMP_WITHIN).await;
+    let answer = answer.map_err(|error| failed(&error))?;
+    let export = Export::read(&answer.body).map_err(|error| failed(&error))?;
+    Ok(Side { name: format!("replica:{id}"), parts: export.into_parts(), endpoints: None })
 }
 
 /// Forgets a replica that is not there.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use kubeng_config::adopt::{Adoption, adopt};
 
 use super::record::{DriftRecord, RecordError, Resolution, check};
+use super::registry::now;
 use super::{AskError, Replicas};
 use crate::distribution::{Question, Reply};
 
@@ -63,7 +64,7 @@ impl Replicas {
         };
         // Something newer may have come in between.
         let newer = self.get(replica).and_then(|view| view.acknowledged);
-        self.registry.with(replica, |entry| entry.healed(runs));
+        self.registry.with(replica, |entry| entry.healed(runs, now()));
         if ![wanted, newer].contains(&Some(runs)) {
             let short = |digest: kubeng_config::canonical::Digest| digest.short();
             return Err(ActError::Unhealed {

@@ -261,12 +261,18 @@ async fn ask(
     if !rests(replicas) {
         return;
     }
+    let asked = now();
     let requests = probes.iter().map(|probe| probe.request.clone()).collect();
     let reply = replicas.ask(&id, Question::Probe(requests), PROBE_WITHIN).await;
     // Who has been offered something meanwhile may have answered from that.
     if let (Ok(Reply::Probe(answers)), true) = (&reply, rests(replicas)) {
         let found = probe::divergence(probes, answers);
-        replicas.registry.with(&id, |entry| entry.divergence = found);
+        replicas.registry.with(&id, |entry| {
+            // Who was healed meanwhile has answered from what is not there any more.
+            if entry.healed.is_none_or(|healed| healed < asked) {
+                entry.divergence = found;
+            }
+        });
     }
 }
 

@@ -56,7 +56,8 @@ pub struct ReplicaView {
     pub heard: String,
     /// Whether it has a line to the controller that tells this.
     pub connected: bool,
-    /// What it runs, from its Table; none where it has not said.
+    /// What it runs, from its Table, or what it has acknowledged since it looked there; none where it
+    /// has not said.
     pub running: Option<Digest>,
     /// What it acknowledged last, or loaded from disk; none where it has not said.
     pub acknowledged: Option<Digest>,
@@ -99,6 +100,8 @@ pub(crate) struct Entry {
     /// What a controller said of what it acknowledged last.
     pub(crate) statement: Option<SignedStatement>,
     is_believed: bool,
+    /// When it was healed last.
+    pub(crate) healed: Option<Duration>,
     /// When it was told how often to tell of itself.
     paced: Duration,
     /// Why what it told of itself last cannot be read.
@@ -142,6 +145,7 @@ impl Entry {
             line: None,
             statement: None,
             is_believed: true,
+            healed: None,
             paced: Duration::ZERO,
             unread: None,
             ran: None,
@@ -251,7 +255,8 @@ impl Entry {
     }
 
     /// It has made what it runs anew, and says that it runs `digest`.
-    pub(crate) fn healed(&mut self, digest: Digest) {
+    pub(crate) fn healed(&mut self, digest: Digest, now: Duration) {
+        self.healed = Some(now);
         self.ran = self.acknowledged.map(|acknowledged| Ran {
             running: digest,
             acknowledged,
@@ -279,6 +284,18 @@ impl Entry {
     /// Whether it serves `target`, and nothing is on its way to it.
     pub(crate) fn rests_on(&self, target: Digest) -> bool {
         self.acknowledged == Some(target) && self.offered.is_none()
+    }
+
+    /// What it runs, as far as that is known: what it found before it acknowledged something else says
+    /// nothing any more.
+    fn running(&self) -> Option<Digest> {
+        let heartbeat = self.heartbeat.as_ref()?;
+        let is_newest = |ran: &Ran| Some(ran.acknowledged) == self.acknowledged;
+        if self.ran.is_some_and(|ran| is_newest(&ran)) {
+            Some(heartbeat.running.digest)
+        } else {
+            self.acknowledged
+        }
     }
 
     /// What was changed on its machine.
@@ -352,7 +369,7 @@ impl Entry {
             since: Moment(since).to_string(),
             heard: Moment(self.heard).to_string(),
             connected: self.line.is_some(),
-            running: self.heartbeat.as_ref().map(|heartbeat| heartbeat.running.digest),
+            running: self.running(),
             acknowledged: self.acknowledged,
             target: wanted.map(|wanted| wanted.target),
             version: self.build.version.clone(),

@@ -198,7 +198,12 @@ impl Book {
         let record = {
             let mut records = self.lock();
             let record = records.get_mut(id).ok_or_else(|| RecordError::Unknown(id.to_owned()))?;
-            check(record, etag)?;
+            // What was healed may have been seen to be well before the replica had replied.
+            let is_gone = |over: &Resolved| over.resolution == Resolution::Gone;
+            let is_seen = record.resolution.as_ref().is_some_and(is_gone);
+            if resolution != Resolution::Healed || !is_seen {
+                check(record, etag)?;
+            }
             record.resolution = Some(Resolved {
                 resolution,
                 by: by.to_owned(),

@@ -29,6 +29,9 @@ pub struct Keep {
     pub snapshot: Snapshot,
     /// The secrets that belong to it.
     pub secrets: Secrets,
+    /// How often somebody has had all healed: with every next time what others have done to the files
+    /// is taken as it is, and told no more.
+    pub heals: u32,
 }
 
 /// Where and how it is kept.
@@ -50,6 +53,8 @@ pub struct Keeper {
     state: watch::Sender<Option<LastKnownGood>>,
     kept: Option<Kept>,
     loaded: Option<SignedStatement>,
+    /// As the last [`Keep`] that was written said.
+    heals: u32,
     /// When it was last written, or was tried to be.
     tried: Option<Instant>,
 }
@@ -73,7 +78,7 @@ impl Keeper {
         let KeeperSettings { folder, key, loaded, damaged } = settings;
         let folder = Folder::new(&folder);
         let shelf = Shelf { folder, key, facts, stamps: BTreeMap::new(), damaged };
-        Self { shelf, newest, state, kept: None, loaded, tried: None }
+        Self { shelf, newest, state, kept: None, loaded, heals: 0, tried: None }
     }
 
     /// Runs until it is told to stop; what is not on disk by then is written first.
@@ -133,10 +138,19 @@ impl Keeper {
         let Some(keep) = self.newest.borrow_and_update().clone() else { return self };
         self.tried = Some(Instant::now());
         let digest = keep.statement.statement.target;
-        let (shelf, written) = off_the_runtime(self.shelf, move |shelf| shelf.write(&keep)).await;
+        let (heals, heals_before) = (keep.heals, self.heals);
+        let (shelf, written) = off_the_runtime(self.shelf, move |shelf| {
+            let written = shelf.write(&keep)?;
+            if heals != heals_before {
+                shelf.take_as_they_are();
+            }
+            Ok::<_, io::Error>(written)
+        })
+        .await;
         self.shelf = shelf;
         match written {
             Ok(endpoints) => {
+                self.heals = heals;
                 self.kept = Some(Kept { digest, endpoints, file: FileState::Intact });
             }
             Err(error) => {
@@ -227,7 +241,7 @@ struct Shelf {
 
 impl Shelf {
     fn write(&mut self, keep: &Keep) -> io::Result<Digest> {
-        let Keep { statement, snapshot, secrets } = keep;
+        let Keep { statement, snapshot, secrets, heals: _ } = keep;
         let endpoints = self.facts.discovered();
         let contents = Contents { statement, snapshot, endpoints: &endpoints, secrets };
         let (generation, stamp) = self.folder.write(&contents, self.key.as_deref())?;
@@ -248,12 +262,17 @@ impl Shelf {
     }
 
     fn adopt(&mut self) -> FileState {
+        self.take_as_they_are();
+        self.look()
+    }
+
+    /// Takes note of all files as they are. What is not whole is never started from.
+    fn take_as_they_are(&mut self) {
         for generation in self.folder.generations().unwrap_or_default() {
             if let Ok(stamp) = self.folder.stamp(generation) {
                 self.stamps.insert(generation, stamp);
             }
         }
-        self.look()
     }
 
     fn look(&mut self) -> FileState {

@@ -1,14 +1,18 @@
 //! Questions about what runs.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use kubeng_config::canonical::Digest;
 use kubeng_config::delta::PartKey;
+use kubeng_config::heartbeat::{FileState, LastKnownGood};
 use kubeng_config::snapshot::Snapshot;
 use kubeng_controller::distribution::{FromReplica, ProbeRequest, Question, Reply};
-use kubeng_proxy::Lookup;
+use kubeng_proxy::{Lookup, ProxyFacts};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use super::Agent;
@@ -41,11 +45,8 @@ impl Agent {
             }
             Question::Heal => match self.heal() {
                 Ok(()) => {
-                    self.asked.spawn_blocking(move || {
-                        let walked = facts.walk(|| ControlFlow::Continue(()));
-                        let digest = walked.map(|walked| Reply::Healed(walked.digest));
-                        (id, digest.ok_or_else(|| "the walk did not end".to_owned()))
-                    });
+                    let file = self.keeping.as_ref().map(|keeping| keeping.state.clone());
+                    self.asked.spawn(async move { (id, healed(facts, file).await) });
                     None
                 }
                 Err(reason) => Some(FromReplica::Reply { id, reply: Err(reason) }),
@@ -61,8 +62,8 @@ impl Agent {
                 info!(digest = %applied.digest.short(), "healed: all is built anew");
                 self.known.unbound = applied.unbound.iter().map(super::known::unbound).collect();
                 self.known.damaged.clear();
-                self.walking.wanted.notify_one();
-                self.keep();
+                self.walking.rebuilt();
+                self.keep_anew();
                 Ok(())
             }
             Err(rejection) => {
@@ -73,6 +74,36 @@ impl Agent {
         }
     }
 }
+
+/// What runs after a heal, once the file is what it should be, too: nothing that is told from then on
+/// says otherwise.
+async fn healed(
+    facts: ProxyFacts,
+    file: Option<watch::Receiver<Option<LastKnownGood>>>,
+) -> Result<Reply, String> {
+    if let Some(mut file) = file {
+        let written = file.wait_for(|kept| !kept.as_ref().is_some_and(is_altered));
+        // Where nobody writes any more the process ends.
+        let is_in_time = timeout(WRITTEN_WITHIN, written).await.is_ok();
+        if !is_in_time {
+            return Err("what it keeps on disk is not written anew".to_owned());
+        }
+    }
+    let walk = move || facts.walk(|| ControlFlow::Continue(()));
+    let walked = tokio::task::spawn_blocking(walk).await.ok().flatten();
+    let walked = walked.ok_or_else(|| "the walk did not end".to_owned())?;
+    Ok(Reply::Healed(walked.digest))
+}
+
+fn is_altered(kept: &LastKnownGood) -> bool {
+    match kept.file {
+        FileState::Altered(_) => true,
+        FileState::Intact | FileState::Unwritable(_) => false,
+    }
+}
+
+/// How long it may take to write anew what is kept on disk.
+const WRITTEN_WITHIN: Duration = Duration::from_secs(20);
 
 /// Waits for the next answer that took a while. Cancel safe.
 pub(super) async fn replied(asked: &mut JoinSet<(u64, Result<Reply, String>)>) -> FromReplica {

@@ -34,14 +34,14 @@ impl Agent {
         Hello { replica, fleet, build, admin, labels, serves: self.follower.serves().cloned() }
     }
 
-    /// What it really runs; none before it has looked for the first time.
+    /// What it really runs; none before it has looked for the first time, or again after a heal.
     pub(in crate::wiring) fn heartbeat(
         &self,
         who: &Who,
         endpoints: Digest,
         resources: Resources,
     ) -> Option<Heartbeat> {
-        let (walked, at) = (*self.walking.found.borrow())?;
+        let (walked, at) = self.walking.newest()?;
         let acknowledged = self.writer.snapshot().digest();
         let age = at.elapsed();
         // What was found before the last change is at least as old as it says.

@@ -36,6 +36,8 @@ pub(in crate::wiring) struct Keeping {
     newest: watch::Sender<Option<Keep>>,
     pub(in crate::wiring) state: watch::Receiver<Option<LastKnownGood>>,
     heard: HeardEpoch,
+    /// How often all was healed.
+    heals: u32,
 }
 
 impl Disk {
@@ -115,7 +117,8 @@ impl Disk {
             damaged,
         };
         let keeper = Keeper::new(settings, facts, wanted, state);
-        (keeper, Keeping { newest, state: told, heard: HeardEpoch::of(&self.folder) })
+        let heard = HeardEpoch::of(&self.folder);
+        (keeper, Keeping { newest, state: told, heard, heals: 0 })
     }
 }
 
@@ -135,17 +138,26 @@ impl Agent {
             (self.origin, self.since) = (Origin::Disk, SystemTime::now());
             if let Some(keeping) = &self.keeping {
                 let (snapshot, secrets) = (self.writer.snapshot(), self.writer.secrets());
-                keeping.newest.send_replace(Some(Keep { statement, snapshot, secrets }));
+                let heals = keeping.heals;
+                keeping.newest.send_replace(Some(Keep { statement, snapshot, secrets, heals }));
             }
         }
+    }
+
+    /// Has it written down again, whatever others have done to the files.
+    pub(super) fn keep_anew(&mut self) {
+        if let Some(keeping) = &mut self.keeping {
+            keeping.heals = keeping.heals.wrapping_add(1);
+        }
+        self.keep();
     }
 
     /// Has what is served written down, the newest of it.
     pub(super) fn keep(&mut self) {
         if let (Some(keeping), Some(statement)) = (&self.keeping, self.follower.serves()) {
             let (snapshot, secrets) = (self.writer.snapshot(), self.writer.secrets());
-            let statement = statement.clone();
-            keeping.newest.send_replace(Some(Keep { statement, snapshot, secrets }));
+            let (statement, heals) = (statement.clone(), keeping.heals);
+            keeping.newest.send_replace(Some(Keep { statement, snapshot, secrets, heals }));
         }
     }
 

@@ -387,5 +387,17 @@ async fn a_heartbeat_tells_what_was_found_in_the_running_table() {
     let told = beat(&rig).unwrap();
     assert_eq!(told.acknowledged, snapshot(1).digest());
     assert!(told.emergency.is_some());
+    rig.agent.take(ToReplica::Ask { id: 1, question: Question::Heal }).await;
+    let told = tokio::time::timeout(SOON, async {
+        loop {
+            match beat(&rig) {
+                Some(told) => break told,
+                None => tokio::time::sleep(Duration::from_millis(1)).await,
+            }
+        }
+    });
+    let told = told.await.unwrap();
+    assert_eq!(told.running.digest, snapshot(1).digest(), "what was found before is told no more");
+    assert!(told.emergency.is_none());
     tasks.shutdown().await;
 }

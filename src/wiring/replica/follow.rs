@@ -6,7 +6,7 @@ use kubeng_config::canonical::Digest;
 use kubeng_config::fleet::Pulse;
 use kubeng_config::heartbeat::{Emergency, Heartbeat, Origin, Resources};
 use kubeng_config::statement::SignedStatement;
-use kubeng_controller::distribution::{FromReplica, Hello, ToReplica};
+use kubeng_controller::distribution::{FromReplica, Hello, Reply, ToReplica};
 use kubeng_proxy::TableWriter;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -113,7 +113,14 @@ impl Follow {
 
     async fn notice(&mut self, noticed: Noticed) {
         match noticed {
-            Noticed::Replied(reply) => self.tell(reply).await,
+            Noticed::Replied(reply) => {
+                let is_healed =
+                    matches!(&reply, FromReplica::Reply { reply: Ok(Reply::Healed(_)), .. });
+                self.tell(reply).await;
+                if is_healed {
+                    self.beat.hurry();
+                }
+            }
             Noticed::Walked => self.beat.hurry(),
             Noticed::File => {
                 if self.agent.look_at_file() {
@@ -177,6 +184,7 @@ impl Follow {
     fn tell_of_itself(&mut self, endpoints: Digest, resources: Resources) {
         let Some(heartbeat) = self.agent.heartbeat(&self.who, endpoints, resources) else {
             // It has not looked yet; it does so at once, and says when it has.
+            self.beat.hurry();
             return;
         };
         self.seen.send_modify(|seen| seen.heartbeat = Some(heartbeat.clone()));

@@ -2,9 +2,10 @@
 //! with scratch folders, and ended for sure.
 
 pub mod faults;
+pub mod placed;
 
 use std::ffi::OsString;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -283,8 +284,8 @@ impl Member {
 
 /// Two addresses of 127.0.0.1 that nobody listens on at this moment.
 fn free_addresses() -> Result<[SocketAddr; 2]> {
-    let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    let held = [bind()?, bind()?];
-    let [a, b] = &held;
+    const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let held = [placed::bind_free(&[LOCALHOST])?, placed::bind_free(&[LOCALHOST])?];
+    let [a, b] = held.each_ref().map(|held| &held[0]);
     Ok([a.local_addr()?, b.local_addr()?])
 }

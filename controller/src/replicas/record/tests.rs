@@ -32,6 +32,19 @@ fn a_record_is_changed_by_who_has_seen_its_last_version() {
 }
 
 #[test]
+fn what_was_seen_to_be_well_before_the_heal_was_over_is_healed_and_nothing_else() {
+    let book = Book::open(None);
+    book.put(record("a", "r1", 1));
+    book.resolve("a", None, Resolution::Gone, "controller", "").unwrap();
+    let late = book.resolve("a", None, Resolution::Dismissed, "me", "why");
+    assert!(matches!(late, Err(RecordError::Over { .. })), "{late:?}");
+    let healed = book.resolve("a", None, Resolution::Healed, "me", "").unwrap();
+    assert_eq!(healed.resolution.unwrap().resolution, Resolution::Healed);
+    let twice = book.resolve("a", None, Resolution::Healed, "me", "");
+    assert!(matches!(twice, Err(RecordError::Over { .. })), "{twice:?}");
+}
+
+#[test]
 fn what_was_dismissed_stands_and_what_is_gone_does_not() {
     let book = Book::open(None);
     let one = record("a", "r1", 1);
