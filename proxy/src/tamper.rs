@@ -19,14 +19,15 @@ use kubeng_config::route::{Action, Route};
 use crate::table::writer::TableWriter;
 use crate::table::{CompiledRoute, Table};
 
+type Act = fn(&mut Table, &RouteId);
+
 impl TableWriter {
     /// Does what the files of the folder say; gives whether there was one. Cheap to ask every few
     /// seconds.
     pub fn tamper(&mut self) -> bool {
         let Some(folder) = std::env::var_os(VARIABLE).map(PathBuf::from) else { return false };
         let mut has_tampered = false;
-        let acts: [(&str, fn(&mut Table, &RouteId)); 3] =
-            [("drift", drift), ("slow", slow), ("diverge", diverge)];
+        let acts: [(&str, Act); 3] = [("drift", drift), ("slow", slow), ("diverge", diverge)];
         for (name, act) in acts {
             let path = folder.join(name);
             let Ok(text) = std::fs::read_to_string(&path) else { continue };

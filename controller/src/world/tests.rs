@@ -17,7 +17,6 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-
 use super::World;
 use crate::kind::Body;
 use crate::kind::config_map::ConfigMap;

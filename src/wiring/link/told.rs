@@ -9,7 +9,6 @@ use kubeng_controller::distribution::{FromReplica, ToReplica};
 use tokio::sync::watch;
 
 /// Who tells it.
-#[expect(clippy::large_enum_variant, reason = "there is one in a process")]
 pub(in crate::wiring) enum Teller {
     /// The fleet that settings describe, which is always there.
     Settings(Publisher),
