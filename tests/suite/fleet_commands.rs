@@ -17,13 +17,15 @@ fn of_class(name: &str, class: &str) -> String {
     text.replace("ingressClassName: kubeng", &format!("ingressClassName: {class}"))
 }
 
-fn slice(addresses: &str) -> String {
+fn slice(addresses: &[&str]) -> String {
+    let endpoints = addresses.iter().map(|address| format!("- addresses: [{address}]\n"));
+    let endpoints: String = endpoints.collect();
     format!(
         "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\n\
          metadata:\n  name: web-1\n  namespace: shop\n\
          \x20 labels: {{kubernetes.io/service-name: web}}\n\
          addressType: IPv4\nports:\n- {{name: http, port: 8080}}\n\
-         endpoints:\n- addresses: [{addresses}]\n---\n"
+         endpoints:\n{endpoints}---\n"
     )
 }
 
@@ -119,7 +121,7 @@ async fn manifests_are_compared_with_the_same_fleet_of_a_controller() {
 #[tokio::test]
 async fn manifests_with_a_fleet_are_compared_with_what_a_process_of_settings_makes_of_them() {
     let main = include_str!("../../deploy/kubernetes/fleet.yaml");
-    let text = format!("{main}---\n{SERVICE}{}{}", of_class("a", "kubeng"), slice("127.0.0.9"));
+    let text = format!("{main}---\n{SERVICE}{}{}", of_class("a", "kubeng"), slice(&["127.0.0.9"]));
     let manifests = folder(&[("a.yaml", &text)]);
     let make = || launch().manifests(manifests.path());
     let kubeng = Launch::start_until_ready(make, SOON).await.unwrap();
@@ -133,11 +135,11 @@ async fn manifests_with_a_fleet_are_compared_with_what_a_process_of_settings_mak
 
 #[test]
 fn diff_and_export_tell_the_endpoints_of_manifests() {
-    let with = |addresses: &str| {
+    let with = |addresses: &[&str]| {
         let text = SERVICE.to_owned() + &of_class("a", "kubeng") + &slice(addresses);
         folder(&[("a.yaml", &text)])
     };
-    let (before, after) = (with("10.0.0.1, 10.0.0.2"), with("10.0.0.2, 10.0.0.3"));
+    let (before, after) = (with(&["10.0.0.1", "10.0.0.2"]), with(&["10.0.0.2", "10.0.0.3"]));
     let words = [
         "~ endpoints Service/shop/web:80",
         "/10.0.0.1:8080: {",
