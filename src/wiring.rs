@@ -48,7 +48,7 @@ use link::Teller;
 use running::{Begin, Running};
 
 /// The name of the one fleet that a process serves by itself.
-const FLEET: &str = "default";
+pub(crate) const FLEET: &str = "default";
 
 /// Answers of the replica that wait for the loop; it reads them between rounds.
 const ANSWERS_MAX: usize = 16;

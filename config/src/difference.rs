@@ -1,5 +1,7 @@
 //! The difference between two Snapshots as people read it: Part by Part, field by field.
 
+pub mod endpoints;
+
 use std::fmt;
 
 use serde::Serialize;

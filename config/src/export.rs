@@ -11,8 +11,9 @@ use crate::backend::Backend;
 use crate::canonical::{self, Digest};
 use crate::certificate::{Certificate, ServerName, ServerNameId};
 use crate::delta::AnyPart;
+use crate::endpoint::Endpoint;
 use crate::listener::Listener;
-use crate::name::{BackendId, CertificateId, ListenerId, PolicyId, RouteId};
+use crate::name::{BackendId, CertificateId, FleetName, ListenerId, PolicyId, RouteId};
 use crate::part::{Part, PartMap};
 use crate::policy::Policy;
 use crate::route::Route;
@@ -26,6 +27,9 @@ pub struct Export {
     pub format: String,
     /// The digest of the Snapshot; checked when it is read back.
     pub digest: Digest,
+    /// The fleet that it is for, where that is known. Not in the digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<FleetName>,
     /// Listeners by name.
     pub listeners: BTreeMap<ListenerId, Listener>,
     /// Policies by name.
@@ -38,6 +42,10 @@ pub struct Export {
     pub server_names: BTreeMap<ServerNameId, ServerName>,
     /// Routes by name.
     pub routes: BTreeMap<RouteId, Route>,
+    /// The Endpoints of all Backends that discover theirs, as far as they were known when it was
+    /// written. Absent where nothing was known of any. They are no configuration: not in the digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoints: Option<BTreeMap<BackendId, Vec<Endpoint>>>,
 }
 
 /// What stands in `format`.
@@ -70,12 +78,14 @@ impl From<&Snapshot> for Export {
         Self {
             format: FORMAT.into(),
             digest: snapshot.digest(),
+            fleet: None,
             listeners: values(snapshot.listeners()),
             policies: values(snapshot.policies()),
             backends: values(snapshot.backends()),
             certificates: values(snapshot.certificates()),
             server_names: values(snapshot.server_names()),
             routes: values(snapshot.routes()),
+            endpoints: None,
         }
     }
 }
@@ -137,6 +147,8 @@ impl Export {
         let Self {
             format: _,
             digest: _,
+            fleet: _,
+            endpoints: _,
             listeners,
             policies,
             backends,
@@ -162,12 +174,14 @@ impl Export {
         let mut export = Self {
             format: FORMAT.into(),
             digest: digest_of(parts),
+            fleet: None,
             listeners: BTreeMap::new(),
             policies: BTreeMap::new(),
             backends: BTreeMap::new(),
             certificates: BTreeMap::new(),
             server_names: BTreeMap::new(),
             routes: BTreeMap::new(),
+            endpoints: None,
         };
         for part in parts {
             match part {

@@ -220,6 +220,9 @@ codes! {
     CLASS_TAKEN = 1112 Warning, "Class belongs to another",
         "A Fleet lists a class that an older Fleet lists, too, that names another fleet in its parameters, or that belongs to another controller. Its objects are not served by this fleet.",
         "Remove the class from one of the two.";
+    FLEET_NOT_SERVED = 1113 Warning, "Fleet is not served by this process",
+        "There is a Fleet, and the process was started to serve what its settings say: kubeng run without --fleet. Listeners, namespaces and defaults of the Fleet have no effect on it. Classes that the Fleet lists are served by the settings as before; a class whose parameters name the Fleet is not served by this process, because it may be meant for a tenant of that Fleet alone.",
+        "Start kubeng run with --fleet, or let kubeng controller serve the Fleet and name with --ingress-class what is for this process.";
     CONFIG_MAP_NOT_FOUND = 1120 Error, "ConfigMap does not exist",
         "An object names a ConfigMap with the authorities that certificates must come from, or an override one with the keys of tokens, and it does not exist, or lacks the entry. Without them nothing could be verified, so requests are answered with 503.",
         "Create the ConfigMap with the authorities in ca.crt, or the keys in jwks.json, or name another one.";

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
+use kubeng_config::backend::EndpointSource;
 use kubeng_config::canonical::Digest;
 use kubeng_config::endpoint::EndpointSet;
 use kubeng_config::explain::{Explanation, explain};
+use kubeng_config::export::Export;
 use kubeng_config::name::{BackendId, FleetName, ObjectKey, ObjectKind, RouteId};
 use kubeng_config::position::Position;
 use kubeng_config::problem::{self, Problem};
@@ -13,6 +15,7 @@ use kubeng_config::request::RequestKey;
 use kubeng_config::snapshot::Snapshot;
 use tokio::sync::watch;
 
+use crate::endpoints::EndpointBook;
 use crate::object::SourceName;
 use crate::translate::verdict::Verdict;
 use crate::world::World;
@@ -130,6 +133,33 @@ impl ControlState {
     #[must_use]
     pub fn complete(self) -> Self {
         Self { is_open: true, ..self }
+    }
+
+    /// The same, where these Endpoints are known.
+    #[must_use]
+    pub fn with_endpoints(self, book: &EndpointBook) -> Self {
+        let known = book.iter().filter(|(_, set)| !set.as_slice().is_empty());
+        let endpoints = known.map(|(id, set)| (id.clone(), Arc::clone(set))).collect();
+        Self { endpoints, ..self }
+    }
+
+    /// The Snapshot as a document, with the fleet and the Endpoints of its Backends that are discovered.
+    #[must_use]
+    pub fn export(&self) -> Export {
+        let backends = self.snapshot().backends().iter();
+        let discovered = backends.filter(|(_, part)| match part.value().endpoints {
+            EndpointSource::Discovered => true,
+            EndpointSource::Written(_) => false,
+        });
+        let endpoints = discovered.map(|(id, _)| {
+            let known = self.endpoints_of(id).map(|set| set.as_slice().to_vec());
+            (id.clone(), known.unwrap_or_default())
+        });
+        Export {
+            fleet: Some(self.fleet().clone()),
+            endpoints: Some(endpoints.collect()),
+            ..Export::from(self.snapshot())
+        }
     }
 
     /// All fleets, by name.

@@ -99,6 +99,16 @@ impl Fleets {
         Self::new(Describer::Object(Box::new(common), fleet))
     }
 
+    /// All fleets that these Objects describe, computed once.
+    #[must_use]
+    pub fn of_all(common: TranslateSettings, objects: &[Arc<Object>]) -> Self {
+        let mut fleets = Self::of_objects(common);
+        let described = objects.iter().filter(|object| fleet_of(object).is_some());
+        let changes: Vec<Change> = described.cloned().map(Change::Upsert).collect();
+        fleets.describe(changes, || objects.iter(), Instant::now());
+        fleets
+    }
+
     /// The fleet that is to be served and that no Object describes.
     pub(crate) fn missing(&self) -> Option<&FleetName> {
         match &self.described_by {
@@ -146,7 +156,7 @@ impl Fleets {
     }
 
     /// The Worlds by the names of their fleets.
-    pub(crate) fn worlds(&self) -> impl Iterator<Item = &World> {
+    pub fn worlds(&self) -> impl Iterator<Item = &World> {
         self.all.values().map(|served| &served.world)
     }
 

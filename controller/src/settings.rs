@@ -25,7 +25,8 @@ pub struct TranslateSettings {
     pub fleet: FleetName,
     /// Whether the fleet is described by these settings, or by a Fleet Object.
     pub described_by: DescribedBy,
-    /// The fleet that settings describe, if there is one. The classes that no Fleet has are its own.
+    /// The fleet that settings describe, if there is one. The classes whose parameters name no Fleet are
+    /// its own.
     pub home: Option<FleetName>,
     /// The only namespaces that the fleet allows; empty: all.
     pub allowed: Vec<String>,

@@ -6,6 +6,7 @@ pub(crate) mod certificate;
 pub(crate) mod claims;
 pub(crate) mod clients;
 pub(crate) mod credential;
+mod elsewhere;
 pub(crate) mod fleet;
 pub(crate) mod forward;
 pub(crate) mod fragment;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use kubeng_config::export::{Export as Document, nginx};
+use kubeng_config::export::nginx;
 
 use super::Finding;
 use super::load::{self, Reading};
@@ -33,7 +33,7 @@ enum Format {
 impl Export {
     pub(super) fn run(self) -> anyhow::Result<Finding> {
         let loaded = load::load(&self.manifests, &self.reading)?;
-        let document = Document::from(loaded.snapshot());
+        let document = loaded.state().export();
         match self.format {
             Format::Yaml => say(document.to_yaml()?)?,
             Format::Json => say(document.to_json())?,

@@ -1,4 +1,6 @@
-//! What the commands that look at manifests have in common: folders in, a world out.
+//! What the commands that look at manifests have in common: folders in, a world for each fleet out.
+
+mod choice;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -17,8 +19,9 @@ use kubeng_controller::control::ControlState;
 use kubeng_controller::endpoints::EndpointBook;
 use kubeng_controller::expiry;
 use kubeng_controller::expiry::overrides::Ends;
+use kubeng_controller::fleets::Fleets;
 use kubeng_controller::intake::Intake;
-use kubeng_controller::object::{Event, SourceName};
+use kubeng_controller::object::{Event, Object, SourceName};
 use kubeng_controller::settings::{Forward, TranslateSettings};
 use kubeng_controller::source::manifests;
 use kubeng_controller::world::World;
@@ -26,10 +29,15 @@ use kubeng_controller::world::World;
 use crate::settings::Settings;
 use crate::settings::given::Given;
 use crate::wiring;
+use choice::{Chosen, Wanted, choose};
 
 /// How manifests are read where nothing is served.
 #[derive(Clone, Debug, Default, Args)]
 pub(super) struct Reading {
+    /// Fleet to look at, by its name; `default` is what `kubeng run` serves without --fleet
+    /// [default: the Fleet that the manifests describe]
+    #[arg(long, value_name = "NAME")]
+    fleet: Option<String>,
     /// IngressClass to look at; may be repeated [default: all of controller kubeng.io/ingress-controller]
     #[arg(long = "ingress-class", value_name = "NAME")]
     ingress_classes: Vec<String>,
@@ -50,10 +58,20 @@ pub(super) struct Reading {
     default_certificate: Option<String>,
 }
 
+impl Reading {
+    /// The fleet that is asked for, if one is.
+    pub(super) fn fleet(&self) -> Option<&str> {
+        self.fleet.as_deref()
+    }
+}
+
 /// What manifests say, computed once.
 pub(super) struct Loaded {
+    /// What one fleet serves; of several the first by name.
     state: ControlState,
+    others: Vec<ControlState>,
     problems: Vec<Problem>,
+    tells_endpoints: bool,
 }
 
 impl Loaded {
@@ -67,28 +85,53 @@ impl Loaded {
         &self.state
     }
 
+    /// The same of every fleet, by name; only one unless all were asked for.
+    pub(super) fn states(&self) -> impl Iterator<Item = &ControlState> {
+        std::iter::once(&self.state).chain(&self.others)
+    }
+
     /// Everything that is wrong.
     pub(super) fn problems(&self) -> &[Problem] {
         &self.problems
     }
+
+    /// Whether any EndpointSlice stands there.
+    pub(super) fn tells_endpoints(&self) -> bool {
+        self.tells_endpoints
+    }
 }
 
-/// Reads folders and files, and computes what they mean on ports 80 and 443.
+/// Reads folders and files, and computes what they mean for one fleet: by the Fleet that describes it,
+/// or by settings on ports 80 and 443.
 ///
 /// # Errors
-/// When a path does not exist. What is wrong inside becomes a Problem.
+/// When a path does not exist, or it is not clear which fleet is meant. What is wrong inside becomes a
+/// Problem.
 pub(super) fn load(paths: &[PathBuf], reading: &Reading) -> anyhow::Result<Loaded> {
-    let settings = settings(reading)?;
-    let translate = wiring::translate_settings(&settings);
-    translate_with(paths, translate)
+    let wanted = reading.fleet().map_or(Wanted::Only, Wanted::Named);
+    load_wanted(paths, reading, wanted)
 }
 
-/// As [`load`], on the Listeners of another configuration, so that the two can be compared.
+/// As [`load`], for all fleets unless one is named.
+pub(super) fn load_all(paths: &[PathBuf], reading: &Reading) -> anyhow::Result<Loaded> {
+    let wanted = reading.fleet().map_or(Wanted::Every, Wanted::Named);
+    load_wanted(paths, reading, wanted)
+}
+
+fn load_wanted(paths: &[PathBuf], reading: &Reading, wanted: Wanted<'_>) -> anyhow::Result<Loaded> {
+    let settings = settings(reading)?;
+    translate_with(paths, reading, wanted, wiring::translate_settings(&settings))
+}
+
+/// As [`load`], for the fleet of another configuration if it is known, so that the two can be compared.
+/// What settings describe is put on the Listeners of the other one.
 pub(super) fn load_beside(
     paths: &[PathBuf],
     reading: &Reading,
     other: &Snapshot,
+    fleet: Option<&str>,
 ) -> anyhow::Result<Loaded> {
+    let wanted = reading.fleet().or(fleet).map_or(Wanted::Only, Wanted::Named);
     let settings = settings(reading)?;
     let mut translate = wiring::translate_settings(&settings);
     let listeners = other.listeners().sorted().into_iter();
@@ -99,7 +142,7 @@ pub(super) fn load_beside(
         })
         .collect();
     translate.forwards = forwards(other);
-    translate_with(paths, translate)
+    translate_with(paths, reading, wanted, translate)
 }
 
 /// Where the Listeners of a configuration lead that read no requests: its settings said so.
@@ -125,7 +168,12 @@ fn forwards(other: &Snapshot) -> Vec<Forward> {
     forwards
 }
 
-fn translate_with(paths: &[PathBuf], translate: TranslateSettings) -> anyhow::Result<Loaded> {
+fn translate_with(
+    paths: &[PathBuf],
+    reading: &Reading,
+    wanted: Wanted<'_>,
+    translate: TranslateSettings,
+) -> anyhow::Result<Loaded> {
     let name = |path: &PathBuf| SourceName(path.display().to_string().into());
     let mut intake = Intake::new(paths.iter().map(|path| (name(path), BTreeSet::new())));
     let mut changes = Vec::new();
@@ -147,17 +195,44 @@ fn translate_with(paths: &[PathBuf], translate: TranslateSettings) -> anyhow::Re
     }
     let now = unix_now();
     let mut ends = Ends::default();
-    let changes: Vec<_> = changes.into_iter().map(|change| ends.admit(change, now)).collect();
-    let world = World::new(translate).step(&changes).world;
-    problems.extend(expiry::problems(&world, now));
+    for change in changes {
+        let _ = ends.admit(change, now);
+    }
+    let objects: Vec<_> =
+        intake.objects().filter_map(|object| ends.admitted(object)).cloned().collect();
+    let worlds = worlds(reading, wanted, translate, &objects)?;
+    problems.extend(worlds.iter().flat_map(|world| expiry::problems(world, now)));
     problems.extend(ends.problems(now));
-    let state = ControlState::new(world).complete();
-    problems.extend(state.problems());
+    let state = |world| ControlState::new(world).complete().with_endpoints(&book);
+    let mut states = worlds.into_iter().map(state);
+    let state = states.next().context("there is no fleet to look at")?;
+    let others: Vec<ControlState> = states.collect();
+    problems.extend(std::iter::once(&state).chain(&others).flat_map(ControlState::problems));
     problems.extend(intake.problems());
     problems.extend(book.problems().cloned());
     problems.sort_by_cached_key(|problem| (problem.provenance.clone(), problem.clone()));
     problems.dedup();
-    Ok(Loaded { state, problems })
+    let is_slice = |object: &Arc<Object>| object.key.kind == ObjectKind::EndpointSlice;
+    Ok(Loaded { state, others, problems, tells_endpoints: objects.iter().any(is_slice) })
+}
+
+/// The World of each fleet that is wanted, as the process that serves it makes it.
+fn worlds(
+    reading: &Reading,
+    wanted: Wanted<'_>,
+    translate: TranslateSettings,
+    objects: &[Arc<Object>],
+) -> anyhow::Result<Vec<World>> {
+    let chosen = choose(wanted, objects)?;
+    let name = match &chosen {
+        Chosen::Settings => return Ok(vec![World::rebuild(translate, objects.iter().cloned())]),
+        Chosen::All => None,
+        Chosen::One(name) => Some(name),
+    };
+    reading.refuse_what_fleets_say()?;
+    let is_wanted =
+        |world: &&World| name.is_none_or(|name| world.settings().fleet.as_str() == name);
+    Ok(Fleets::of_all(translate, objects).worlds().filter(is_wanted).cloned().collect())
 }
 
 /// In seconds since 1970.

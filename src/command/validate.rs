@@ -4,12 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use kubeng_config::problem::Severity;
+use kubeng_controller::control::ControlState;
 
 use super::load::{self, Reading};
 use super::say::say_line;
 use super::{Finding, Output};
 
-/// Check manifests and say what is wrong with them.
+/// Check manifests and say what is wrong with them: for every Fleet that they describe, or without one
+/// for what `kubeng run` serves.
 #[derive(Debug, Args)]
 #[command(after_help = "Exit code: 0 nothing is wrong, 1 problems were found, 2 wrong usage.")]
 pub(super) struct Validate {
@@ -28,7 +30,7 @@ pub(super) struct Validate {
 
 impl Validate {
     pub(super) fn run(self) -> anyhow::Result<Finding> {
-        let loaded = load::load(&self.paths, &self.reading)?;
+        let loaded = load::load_all(&self.paths, &self.reading)?;
         let problems = loaded.problems();
         let errors =
             problems.iter().filter(|problem| problem.severity() == Severity::Error).count();
@@ -39,7 +41,17 @@ impl Validate {
                 for problem in problems {
                     say_line(format_args!("{problem}"))?;
                 }
-                let routes = loaded.snapshot().routes().len();
+                let routes_of = |state: &ControlState| state.snapshot().routes().len();
+                if loaded.states().nth(1).is_some() {
+                    for state in loaded.states() {
+                        say_line(format_args!(
+                            "fleet {}: {} routes",
+                            state.fleet(),
+                            routes_of(state)
+                        ))?;
+                    }
+                }
+                let routes: usize = loaded.states().map(routes_of).sum();
                 say_line(format_args!("{routes} routes, {errors} errors, {warnings} warnings"))?;
             }
         }

@@ -13,7 +13,7 @@ fn text(output: &Output) -> String {
 }
 
 #[track_caller]
-fn check(arguments: &[&str], code: i32, words: &[&str]) -> String {
+pub(crate) fn check(arguments: &[&str], code: i32, words: &[&str]) -> String {
     let output = kubeng(arguments);
     let text = text(&output);
     assert_eq!(output.status.code(), Some(code), "{arguments:?}\n{text}");

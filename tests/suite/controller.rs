@@ -10,9 +10,9 @@ use kubeng_harness::client::{Answer, Client};
 use crate::support::{SOON, ingress, save};
 
 /// A running controller. It is killed when this is dropped.
-struct Controller {
+pub(crate) struct Controller {
     child: Child,
-    admin: SocketAddr,
+    pub(crate) admin: SocketAddr,
 }
 
 impl Drop for Controller {
@@ -23,7 +23,7 @@ impl Drop for Controller {
 }
 
 impl Controller {
-    fn start(manifests: &Path, authority: &Path) -> Self {
+    pub(crate) fn start(manifests: &Path, authority: &Path) -> Self {
         let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let (admin, listen) = (free(), free());
         let child = Command::new(env!("CARGO_BIN_EXE_kubeng"))
@@ -45,7 +45,7 @@ impl Controller {
     }
 
     /// Asks until the answer is as it should be.
-    async fn until(&self, path: &str, is_wanted: impl Fn(u16, &str) -> bool) -> String {
+    pub(crate) async fn until(&self, path: &str, is_wanted: impl Fn(u16, &str) -> bool) -> String {
         let began = Instant::now();
         loop {
             let answer = self.ask(path).await;
@@ -61,7 +61,7 @@ impl Controller {
     }
 }
 
-fn fleet(name: &str, class: &str, port: u16) -> String {
+pub(crate) fn fleet(name: &str, class: &str, port: u16) -> String {
     format!(
         "apiVersion: kubeng.io/v1alpha1\nkind: Fleet\nmetadata: {{name: {name}}}\n\
          spec:\n  serves: {{ingressClasses: [{class}]}}\n\

@@ -3,7 +3,7 @@
 use axum::extract::{RawQuery, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use kubeng_config::export::{Export, nginx};
+use kubeng_config::export::nginx;
 use kubeng_controller::control::ControlState;
 
 use super::{computed, of_fleet};
@@ -23,11 +23,10 @@ pub(crate) async fn read(
 }
 
 fn write(state: &ControlState, format: &str) -> Result<Response, ErrorResponse> {
-    let export = || Export::from(state.snapshot());
     let (kind, text) = match format {
-        "json" => ("application/json", export().to_json()),
+        "json" => ("application/json", state.export().to_json()),
         "yaml" => {
-            let text = export().to_yaml();
+            let text = state.export().to_yaml();
             let text = text.map_err(|error| ErrorResponse::malformed(error.to_string()))?;
             ("application/yaml", text)
         }

@@ -12,7 +12,7 @@ use kubeng_config::route::{Action, Rank};
 use super::clients::guard::Guard;
 use super::fragment::{LAST, route};
 use super::refusal::Refused;
-use super::{clients, forward, ingress_class};
+use super::{clients, elsewhere, forward, ingress_class};
 use crate::kind::Body;
 use crate::settings::{DefaultBackend, DescribedBy, TranslateSettings};
 use crate::world::view::View;
@@ -112,7 +112,8 @@ pub(crate) fn default_secret<'a>(
     own.map(|(_, secret)| secret).or(settings.default_certificate.as_ref())
 }
 
-/// Tells of a fleet that is described twice, and of classes that belong to another.
+/// Tells of a fleet that is described twice, of Fleets that are not served here, and of classes that
+/// belong to another.
 fn tell_taken(view: &mut View<'_>, problems: &mut Vec<Problem>) {
     let key = match &view.settings().described_by {
         DescribedBy::Object(key) => key,
@@ -125,6 +126,7 @@ fn tell_taken(view: &mut View<'_>, problems: &mut Vec<Problem>) {
                 let refused = Refused::new(DEFINED_TWICE, message, remedy);
                 problems.push(refused.problem(&object, String::new()));
             }
+            elsewhere::tell(view, problems);
             return;
         }
     };

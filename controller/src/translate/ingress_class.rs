@@ -92,6 +92,33 @@ pub(crate) fn other_owner(view: &mut View<'_>, class: &str) -> Option<String> {
     }
 }
 
+/// Who serves a class that a Fleet lists, or that names it, as a process of settings sees it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Standing {
+    /// The fleet of the settings.
+    Settings,
+    /// That Fleet.
+    Fleet,
+    /// Another fleet, another controller, or a class that the settings leave out.
+    Other,
+}
+
+/// Who serves `class` that the Fleet of the name `fleet` lists, or whose parameters name it.
+pub(crate) fn standing(view: &mut View<'_>, class: &str, fleet: &str) -> Standing {
+    let settings = view.settings();
+    let object = view.object(&ObjectKey::new(ObjectKind::IngressClass, "", class));
+    let written = object.as_deref().and_then(class_of);
+    let is_others = written.is_some_and(|class| class.controller != settings.controller);
+    if is_others || !allows(&settings.classes, class) {
+        return Standing::Other;
+    }
+    match owner(view, class, written) {
+        Owner::Home => Standing::Settings,
+        Owner::Fleet(name) if *name == *fleet => Standing::Fleet,
+        Owner::Fleet(_) | Owner::Unknown(_) | Owner::Nobody => Standing::Other,
+    }
+}
+
 fn filled(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !text.is_empty())
 }
@@ -138,19 +165,26 @@ enum Owner {
     Nobody,
 }
 
-/// Parameters come first, then the oldest Fleet that lists the class, then the fleet of the settings.
+/// Parameters come first, then the fleet of the settings, then the oldest Fleet that lists the class.
+///
+/// A process that serves what its settings say is its own only fleet: a Fleet that comes takes nothing
+/// from it that it serves. A class whose parameters name a Fleet may be meant for that one's tenant
+/// alone, so it is never served by another.
 fn owner(view: &mut View<'_>, name: &str, class: Option<&IngressClass>) -> Owner {
     match class.map(|class| &class.parameters) {
         Some(ClassParameters::Fleet(fleet)) => return Owner::Fleet(fleet.clone()),
         Some(ClassParameters::Unknown(what)) => return Owner::Unknown(what.to_string()),
         Some(ClassParameters::Absent) | None => {}
     }
-    if let Some(first) = view.members(Group::Serving(name.into())).next() {
-        return Owner::Fleet((*first.name).into());
-    }
     let settings = view.settings();
     let is_known = class.is_some() || name == settings.class;
-    if is_known && settings.home.is_some() { Owner::Home } else { Owner::Nobody }
+    if is_known && settings.home.is_some() {
+        return Owner::Home;
+    }
+    match view.members(Group::Serving(name.into())).next() {
+        Some(first) => Owner::Fleet((*first.name).into()),
+        None => Owner::Nobody,
+    }
 }
 
 /// Whether what belongs to the fleet of the settings is ours.

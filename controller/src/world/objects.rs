@@ -8,6 +8,7 @@ use kubeng_config::name::{ObjectKey, ObjectKind};
 
 use super::query::Read;
 use crate::kind::Body;
+use crate::kind::ingress_class::ClassParameters;
 use crate::kind::route_override::Target;
 use crate::object::{Change, Object};
 use crate::translate::claims;
@@ -38,6 +39,10 @@ pub(crate) enum Group {
     Overrides(Target),
     /// Fleets that say they serve the class.
     Serving(Arc<str>),
+    /// All Fleets.
+    Fleets,
+    /// IngressClasses whose parameters name the Fleet.
+    ClassesOf(Arc<str>),
 }
 
 /// One Object in one group. Ordered by group, then as conflicts are: by age, then by key.
@@ -95,7 +100,9 @@ impl Objects {
             | Group::Clients(_)
             | Group::Claim(_)
             | Group::Overrides(_)
-            | Group::Serving(_) => None,
+            | Group::Serving(_)
+            | Group::Fleets
+            | Group::ClassesOf(_) => None,
         });
         hosts.filter(|host| clients::wildcard_of(host).as_ref() == Some(wildcard))
     }
@@ -160,21 +167,25 @@ fn members_of(object: &Object) -> BTreeSet<Member> {
             groups.extend(claims::claims(ingress).into_iter().map(Group::Claim));
             groups.into_iter().map(place).collect()
         }
-        Body::IngressClass(class) if class.is_default => {
-            BTreeSet::from([place(Group::DefaultClasses)])
+        Body::IngressClass(class) => {
+            let default = class.is_default.then_some(Group::DefaultClasses);
+            let of = match &class.parameters {
+                ClassParameters::Fleet(name) => Some(Group::ClassesOf((**name).into())),
+                ClassParameters::Absent | ClassParameters::Unknown(_) => None,
+            };
+            default.into_iter().chain(of).map(place).collect()
         }
         Body::Upstream(upstream) => {
             let claims = upstream_routes::claims(upstream).into_iter();
             claims.map(Group::Claim).map(place).collect()
         }
-        Body::IngressClass(_)
-        | Body::Service(_)
-        | Body::EndpointSlice(_)
-        | Body::Secret(_)
-        | Body::ConfigMap(_) => BTreeSet::new(),
+        Body::Service(_) | Body::EndpointSlice(_) | Body::Secret(_) | Body::ConfigMap(_) => {
+            BTreeSet::new()
+        }
         Body::Fleet(fleet) => {
             let classes = fleet.ingress_classes.iter();
-            classes.map(|class| place(Group::Serving(class.as_str().into()))).collect()
+            let serving = classes.map(|class| Group::Serving(class.as_str().into()));
+            serving.chain([Group::Fleets]).map(place).collect()
         }
         Body::RouteOverride(wanted) => {
             wanted.targets().cloned().map(Group::Overrides).map(place).collect()

@@ -454,7 +454,8 @@ proptest! {
 
 /// Problems about what the settings name are found by nobody's Verdict.
 fn is_of_settings(settings: &TranslateSettings, key: &ObjectKey) -> bool {
-    *key == TranslateSettings::fleet_key(settings.fleet.as_str())
+    // Of every Fleet the fleet of the settings may tell that it does not serve it.
+    key.kind == ObjectKind::Fleet
         || settings.default_certificate.as_ref() == Some(key)
         || settings.clients.iter().any(|(_, asked)| asked.authorities == *key)
         || settings.forwards.iter().any(|forward| forward.to.object == *key)
