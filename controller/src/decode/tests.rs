@@ -16,7 +16,9 @@ fn cluster() -> Provenance {
 fn object(value: Value) -> Object {
     match decode(value, file(), Author::Operator) {
         Decoded::Object(object) => *object,
-        other @ (Decoded::Ignored | Decoded::Undecodable(..) | Decoded::Closed(..)) => panic!("{other:?}"),
+        other @ (Decoded::Ignored | Decoded::Undecodable(..) | Decoded::Closed(..)) => {
+            panic!("{other:?}")
+        }
     }
 }
 

@@ -131,12 +131,7 @@ impl Ingress {
             default_backend: spec
                 .default_backend
                 .map(|backend| Box::new(IngressBackend::decode(backend))),
-            tls: spec
-                .tls
-                .unwrap_or_default()
-                .into_iter()
-                .map(IngressTls::decode)
-                .collect(),
+            tls: spec.tls.unwrap_or_default().into_iter().map(IngressTls::decode).collect(),
             rules: spec.rules.unwrap_or_default().into_iter().map(IngressRule::decode).collect(),
             annotations: kept(annotations),
             doubt: None,

@@ -30,7 +30,8 @@ use crate::kind::upstream::route::{
     RouteBackend, RouteFilter, RouteMatch, RouteMirror, RoutePath, RouteTimeouts, UpstreamRoute,
 };
 use crate::kind::upstream::{
-    ConfigMapRef, Standing, Upstream, UpstreamClientCertificate, UpstreamEndpoint, UpstreamRoots, UpstreamTls,
+    ConfigMapRef, Standing, Upstream, UpstreamClientCertificate, UpstreamEndpoint, UpstreamRoots,
+    UpstreamTls,
 };
 use crate::object::{Author, Change, Object};
 use crate::settings::{
@@ -196,7 +197,9 @@ fn fleet() -> BoxedStrategy<Change> {
         });
         match decode(value, Provenance::Product, Author::Tenant) {
             Decoded::Object(object) => Change::Upsert(Arc::new(Object { created, ..*object })),
-            Decoded::Ignored | Decoded::Undecodable(..) | Decoded::Closed(..) => panic!("it is an object"),
+            Decoded::Ignored | Decoded::Undecodable(..) | Decoded::Closed(..) => {
+                panic!("it is an object")
+            }
         }
     });
     let remove = key.prop_map(|name| Change::Remove(ObjectKey::new(ObjectKind::Fleet, "", name)));
@@ -246,7 +249,14 @@ fn secret() -> impl Strategy<Value = Body> {
                 [("auth", credentials)].into_iter().filter(|_| chain_at == 0).collect();
             let authorities = chain.clone().filter(|_| key_at == 0);
             let staple = None;
-            Body::Secret(TlsSecret { chain, key, staple, authorities, credentials, access: Access::Granted })
+            Body::Secret(TlsSecret {
+                chain,
+                key,
+                staple,
+                authorities,
+                credentials,
+                access: Access::Granted,
+            })
         },
     )
 }
@@ -407,7 +417,9 @@ fn route_override() -> BoxedStrategy<Change> {
         });
         match decode(value, Provenance::Product, Author::Tenant) {
             Decoded::Object(object) => Change::Upsert(Arc::new(Object { created, ..*object })),
-            Decoded::Ignored | Decoded::Undecodable(..) | Decoded::Closed(..) => panic!("it is an object"),
+            Decoded::Ignored | Decoded::Undecodable(..) | Decoded::Closed(..) => {
+                panic!("it is an object")
+            }
         }
     });
     let remove = key.prop_map(|(namespace, name)| {

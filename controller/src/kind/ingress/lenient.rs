@@ -10,8 +10,8 @@ use kubeng_config::problem::Problem;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{CLASS_ANNOTATION, Doubt, FAMILIES, Ingress, IngressBackend, IngressPath, IngressRule};
 use super::{Blocked, IngressTls};
+use super::{CLASS_ANNOTATION, Doubt, FAMILIES, Ingress, IngressBackend, IngressPath, IngressRule};
 use crate::decode::notes::Notes;
 use crate::decode::suggest::nearest;
 use crate::decode::typed::part;
@@ -56,8 +56,8 @@ pub(crate) fn read(
     };
     let Reader { is_any, is_class_unread, blocked, notes } = reader;
     let ingress = closed(whole, is_any, is_class_unread, blocked);
-    let is_anything =
-        !ingress.rules.is_empty() || ingress.doubt.as_ref().is_some_and(|it| !it.blocked.is_empty());
+    let is_anything = !ingress.rules.is_empty()
+        || ingress.doubt.as_ref().is_some_and(|it| !it.blocked.is_empty());
     if !is_anything && ingress.default_backend.is_none() {
         found.message.push_str(NO_HOST);
         return Err(found);
@@ -168,7 +168,9 @@ impl Reader<'_> {
 
     fn tls(&mut self, written: Option<&Value>) -> Vec<IngressTls> {
         let mut tls = Vec::new();
-        for (at, entry) in self.sequence(written, "/spec/tls").into_iter().flatten().enumerate() {
+        for (at, entry) in
+            self.sequence(written, "/spec/tls", RIGHT_TYPE).into_iter().flatten().enumerate()
+        {
             let field = format!("/spec/tls/{at}");
             let read = self.whole::<foreign::IngressTLS>(entry, &field, RIGHT_TYPE);
             tls.push(read.map(IngressTls::decode).unwrap_or_else(|_noted| {
@@ -181,7 +183,7 @@ impl Reader<'_> {
     }
 
     fn rules(&mut self, written: Option<&Value>) -> Vec<IngressRule> {
-        let Ok(written) = self.sequence(written, "/spec/rules") else {
+        let Ok(written) = self.sequence(written, "/spec/rules", REFUSED_ALL) else {
             self.is_any = true;
             return Vec::new();
         };
@@ -217,7 +219,7 @@ impl Reader<'_> {
         let field = format!("{field}/http");
         self.only(http_members, &["paths"], &field);
         let field = format!("{field}/paths");
-        let Ok(written) = self.sequence(http.get("paths"), &field) else {
+        let Ok(written) = self.sequence(http.get("paths"), &field, REFUSED_HOST) else {
             self.blocked.push(Blocked { host, path: None });
             return None;
         };
@@ -270,12 +272,13 @@ impl Reader<'_> {
         &mut self,
         written: Option<&'v Value>,
         field: &str,
+        remedy: &str,
     ) -> Result<&'v [Value], Noted> {
         match given(written) {
             None => Ok(&[]),
             Some(Value::Array(members)) => Ok(members),
             Some(other) => {
-                self.bad(field, other, "a sequence", REFUSED_ALL);
+                self.bad(field, other, "a sequence", remedy);
                 Err(Noted)
             }
         }
@@ -323,4 +326,3 @@ const REFUSED_ALL: &str =
 
 /// Longer values are cut, in characters.
 const SHOWN_MAX: usize = 80;
-

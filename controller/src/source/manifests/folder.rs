@@ -86,9 +86,8 @@ impl File {
             .map(|object| &object.key)
             .collect();
         self.kept = if stretches.iter().any(|stretch| stretch.is_broken) {
-            let is_kept = |object: &Arc<Object>| {
-                !found.contains(&object.key) && !object.is_stand_in()
-            };
+            let is_kept =
+                |object: &Arc<Object>| !found.contains(&object.key) && !object.is_stand_in();
             former.into_iter().filter(is_kept).collect()
         } else {
             Vec::new()

@@ -21,8 +21,8 @@ use kubeng_config::route::{Action, Rank, Refusal, Route};
 
 use super::fields::bad;
 use crate::kind::route_override::RuleRef;
-use crate::kind::upstream::{Standing, Upstream};
 use crate::kind::upstream::route::UpstreamRoute;
+use crate::kind::upstream::{Standing, Upstream};
 use crate::object::Object;
 use crate::translate::claims::{bad_host, claim_text};
 use crate::translate::clients::guard::Guard;
