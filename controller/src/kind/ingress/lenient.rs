@@ -137,11 +137,13 @@ impl Reader<'_> {
             Some(Value::Object(annotations)) => {
                 let mut kept = std::collections::BTreeMap::new();
                 for (name, value) in annotations {
-                    match value {
-                        Value::String(text) => drop(kept.insert(name.clone(), text.clone())),
-                        _ if name == CLASS_ANNOTATION => legible = Legible::No,
+                    match value.as_str() {
+                        Some(text) => drop(kept.insert(name.clone(), text.to_owned())),
+                        None if name == CLASS_ANNOTATION => legible = Legible::No,
                         // It may have been meant to protect all of it.
-                        _ => self.is_any |= FAMILIES.iter().any(|family| name.starts_with(family)),
+                        None => {
+                            self.is_any |= FAMILIES.iter().any(|family| name.starts_with(family));
+                        }
                     }
                 }
                 metadata.annotations = Some(kept);

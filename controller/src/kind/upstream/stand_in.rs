@@ -58,3 +58,33 @@ fn unreadable(path: Option<String>) -> RouteMatch {
 fn texts(written: &[Value]) -> Vec<String> {
     written.iter().filter_map(|text| text.as_str().map(str::to_owned)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use kubeng_config::problem::{BAD_VALUE, UNKNOWN_FIELD};
+
+    #[test]
+    fn an_upstream_that_was_never_taken_closes_its_routes() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let upstream = |name: &str, spec: &str| {
+            format!(
+                "apiVersion: kubeng.io/v1alpha1\nkind: Upstream\nmetadata: {{ name: {name} }}\n\
+                 spec: {{ endpoints: [{{ address: 10.0.0.1, port: 80 }}], {spec} }}\n---\n"
+            )
+        };
+        let routes = "routes: [{ name: a, hostnames: [a.example] }]";
+        let text = upstream("typed", &format!("protocol: 7, {routes}"))
+            + &upstream("unknown", &format!("protcol: http, {routes}"))
+            + &upstream("without", "protocol: 7")
+            + &upstream("right", routes);
+        std::fs::write(folder.path().join("a.yaml"), text).unwrap();
+        let (mut objects, problems) = crate::source::manifests::load(folder.path());
+        objects.sort_by(|a, b| a.key.cmp(&b.key));
+        let told: Vec<_> =
+            objects.iter().map(|object| (&*object.key.name, object.is_stand_in())).collect();
+        assert_eq!(told, [("right", false), ("typed", true), ("unknown", true)]);
+        let mut codes: Vec<_> = problems.iter().map(|problem| problem.code).collect();
+        codes.sort();
+        assert_eq!(codes, [UNKNOWN_FIELD, BAD_VALUE, BAD_VALUE]);
+    }
+}
