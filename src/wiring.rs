@@ -5,6 +5,7 @@ mod cluster;
 pub(crate) mod controller;
 mod link;
 mod observe;
+mod problem_log;
 pub(crate) mod replica;
 mod running;
 mod sources;
@@ -19,7 +20,6 @@ use kubeng_admin::{Admin, LocalReplica};
 use kubeng_config::address::Reserved;
 use kubeng_config::name::{BackendId, FleetName, ObjectKey, ObjectKind, RouteId};
 use kubeng_config::observed::{EndpointHealth, KeyQuery, RecordQuery};
-use kubeng_config::problem::Problem;
 use kubeng_controller::control::{Answer, Control, ControlState};
 use kubeng_controller::distribution::follower::Follower;
 use kubeng_controller::distribution::publisher::Publisher;
@@ -45,6 +45,7 @@ use crate::shutdown::Signals;
 use crate::upgrade::{self, Inherited};
 use agent::{Agent, Walking};
 use link::Teller;
+use problem_log::ProblemLog;
 use running::{Begin, Running};
 
 /// The name of the one fleet that a process serves by itself.
@@ -292,18 +293,17 @@ impl LocalReplica for Local {
     }
 }
 
-/// Logs each Problem once when it comes, and once when all of an Object's are gone.
+/// Logs each Problem once when it comes, and once when its place is mended.
 async fn log_changes(mut control: Control, metrics: Arc<Metrics>) {
-    let mut known = BTreeSet::new();
+    let mut log = ProblemLog::default();
     let mut version = None;
     let mut was_ready = false;
     loop {
         let state = control.now();
         if version.replace(state.problems_version()) != Some(state.problems_version()) {
-            let problems: BTreeSet<Problem> = state.problems().into_iter().collect();
+            let problems = state.problems();
             metrics.problems.set(i64::try_from(problems.len()).unwrap_or(i64::MAX));
-            log_difference(&known, &problems);
-            known = problems;
+            log.take(&problems);
         }
         if state.is_ready() && !was_ready {
             was_ready = true;
@@ -312,15 +312,5 @@ async fn log_changes(mut control: Control, metrics: Arc<Metrics>) {
         if !control.changed().await {
             return;
         }
-    }
-}
-
-fn log_difference(before: &BTreeSet<Problem>, after: &BTreeSet<Problem>) {
-    for problem in after.difference(before) {
-        tracing::warn!("{problem}");
-    }
-    for problem in before.difference(after) {
-        let Problem { code, subject, field, .. } = problem;
-        info!(%code, %subject, %field, "mended");
     }
 }

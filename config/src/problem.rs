@@ -176,10 +176,10 @@ macro_rules! codes {
 
 codes! {
     UNKNOWN_FIELD = 1001 Error, "Unknown field",
-        "The object has a field that its kind does not have. The field has no effect; an object of a kind of Kubeng is not taken at all, because the field may have been meant to protect something.",
+        "The object has a field that its kind does not have. The field has no effect; an object of a kind of Kubeng is not taken at all, because the field may have been meant to protect something: what was known of it goes on being served, and where nothing was, routes of an Upstream refuse.",
         "Mend the name of the field, or remove it.";
     BAD_VALUE = 1002 Error, "Value of wrong type or range",
-        "A field has a value that cannot be used. A Rule that needs it is refused in its place; a value that only tunes keeps its default.",
+        "A field has a value that cannot be used. A Rule that needs it is refused in its place; a value that only tunes keeps its default. Where it cannot be told which requests an Ingress means, all that it may mean under its hosts is refused.",
         "Write a value of the form that the message names.";
     DEFINED_TWICE = 1003 Error, "Object defined twice",
         "Two sources, or two documents of one folder, define the same object. The one that is named first in the settings, or stands first in the order of files, is served.",
@@ -205,9 +205,9 @@ codes! {
     EXTERNAL_NAME_OFF = 1107 Error, "ExternalName is off",
         "A Rule leads to a Service of type ExternalName, which could reach hosts that only the proxy can reach. Its requests are answered with 503.",
         "Use an Upstream, or allow it with --allow-external-name.";
-    SECRET_NOT_FOUND = 1108 Error, "Secret does not exist",
-        "A tls section or an override names a Secret that does not exist, or that lacks the entry. Hosts of a tls section get the default certificate; Routes that are to be protected by the Secret answer 503.",
-        "Create the Secret with the entries that the message names, or name another one.";
+    SECRET_NOT_FOUND = 1108 Error, "Secret missing or not readable",
+        "A tls section or an override names a Secret that does not exist, that lacks the entry, or that Kubeng may not read. Hosts of a tls section get the default certificate; Routes that are to be protected by the Secret answer 503.",
+        "Create the Secret with the entries that the message names, name another one, or grant Kubeng the right to read it.";
     CLASS_NOT_FOUND = 1109 Warning, "Class does not exist",
         "An Ingress names an IngressClass that does not exist. It is not served.",
         "Create the IngressClass, or name another one.";
@@ -223,9 +223,12 @@ codes! {
     FLEET_NOT_SERVED = 1113 Warning, "Fleet is not served by this process",
         "There is a Fleet, and the process was started to serve what its settings say: kubeng run without --fleet. Listeners, namespaces and defaults of the Fleet have no effect on it. Classes that the Fleet lists are served by the settings as before; a class whose parameters name the Fleet is not served by this process, because it may be meant for a tenant of that Fleet alone.",
         "Start kubeng run with --fleet, or let kubeng controller serve the Fleet and name with --ingress-class what is for this process.";
-    CONFIG_MAP_NOT_FOUND = 1120 Error, "ConfigMap does not exist",
-        "An object names a ConfigMap with the authorities that certificates must come from, or an override one with the keys of tokens, and it does not exist, or lacks the entry. Without them nothing could be verified, so requests are answered with 503.",
-        "Create the ConfigMap with the authorities in ca.crt, or the keys in jwks.json, or name another one.";
+    NO_CLASS = 1114 Warning, "Ingress without class",
+        "An Ingress of a folder names no class, and no IngressClass is the default. It is not served. In a cluster such an Ingress may be meant for another controller, so nothing is said of it there.",
+        "Set ingressClassName, or start Kubeng with --without-class.";
+    CONFIG_MAP_NOT_FOUND = 1120 Error, "ConfigMap missing or not readable",
+        "An object names a ConfigMap with the authorities that certificates must come from, or an override one with the keys of tokens, and it does not exist, lacks the entry, or may not be read by Kubeng. Without them nothing could be verified, so requests are answered with 503.",
+        "Create the ConfigMap with the authorities in ca.crt, or the keys in jwks.json, name another one, or grant Kubeng the right to read it.";
     NOT_PERMITTED = 1121 Error, "Reference not permitted",
         "An object names something of another namespace that it may not name. What needs it is refused.",
         "Name something of the object's own namespace.";

@@ -1,5 +1,6 @@
 //! The controller's questions and their answers; the admin plane asks nothing else.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kubeng_config::backend::EndpointSource;
@@ -9,7 +10,7 @@ use kubeng_config::explain::{Explanation, explain};
 use kubeng_config::export::Export;
 use kubeng_config::name::{BackendId, FleetName, ObjectKey, ObjectKind, RouteId};
 use kubeng_config::position::Position;
-use kubeng_config::problem::{self, Problem};
+use kubeng_config::problem::{self, Problem, Subject};
 use kubeng_config::provenance::Provenance;
 use kubeng_config::request::RequestKey;
 use kubeng_config::snapshot::Snapshot;
@@ -193,6 +194,19 @@ impl ControlState {
     /// What became of every Ingress, by key.
     pub fn verdicts(&self) -> impl Iterator<Item = (&ObjectKey, Verdict<'_>)> {
         self.world.verdicts().map(|(key, verdict)| (key, self.verdict_of_all(key, verdict)))
+    }
+
+    /// What is wrong with the Upstream of `key` in any fleet, and with its newest form where that is
+    /// not taken.
+    pub(crate) fn problems_of_upstream(&self, key: &ObjectKey) -> Vec<Problem> {
+        let is_about_it = |problem: &&Problem| match &problem.subject {
+            Subject::Object(subject) => subject == key,
+            Subject::Other(_) => false,
+        };
+        let of_sources = self.source_problems.iter().filter(is_about_it);
+        let translated = self.worlds().flat_map(|world| world.problems_of_upstream(key));
+        let all: BTreeSet<&Problem> = of_sources.chain(translated).collect();
+        all.into_iter().cloned().collect()
     }
 
     /// An Ingress is for one fleet at most, so the first that says it is its own is right.

@@ -23,17 +23,17 @@ use crate::kind::Body;
 use crate::kind::config_map::ConfigMap;
 use crate::kind::endpoint_slice::EndpointSlice;
 use crate::kind::fleet::{Fleet, FleetOnWire};
-use crate::kind::ingress::Ingress;
+use crate::kind::ingress::{Ingress, lenient};
 use crate::kind::ingress_class::IngressClass;
 use crate::kind::route_override::RouteOverride;
 use crate::kind::secret::{self, TlsSecret};
 use crate::kind::service::Service;
-use crate::kind::upstream::{Upstream, UpstreamOnWire};
+use crate::kind::upstream::{Upstream, UpstreamOnWire, stand_in};
 use crate::object::{Author, Object};
 
 use header::Header;
 use notes::Notes;
-use typed::typed;
+use typed::{typed, typed_of};
 
 /// What became of a document.
 #[derive(Debug)]
@@ -45,6 +45,9 @@ pub enum Decoded {
     /// It names a kind that is read, or none at all, and cannot be used.
     /// What was known of the Object, if it can be named, should stay.
     Undecodable(Option<ObjectKey>, Problem),
+    /// The same of an Upstream with routes. Where nothing was known of it, this stands for it, and
+    /// refuses what its routes would have served.
+    Closed(Box<Object>, Problem),
 }
 
 /// Decodes one document. A `List` is not one: the caller takes it apart.
@@ -53,6 +56,8 @@ pub enum Decoded {
 /// file; an API server drops them before we could see them. An Upstream with
 /// an unknown field in its `spec` is not taken at all. A RouteOverride that has
 /// a name always is: what it protects must not open because of a mistake in it.
+/// Of an Ingress in which something has a wrong type, all that can be read is
+/// taken, so that what it needs is refused in its place.
 #[must_use]
 pub fn decode(value: Value, provenance: Provenance, author: Author) -> Decoded {
     let (key, wrong) = match Header::read(&value, &provenance) {
@@ -68,6 +73,9 @@ pub fn decode(value: Value, provenance: Provenance, author: Author) -> Decoded {
     }
     let mut notes = Notes::new(key.clone(), provenance.clone());
     wrong.into_iter().for_each(|problem| notes.add(problem));
+    // An Upstream with a mistake is rare, and small: it is only looked at again then.
+    let spare = (key.kind == ObjectKind::Upstream && value.pointer("/spec/routes").is_some())
+        .then(|| value.clone());
     match contents(key.kind, value, &mut notes) {
         Ok(contents) => Decoded::Object(Box::new(Object {
             created: created(&contents.metadata),
@@ -79,7 +87,22 @@ pub fn decode(value: Value, provenance: Provenance, author: Author) -> Decoded {
             status_addresses: contents.status_addresses.into(),
             problems: notes.into_problems().into(),
         })),
-        Err(problem) => Decoded::Undecodable(Some(key), *problem),
+        Err(problem) => {
+            let stand_in = spare.as_ref().and_then(stand_in::of).map(|body| Object {
+                key: key.clone(),
+                created: 0,
+                uid: None,
+                provenance,
+                author,
+                body: Body::Upstream(Box::new(body)),
+                status_addresses: Box::default(),
+                problems: Box::default(),
+            });
+            match stand_in {
+                Some(object) => Decoded::Closed(Box::new(object), *problem),
+                None => Decoded::Undecodable(Some(key), *problem),
+            }
+        }
     }
 }
 
@@ -99,7 +122,13 @@ impl Contents {
 fn contents(kind: ObjectKind, value: Value, notes: &mut Notes) -> Result<Contents, Box<Problem>> {
     Ok(match kind {
         ObjectKind::Ingress => {
-            let foreign: networking::Ingress = typed(value, notes)?;
+            let foreign: networking::Ingress = match typed_of(&value, notes) {
+                Ok(foreign) => foreign,
+                Err(found) => {
+                    let (metadata, body) = lenient::read(&value, found, notes)?;
+                    return Ok(Contents::new(metadata, Body::Ingress(body)));
+                }
+            };
             Contents {
                 metadata: foreign.metadata.clone(),
                 status_addresses: Ingress::status_addresses(&foreign),

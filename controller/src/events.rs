@@ -1,4 +1,4 @@
-//! Events about Ingresses: the leader only, once for each change of a verdict, paced and bounded.
+//! Events about Ingresses and Upstreams: the leader only, once for each change of a verdict, paced and bounded.
 
 mod note;
 
@@ -11,13 +11,13 @@ use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::Api;
 use kube::api::PostParams;
-use kubeng_config::name::ObjectKey;
+use kubeng_config::name::{ObjectKey, ObjectKind};
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use crate::cluster::{ANSWER_WITHIN, Access, AskError, FIELD_MANAGER};
 use crate::control::Control;
-use crate::judged::{Judged, judged};
+use crate::judged::{Judged, judged, upstreams};
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::object::Object;
@@ -131,8 +131,30 @@ impl Events {
                 self.metrics.events_dropped.inc_by(dropped);
             }
         }
+        for (object, problems) in upstreams(&state) {
+            let verdict = Verdict::Ours { problems: &problems };
+            let known = told.get(&object.key);
+            let Some((newest, mut notes)) = note::changes(&verdict, known) else { continue };
+            ours += 1;
+            if known == Some(&newest) {
+                continue;
+            }
+            if known.is_none() {
+                // That one is as it should be need not be said; that it is again must.
+                notes.retain(|note| note.reason != note::ACCEPTED);
+            }
+            told.insert(object.key.clone(), newest);
+            if !notes.is_empty() {
+                let dropped = self.queue.put(&object.key, object, notes, is_first);
+                self.metrics.events_dropped.inc_by(dropped);
+            }
+        }
         if told.len() > ours {
-            told.retain(|key, _| matches!(state.verdict(key), Some(Verdict::Ours { .. })));
+            told.retain(|key, _| {
+                let is_upstream = key.kind == ObjectKind::Upstream;
+                is_upstream && state.world().object(key).is_some()
+                    || matches!(state.verdict(key), Some(Verdict::Ours { .. }))
+            });
         }
     }
 
@@ -201,7 +223,7 @@ impl Reporter {
             note: Some(note.text.clone()),
             reason: Some(note.reason.to_owned()),
             regarding: Some(ObjectReference {
-                api_version: Some("networking.k8s.io/v1".to_owned()),
+                api_version: Some(api_version(key.kind).to_owned()),
                 kind: Some(key.kind.as_str().to_owned()),
                 namespace: Some(key.namespace.as_ref().to_owned()),
                 name: Some(key.name.as_ref().to_owned()),
@@ -222,6 +244,11 @@ impl Reporter {
         };
         self.access.ask(ANSWER_WITHIN, create).await.map(|_| ())
     }
+}
+
+/// Of the kinds that Events are about.
+fn api_version(kind: ObjectKind) -> &'static str {
+    if kind == ObjectKind::Upstream { "kubeng.io/v1alpha1" } else { "networking.k8s.io/v1" }
 }
 
 /// Notes that wait to be written; who waits longest comes first.

@@ -74,7 +74,9 @@ mod tests {
     fn upsert(value: Value) -> Change {
         match decode(value, Provenance::Product, Author::Operator) {
             Decoded::Object(object) => Change::Upsert(Arc::new(*object)),
-            Decoded::Ignored | Decoded::Undecodable(..) => panic!("it is an object"),
+            Decoded::Ignored | Decoded::Undecodable(..) | Decoded::Closed(..) => {
+                panic!("it is an object")
+            }
         }
     }
 

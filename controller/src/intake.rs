@@ -177,8 +177,11 @@ impl Intake {
 
     /// Finds the home of an Object again, and what that changes.
     fn settle(&mut self, key: ObjectKey) -> Option<Change> {
-        let mut having = self.sources.iter().filter_map(|told| told.objects.get(&key));
-        let Some(first) = having.next() else {
+        // What may not be read in one place may be read in another.
+        let told = || self.sources.iter().filter_map(|told| told.objects.get(&key));
+        let denied = told().find(|object| object.is_denied());
+        let mut having = told().filter(|object| !object.is_denied());
+        let Some(first) = having.next().or(denied) else {
             self.doubles.remove(&key);
             return self.current.remove(&key).map(|_| Change::Remove(key));
         };
@@ -199,7 +202,8 @@ impl Intake {
         let mut having = self
             .sources
             .iter()
-            .filter_map(|told| told.objects.get(key).map(|object| (&told.name, object)));
+            .filter_map(|told| told.objects.get(key).map(|object| (&told.name, object)))
+            .filter(|(_, object)| !object.is_denied());
         let (first, _) = having.next()?;
         let (second, other) = having.next()?;
         Some(Problem {

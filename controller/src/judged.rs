@@ -1,8 +1,9 @@
-//! The Ingresses of a cluster and what became of them, for those who write there.
+//! The Ingresses and Upstreams of a cluster and what became of them, for those who write there.
 
 use std::sync::Arc;
 
 use kubeng_config::name::ObjectKey;
+use kubeng_config::problem::Problem;
 use kubeng_config::provenance::Provenance;
 
 use crate::control::ControlState;
@@ -27,6 +28,21 @@ pub(crate) fn judged(state: &ControlState) -> impl Iterator<Item = Judged<'_>> {
 /// The one of `key`.
 pub(crate) fn judged_one<'a>(state: &'a ControlState, key: &'a ObjectKey) -> Option<Judged<'a>> {
     of(state, key, state.verdict(key)?)
+}
+
+/// The Upstreams of a cluster and what is wrong with them, by key.
+pub(crate) fn upstreams(
+    state: &ControlState,
+) -> impl Iterator<Item = (&Arc<Object>, Vec<Problem>)> {
+    let of_cluster = |object: &&Arc<Object>| match object.provenance {
+        Provenance::Cluster { .. } => true,
+        Provenance::File { .. } | Provenance::Product => false,
+    };
+    state
+        .world()
+        .upstreams()
+        .filter(of_cluster)
+        .map(|object| (object, state.problems_of_upstream(&object.key)))
 }
 
 fn of<'a>(state: &'a ControlState, key: &'a ObjectKey, verdict: Verdict<'a>) -> Option<Judged<'a>> {

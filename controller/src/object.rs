@@ -7,6 +7,8 @@ use kubeng_config::problem::Problem;
 use kubeng_config::provenance::Provenance;
 
 use crate::kind::Body;
+use crate::kind::secret::Access;
+use crate::kind::upstream::Standing;
 
 /// One Object as a source has read it.
 #[derive(Clone, Debug)]
@@ -39,6 +41,28 @@ impl Object {
             && self.author == other.author
             && self.body == other.body
             && self.problems == other.problems
+    }
+
+    /// Whether it stands for one that cannot be taken.
+    #[must_use]
+    pub fn is_stand_in(&self) -> bool {
+        matches!(&self.body, Body::Upstream(upstream) if upstream.standing == Standing::Closed)
+    }
+
+    /// Whether it is known only that it may not be read.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        match &self.body {
+            Body::Secret(secret) => secret.access == Access::Denied,
+            Body::ConfigMap(map) => map.access == Access::Denied,
+            Body::Ingress(_)
+            | Body::IngressClass(_)
+            | Body::Service(_)
+            | Body::EndpointSlice(_)
+            | Body::Upstream(_)
+            | Body::RouteOverride(_)
+            | Body::Fleet(_) => false,
+        }
     }
 }
 

@@ -268,6 +268,19 @@ impl World {
         })
     }
 
+    /// Every Upstream, by key.
+    pub(crate) fn upstreams(&self) -> impl Iterator<Item = &Arc<Object>> {
+        self.objects.of_kind(ObjectKind::Upstream)
+    }
+
+    /// What is wrong with the Upstream of `key`.
+    pub(crate) fn problems_of_upstream(&self, key: &ObjectKey) -> impl Iterator<Item = &Problem> {
+        let backend = Query::Backend(BackendId { object: key.clone(), port: None });
+        let queries = [backend, Query::Fragment(key.clone())];
+        let told = queries.into_iter().filter_map(|query| self.problems.get(&query));
+        told.flat_map(|problems| problems.iter())
+    }
+
     /// The Secrets and ConfigMaps that something of ours names, whether they exist or not.
     #[must_use]
     pub fn referenced(&self) -> BTreeSet<ObjectKey> {

@@ -67,6 +67,11 @@ impl Notes {
         self.problems.is_empty()
     }
 
+    /// How many were noted.
+    pub(crate) fn len(&self) -> usize {
+        self.problems.len()
+    }
+
     /// The unknown fields that were noted.
     pub(crate) fn unknown_fields(&self) -> impl Iterator<Item = &str> {
         let unknown = self.problems.iter().filter(|problem| problem.code == UNKNOWN_FIELD);

@@ -16,7 +16,9 @@ fn cluster() -> Provenance {
 fn object(value: Value) -> Object {
     match decode(value, file(), Author::Operator) {
         Decoded::Object(object) => *object,
-        other @ (Decoded::Ignored | Decoded::Undecodable(..)) => panic!("{other:?}"),
+        other @ (Decoded::Ignored | Decoded::Undecodable(..) | Decoded::Closed(..)) => {
+            panic!("{other:?}")
+        }
     }
 }
 
@@ -24,6 +26,7 @@ fn object(value: Value) -> Object {
 fn undecodable(value: Value) -> (Option<String>, Problem) {
     match decode(value, file(), Author::Operator) {
         Decoded::Undecodable(key, problem) => (key.map(|key| key.to_string()), problem),
+        Decoded::Closed(object, problem) => (Some(object.key.to_string()), problem),
         other @ (Decoded::Ignored | Decoded::Object(_)) => panic!("{other:?}"),
     }
 }

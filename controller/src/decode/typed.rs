@@ -1,7 +1,7 @@
 //! Reads a document into a typed value, and finds what the type does not know.
 
 use kubeng_config::problem::{BAD_VALUE, Code, Problem, UNKNOWN_FIELD};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Deserializer};
 use serde_ignored::Path;
 use serde_json::Value;
 
@@ -17,6 +17,22 @@ pub(crate) fn typed<T: DeserializeOwned>(
     value: Value,
     notes: &mut Notes,
 ) -> Result<T, Box<Problem>> {
+    read(value, notes)
+}
+
+/// The same of what is looked at again when it fails.
+pub(crate) fn typed_of<T: DeserializeOwned>(
+    value: &Value,
+    notes: &mut Notes,
+) -> Result<T, Box<Problem>> {
+    read(value, notes)
+}
+
+fn read<'de, T, D>(value: D, notes: &mut Notes) -> Result<T, Box<Problem>>
+where
+    T: DeserializeOwned,
+    D: Deserializer<'de, Error = serde_json::Error>,
+{
     let mut unknown = Vec::new();
     let mut track = serde_path_to_error::Track::new();
     let deserializer = serde_path_to_error::Deserializer::new(value, &mut track);
@@ -35,7 +51,6 @@ pub(crate) fn typed<T: DeserializeOwned>(
             Ok(typed)
         }
         Err(error) => {
-            let error: serde_json::Error = error;
             let pointer = pointer_of(&track.path());
             Err(Box::new(notes.problem(
                 &pointer,

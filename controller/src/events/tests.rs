@@ -120,3 +120,68 @@ fn notes_beyond_the_limit_are_dropped_and_counted() {
     }
     assert_eq!((dropped, queue.notes, queue.order.len()), (7, WAITING_MAX, WAITING_MAX));
 }
+
+fn decoded(value: serde_json::Value) -> Arc<Object> {
+    let provenance = Provenance::Cluster { version: "1".into() };
+    match crate::decode::decode(value, provenance, Author::Tenant) {
+        crate::decode::Decoded::Object(object) => Arc::from(object),
+        other @ (crate::decode::Decoded::Ignored
+        | crate::decode::Decoded::Undecodable(..)
+        | crate::decode::Decoded::Closed(..)) => panic!("{other:?}"),
+    }
+}
+
+fn state(objects: Vec<Arc<Object>>) -> crate::control::ControlState {
+    let listener = kubeng_config::listener::Listener::new(
+        ([127, 0, 0, 1], 443).into(),
+        kubeng_config::listener::Protocol::Https,
+    );
+    let listeners = vec![("https".parse().unwrap(), listener)];
+    let settings = crate::settings::TranslateSettings::new("main".parse().unwrap(), listeners);
+    crate::control::ControlState::new(crate::world::World::rebuild(settings, objects)).complete()
+}
+
+#[test]
+fn what_is_wrong_with_an_upstream_of_a_cluster_is_told_at_the_upstream() {
+    let upstream = decoded(serde_json::json!({
+        "apiVersion": "kubeng.io/v1alpha1", "kind": "Upstream",
+        "metadata": {"namespace": "shop", "name": "erp"},
+        "spec": {"endpoints": [], "protocol": "junk"},
+    }));
+    let state = state(vec![upstream]);
+    let told: Vec<_> = upstreams(&state).collect();
+    let [(object, problems)] = told.as_slice() else { panic!("{} Upstreams", told.len()) };
+    assert_eq!(object.key.to_string(), "Upstream/shop/erp");
+    let fields: Vec<&str> = problems.iter().map(|problem| &*problem.field).collect();
+    assert_eq!(fields, ["/spec/endpoints", "/spec/protocol"]);
+    let (_, notes) = changes(&Verdict::Ours { problems }, None).unwrap();
+    let reasons: Vec<&str> = notes.iter().map(|note| note.reason).collect();
+    assert_eq!(reasons, ["Degraded", "Rejected"]);
+    assert_eq!(api_version(object.key.kind), "kubeng.io/v1alpha1");
+}
+
+#[test]
+fn a_secret_that_may_not_be_read_is_not_called_missing() {
+    let ingress = decoded(serde_json::json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+        "metadata": {"namespace": "shop", "name": "web"},
+        "spec": {
+            "ingressClassName": "kubeng",
+            "tls": [{"hosts": ["a.example"], "secretName": "tls"}],
+            "rules": [{"host": "a.example"}],
+        },
+    }));
+    let key = ObjectKey::new(ObjectKind::Secret, "shop", "tls");
+    let about_secret = |objects: Vec<Arc<Object>>| {
+        let state = state(objects);
+        let of_tls = |problem: &Problem| problem.field.starts_with("/spec/tls");
+        let problem = state.problems().into_iter().find(of_tls).unwrap();
+        format!("{}; {}", problem.message, problem.remedy)
+    };
+    let missing = about_secret(vec![Arc::clone(&ingress)]);
+    assert!(missing.contains("does not exist"), "{missing}");
+    let denied = crate::source::kubernetes::scope::Scope::of_object(&key).denied().unwrap();
+    let told = about_secret(vec![ingress, denied]);
+    assert!(told.contains("Kubeng may not read Secret \"tls\""), "{told}");
+    assert!(told.contains("ask who runs Kubeng") && !told.contains("does not exist"), "{told}");
+}

@@ -139,7 +139,9 @@ mod tests {
         });
         match decode(value, Provenance::Product, Author::Tenant) {
             Decoded::Object(object) => Change::Upsert(Arc::from(object)),
-            Decoded::Ignored | Decoded::Undecodable(..) => panic!("it is an object"),
+            Decoded::Ignored | Decoded::Undecodable(..) | Decoded::Closed(..) => {
+                panic!("it is an object")
+            }
         }
     }
 

@@ -1,5 +1,9 @@
 //! `networking.k8s.io/v1` Ingress.
 
+pub(crate) mod lenient;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::networking::v1 as foreign;
@@ -19,6 +23,26 @@ pub struct Ingress {
     pub rules: Vec<IngressRule>,
     /// Annotations of families that are translated.
     pub annotations: BTreeMap<String, String>,
+    /// What nobody can tell of it; none where all of it can be read.
+    pub doubt: Option<Box<Doubt>>,
+}
+
+/// What nobody can tell of an Ingress, because something in it has a wrong type.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Doubt {
+    /// Whether its class cannot be read, so that it may be ours.
+    pub is_class_unread: bool,
+    /// What it may have meant, which is refused behind all other Rules.
+    pub blocked: Vec<Blocked>,
+}
+
+/// Requests that an Ingress may have meant.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Blocked {
+    /// The host; none means every host that no rule names.
+    pub host: Option<String>,
+    /// The path and those below it; none means all that nobody else has.
+    pub path: Option<String>,
 }
 
 /// One entry of `spec.tls`.
@@ -74,6 +98,8 @@ pub enum IngressBackend {
         /// What is wrong.
         why: String,
     },
+    /// It cannot be honoured, or not be told from what cannot be read; that is noted at the Object.
+    Unread,
 }
 
 /// A port by number or by name.
@@ -97,8 +123,7 @@ impl std::fmt::Display for PortName {
 impl Ingress {
     pub(crate) fn decode(object: foreign::Ingress) -> Self {
         let mut annotations = object.metadata.annotations.unwrap_or_default();
-        let class_annotation = annotations.remove("kubernetes.io/ingress.class");
-        annotations.retain(|name, _| FAMILIES.iter().any(|family| name.starts_with(family)));
+        let class_annotation = annotations.remove(CLASS_ANNOTATION);
         let spec = object.spec.unwrap_or_default();
         Self {
             class: spec.ingress_class_name.map(Into::into),
@@ -106,17 +131,10 @@ impl Ingress {
             default_backend: spec
                 .default_backend
                 .map(|backend| Box::new(IngressBackend::decode(backend))),
-            tls: spec
-                .tls
-                .unwrap_or_default()
-                .into_iter()
-                .map(|entry| IngressTls {
-                    hosts: entry.hosts.unwrap_or_default(),
-                    secret: entry.secret_name.filter(|name| !name.is_empty()),
-                })
-                .collect(),
+            tls: spec.tls.unwrap_or_default().into_iter().map(IngressTls::decode).collect(),
             rules: spec.rules.unwrap_or_default().into_iter().map(IngressRule::decode).collect(),
-            annotations,
+            annotations: kept(annotations),
+            doubt: None,
         }
     }
 
@@ -137,14 +155,26 @@ impl IngressRule {
         let paths = rule.http.map(|http| http.paths).unwrap_or_default();
         Self {
             host: rule.host.filter(|host| !host.is_empty()),
-            paths: paths
-                .into_iter()
-                .map(|path| IngressPath {
-                    path: path.path.filter(|path| !path.is_empty()),
-                    path_type: path.path_type,
-                    backend: IngressBackend::decode(path.backend),
-                })
-                .collect(),
+            paths: paths.into_iter().map(IngressPath::decode).collect(),
+        }
+    }
+}
+
+impl IngressPath {
+    fn decode(path: foreign::HTTPIngressPath) -> Self {
+        Self {
+            path: path.path.filter(|path| !path.is_empty()),
+            path_type: path.path_type,
+            backend: IngressBackend::decode(path.backend),
+        }
+    }
+}
+
+impl IngressTls {
+    fn decode(entry: foreign::IngressTLS) -> Self {
+        Self {
+            hosts: entry.hosts.unwrap_or_default(),
+            secret: entry.secret_name.filter(|name| !name.is_empty()),
         }
     }
 }
@@ -184,6 +214,14 @@ impl PortName {
         }
     }
 }
+
+/// Those of families that are translated.
+fn kept(mut annotations: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    annotations.retain(|name, _| FAMILIES.iter().any(|family| name.starts_with(family)));
+    annotations
+}
+
+const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
 
 /// Prefixes of the annotations that are kept.
 const FAMILIES: &[&str] = &["kubeng.io/", "nginx.ingress.kubernetes.io/"];

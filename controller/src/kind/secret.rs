@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1 as foreign;
 use kubeng_config::certificate::Secret;
+use kubeng_config::name::ObjectKey;
 use kubeng_config::problem::STAPLE_UNUSABLE;
 use serde_json::Value;
 use zeroize::Zeroize;
@@ -27,6 +28,27 @@ pub struct TlsSecret {
     pub authorities: Option<Arc<[u8]>>,
     /// What else is used, by name: see [`CREDENTIALS`].
     pub credentials: BTreeMap<&'static str, Secret>,
+    /// Whether it may be read.
+    pub access: Access,
+}
+
+/// Whether a Secret or ConfigMap may be read.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Access {
+    /// It was.
+    #[default]
+    Granted,
+    /// An API server refuses it, so nobody knows whether it exists.
+    Denied,
+}
+
+/// Why what is [denied](Access::Denied) cannot be used, and whom to ask.
+pub(crate) fn denied(key: &ObjectKey) -> (String, &'static str) {
+    let message = format!(
+        "Kubeng may not read {} {:?} in this namespace, so nobody knows whether it exists",
+        key.kind, key.name
+    );
+    (message, "ask who runs Kubeng to grant list and watch on it (see deploy/rbac.yaml)")
 }
 
 impl TlsSecret {
@@ -49,7 +71,7 @@ impl TlsSecret {
         let credentials =
             CREDENTIALS.iter().filter_map(|name| Some((*name, Secret::new(take(name)?))));
         let credentials = credentials.collect();
-        let secret = Self { chain, key, staple, authorities, credentials };
+        let secret = Self { chain, key, staple, authorities, credentials, access: Access::Granted };
         data.into_values().for_each(|mut bytes| bytes.0.zeroize());
         text.into_values().for_each(|mut text| text.zeroize());
         secret

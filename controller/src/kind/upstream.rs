@@ -2,6 +2,7 @@
 
 pub mod care;
 pub mod route;
+pub(crate) mod stand_in;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kubeng_config::endpoint::PRIORITY_MAX;
@@ -40,6 +41,17 @@ pub struct Upstream {
     pub routes: Box<[UpstreamRoute]>,
     /// `spec.fleets`: those that serve the routes; empty: all that allow the namespace.
     pub fleets: Box<[String]>,
+    /// Whether it is served.
+    pub standing: Standing,
+}
+
+/// Whether an Upstream is served.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Standing {
+    /// It is.
+    Served,
+    /// It could not be taken, so its routes refuse; what is wrong is told by its source.
+    Closed,
 }
 
 /// One entry of `spec.endpoints`.
@@ -259,6 +271,7 @@ impl Upstream {
             }),
             routes: spec.routes.into(),
             fleets: spec.fleets.into(),
+            standing: Standing::Served,
         };
         Ok((object.metadata, upstream))
     }

@@ -10,7 +10,7 @@ pub mod connection;
 mod failure;
 mod follow;
 mod raw;
-mod scope;
+pub(crate) mod scope;
 #[cfg(test)]
 mod tests;
 

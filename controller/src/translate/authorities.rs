@@ -7,11 +7,16 @@ use kubeng_config::problem::{BAD_AUTHORITIES, CONFIG_MAP_NOT_FOUND, SECRET_NOT_F
 use super::refusal::Refused;
 use super::upstream::tls::bundle;
 use crate::kind::Body;
+use crate::kind::secret::denied;
 use crate::world::view::View;
 
 /// The authorities of the ConfigMap or Secret of `key`, all of them or none.
 pub(crate) fn roots(view: &mut View<'_>, key: &ObjectKey) -> Result<Roots, Refused> {
     let Some(object) = view.object(key) else { return Err(missing(key)) };
+    if object.is_denied() {
+        let (message, remedy) = denied(key);
+        return Err(Refused::new(missing(key).code, message, remedy));
+    }
     let read = match &object.body {
         Body::ConfigMap(written) => written.authorities.as_deref().map(bundle),
         Body::Secret(written) => written.authorities.as_deref().map(|pem| {

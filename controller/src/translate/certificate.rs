@@ -17,7 +17,7 @@ use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 use super::refusal::Refused;
 use crate::kind::Body;
-use crate::kind::secret::TlsSecret;
+use crate::kind::secret::{TlsSecret, denied};
 use crate::world::view::View;
 
 /// What a Secret holds.
@@ -73,6 +73,10 @@ pub(crate) fn chain(view: &mut View<'_>, key: &ObjectKey) -> Chain {
         let remedy = "create the Secret with type kubernetes.io/tls, or name another one";
         return Chain::Unusable(Refused::new(SECRET_NOT_FOUND, message, remedy));
     };
+    if object.is_denied() {
+        let (message, remedy) = denied(key);
+        return Chain::Unusable(Refused::new(SECRET_NOT_FOUND, message, remedy));
+    }
     let Body::Secret(written) = &object.body else {
         unreachable!("{key} is a key of kind Secret, so its body is one");
     };

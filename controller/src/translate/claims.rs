@@ -146,6 +146,14 @@ pub(crate) fn bad_path(written: &str, error: PathError) -> BadPath {
     BadPath { why, blocks }
 }
 
+/// The paths that one that nobody may serve could have meant: the widest.
+pub(crate) fn blocked_path(written: &str) -> PathMatch {
+    match CanonicalPath::of_rule(written) {
+        Ok(path) => PathMatch::Prefix(PathPrefix::new(&path)),
+        Err(error) => bad_path(written, error).blocks,
+    }
+}
+
 fn each_once(hosts: impl Iterator<Item = HostMatch>) -> Vec<HostMatch> {
     let mut all: Vec<HostMatch> = Vec::new();
     for host in hosts {

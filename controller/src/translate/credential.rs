@@ -9,13 +9,14 @@ use kubeng_config::problem::{CONFIG_MAP_NOT_FOUND, SECRET_NOT_FOUND};
 
 use super::refusal::Refused;
 use crate::kind::Body;
-use crate::kind::secret::KEY_SET;
+use crate::kind::secret::{Access, KEY_SET, denied};
 use crate::world::view::View;
 
 /// The entries of a Secret or ConfigMap that filters need.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Credentials {
     key: ObjectKey,
+    access: Access,
     entries: BTreeMap<&'static str, (SecretId, Secret)>,
 }
 
@@ -23,13 +24,17 @@ impl Credentials {
     /// The entry called `name`, and what stands for it where it may be seen.
     pub(crate) fn entry(&self, name: &str) -> Result<&(SecretId, Secret), Refused> {
         self.entries.get(name).ok_or_else(|| {
+            let is_map = self.key.kind == ObjectKind::ConfigMap;
+            let code = if is_map { CONFIG_MAP_NOT_FOUND } else { SECRET_NOT_FOUND };
+            if self.access == Access::Denied {
+                let (message, remedy) = denied(&self.key);
+                return Refused::new(code, message, remedy);
+            }
             let (kind, held) = (self.key.kind, &self.key.name);
             let message = format!(
                 "{kind} {held:?} does not exist in this namespace, or has no entry {name:?}"
             );
             let remedy = format!("create it with the entry {name:?}, or name another one");
-            let is_map = kind == ObjectKind::ConfigMap;
-            let code = if is_map { CONFIG_MAP_NOT_FOUND } else { SECRET_NOT_FOUND };
             Refused::new(code, message, remedy)
         })
     }
@@ -44,6 +49,8 @@ impl Credentials {
 pub(crate) fn credentials(view: &mut View<'_>, key: &ObjectKey) -> Credentials {
     let object = view.object(key);
     let entry = |name, secret: &Secret| (name, (id(key, name, secret), secret.clone()));
+    let is_denied = object.as_ref().is_some_and(|object| object.is_denied());
+    let access = if is_denied { Access::Denied } else { Access::Granted };
     let entries = match object.as_deref().map(|object| &object.body) {
         Some(Body::Secret(written)) => {
             written.credentials.iter().map(|(name, secret)| entry(*name, secret)).collect()
@@ -63,7 +70,7 @@ pub(crate) fn credentials(view: &mut View<'_>, key: &ObjectKey) -> Credentials {
             | Body::Fleet(_),
         ) => BTreeMap::new(),
     };
-    Credentials { key: key.clone(), entries }
+    Credentials { key: key.clone(), access, entries }
 }
 
 /// The Secret that `id` was made from.

@@ -12,7 +12,9 @@ use kubeng_config::problem::{
 };
 use kubeng_config::route::{Action, Rank, Route};
 
-use super::claims::{BadPath, bad_host, claim_text, host_match, path_match, rule_hosts};
+use super::claims::{
+    BadPath, bad_host, blocked_path, claim_text, host_match, path_match, rule_hosts,
+};
 use super::clients::guard::Guard;
 use super::fragment::{Fragment, LAST, forward, route};
 use super::ingress_class::{self, Claimed};
@@ -20,7 +22,7 @@ use super::ingress_tls;
 use super::overrides::place::Place;
 use super::overrides::{Dressed, Overrides, Taken, dress};
 use super::refusal::Refused;
-use crate::kind::ingress::{Ingress, IngressBackend, IngressPath, IngressRule};
+use crate::kind::ingress::{Blocked, Ingress, IngressBackend, IngressPath, IngressRule};
 use crate::object::Object;
 use crate::world::query::{Claim, DefaultOfIngress};
 use crate::world::view::View;
@@ -32,7 +34,11 @@ pub(crate) fn fragment(view: &mut View<'_>, object: &Object, ingress: &Ingress) 
         Claim::Ours => {}
         Claim::Foreign => {
             let field = || "/spec/ingressClassName".to_owned();
-            return Fragment::foreign(problem.map(|refused| refused.problem(object, field())));
+            let unclaimed = ingress_class::unclaimed(view, object, ingress);
+            // A field that is not known may be the one that should name the class.
+            let own = unclaimed.as_ref().map_or(&[][..], |_| &object.problems).iter().cloned();
+            let told = problem.or(unclaimed).map(|refused| refused.problem(object, field()));
+            return Fragment::foreign(own.chain(told));
         }
     }
     let mut problems = object.problems.to_vec();
@@ -53,6 +59,7 @@ pub(crate) fn fragment(view: &mut View<'_>, object: &Object, ingress: &Ingress) 
         translate_rule(view, &mut draft, number, rule);
     }
     translate_default(view, &mut draft);
+    block_doubtful(view, &mut draft);
     draft.problems.extend(ingress_tls::check(view, object, ingress));
     let Draft { routes, policies, problems, .. } = draft;
     let (routes, policies) = (routes.into(), policies.into());
@@ -221,7 +228,7 @@ fn translate_default(view: &mut View<'_>, draft: &mut Draft<'_>) {
     let field = "/spec/defaultBackend";
     let ingress = draft.ingress;
     let Some(backend) = &ingress.default_backend else {
-        if ingress.rules.is_empty() {
+        if ingress.rules.is_empty() && ingress.doubt.is_none() {
             let message = "the Ingress has neither rules nor a default backend".to_owned();
             let refused = Refused::new(BAD_VALUE, message, "write rules or a defaultBackend");
             draft.problem("/spec".to_owned(), &refused);
@@ -243,6 +250,16 @@ fn translate_default(view: &mut View<'_>, draft: &mut Draft<'_>) {
     };
     let rank = Rank { created: draft.object.created, rule: u32::MAX };
     draft.push(view, "default", rank, (&hosts, PathMatch::Otherwise), action);
+}
+
+/// Refuses what it may have meant in what cannot be read. What is wrong was told when it was read.
+fn block_doubtful(view: &View<'_>, draft: &mut Draft<'_>) {
+    let blocked = draft.ingress.doubt.iter().flat_map(|doubt| &doubt.blocked);
+    for Blocked { host, path } in blocked {
+        let Ok(host) = host_match(host.as_deref()) else { continue };
+        let path = path.as_deref().map_or(PathMatch::Otherwise, blocked_path);
+        draft.block(view, &host, path, &unread());
+    }
 }
 
 /// The hosts of which this Ingress is the oldest, and so decides what takes the rest.
@@ -300,6 +317,8 @@ fn action(
 ) -> Action {
     match lead(view, &draft.object.key, backend) {
         Ok(backend) => forward(backend),
+        // Told when it was read.
+        Err(refused) if *backend == IngressBackend::Unread => refused.action(),
         Err(refused) => {
             let below = match (backend, refused.code) {
                 (IngressBackend::Service { .. }, PORT_NOT_FOUND | TLS_NAME_MISSING) => {
@@ -307,7 +326,7 @@ fn action(
                 }
                 (IngressBackend::Service { .. }, _) => "/service/name",
                 (IngressBackend::Resource { .. }, _) => "/resource",
-                (IngressBackend::Unusable { .. }, _) => "",
+                (IngressBackend::Unusable { .. } | IngressBackend::Unread, _) => "",
             };
             draft.problem(format!("{field}{below}"), &refused);
             refused.action()
@@ -340,5 +359,12 @@ fn lead(
             let remedy = "write either service with name and port, or resource";
             Err(Arc::new(Refused::new(BAD_VALUE, why.clone(), remedy)))
         }
+        IngressBackend::Unread => Err(Arc::new(unread())),
     }
+}
+
+/// Why something is refused that needs what could not be read.
+fn unread() -> Refused {
+    let message = "it needs what cannot be read".to_owned();
+    Refused::new(BAD_VALUE, message, "mend the Ingress")
 }

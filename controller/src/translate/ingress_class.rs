@@ -1,7 +1,8 @@
 //! Which Ingresses are ours: by class, default class, and the limits of the settings.
 
 use kubeng_config::name::{ObjectKey, ObjectKind};
-use kubeng_config::problem::{CLASS_NOT_FOUND, FLEET_NOT_FOUND, FLEET_NOT_PERMITTED};
+use kubeng_config::problem::{CLASS_NOT_FOUND, FLEET_NOT_FOUND, FLEET_NOT_PERMITTED, NO_CLASS};
+use kubeng_config::provenance::Provenance;
 
 use super::refusal::Refused;
 use crate::kind::Body;
@@ -33,7 +34,11 @@ pub(crate) fn claim(view: &mut View<'_>, object: &Object, ingress: &Ingress) -> 
     if !allows(&settings.namespaces, namespace) {
         return Claim::Foreign.into();
     }
-    let claimed = if let Some(name) = filled(ingress.class.as_deref()) {
+    let is_class_unread = ingress.doubt.as_ref().is_some_and(|doubt| doubt.is_class_unread);
+    let claimed = if is_class_unread {
+        // It may be ours, so what it may have meant is refused.
+        Claim::Ours.into()
+    } else if let Some(name) = filled(ingress.class.as_deref()) {
         by_name(view, name)
     } else if let Some(name) = filled(ingress.class_annotation.as_deref()) {
         // Controllers are chosen by annotation without any IngressClass, so a missing one is no mistake.
@@ -51,6 +56,35 @@ pub(crate) fn claim(view: &mut View<'_>, object: &Object, ingress: &Ingress) -> 
         }
         Claim::Ours | Claim::Foreign => claimed,
     }
+}
+
+/// That an Ingress names no class and nobody serves it.
+///
+/// Of files only: in a cluster it may be meant for the default class of another controller, or for
+/// one that is still to come, and is nobody's mistake.
+pub(crate) fn unclaimed(
+    view: &mut View<'_>,
+    object: &Object,
+    ingress: &Ingress,
+) -> Option<Refused> {
+    let settings = view.settings();
+    let names =
+        [&ingress.class, &ingress.class_annotation].map(|written| filled(written.as_deref()));
+    let is_of_file = match object.provenance {
+        Provenance::File { .. } => true,
+        Provenance::Cluster { .. } | Provenance::Product => false,
+    };
+    let is_meant = is_of_file
+        && names == [None, None]
+        && settings.without_class == WithoutClass::Ignore
+        && allows(&settings.namespaces, &object.key.namespace);
+    if !is_meant || view.members(Group::DefaultClasses).next().is_some() {
+        return None;
+    }
+    let class = settings.classes.first().unwrap_or(&settings.class);
+    let message = "the Ingress names no class, so it is not served".to_owned();
+    let remedy = format!("set ingressClassName: {class}, or start Kubeng with --without-class");
+    Some(Refused::new(NO_CLASS, message, remedy))
 }
 
 /// Whether the routes of an Upstream are ours: those of fleets that it names, or else all that allow

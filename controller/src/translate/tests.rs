@@ -110,7 +110,7 @@ impl Case {
         let objects = documents.into_iter().map(|(line, value)| {
             let provenance = Provenance::File { path: (*name).into(), line };
             match decode(value, provenance, author) {
-                Decoded::Object(object) => Arc::from(object),
+                Decoded::Object(object) | Decoded::Closed(object, _) => Arc::from(object),
                 Decoded::Ignored => panic!("{name}:{line}: of a kind that is not read"),
                 Decoded::Undecodable(_, problem) => panic!("{name}:{line}: {problem}"),
             }

@@ -18,7 +18,7 @@ use kubeng_config::problem::{BAD_VALUE, NO_ENDPOINTS, Problem};
 
 use super::backend::{Target, address_rule};
 use super::refusal::Refused;
-use crate::kind::upstream::Upstream;
+use crate::kind::upstream::{Standing, Upstream};
 use crate::object::Object;
 use crate::world::view::View;
 use fields::bad;
@@ -33,6 +33,11 @@ pub(crate) fn target(
     upstream: &Upstream,
     id: &BackendId,
 ) -> Target {
+    if upstream.standing == Standing::Closed {
+        let message = format!("Upstream {:?} cannot be read", object.key.name);
+        let because = Arc::new(Refused::new(BAD_VALUE, message, "mend the Upstream"));
+        return Target::Refused { because, problems: Vec::new() };
+    }
     let mut problems = Vec::new();
     check_display_name(object, upstream, &mut problems);
     let endpoints = endpoints::of(view.settings(), object, upstream, &mut problems);

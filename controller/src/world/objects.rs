@@ -64,6 +64,12 @@ impl Objects {
         self.all.values()
     }
 
+    /// All Objects of a kind by key.
+    pub(crate) fn of_kind(&self, kind: ObjectKind) -> impl Iterator<Item = &Arc<Object>> {
+        let objects = self.all.range(ObjectKey::new(kind, "", "")..);
+        objects.map(|(_, object)| object).take_while(move |object| object.key.kind == kind)
+    }
+
     /// The members of `group`, the oldest first.
     pub(crate) fn members(&self, group: &Group) -> impl Iterator<Item = &ObjectKey> + use<'_> {
         let first = Member {

@@ -24,13 +24,14 @@ use crate::kind::ingress::{
     Ingress, IngressBackend, IngressPath, IngressRule, IngressTls, PortName,
 };
 use crate::kind::ingress_class::{ClassParameters, IngressClass};
-use crate::kind::secret::TlsSecret;
+use crate::kind::secret::{Access, TlsSecret};
 use crate::kind::service::{Service, ServicePort};
 use crate::kind::upstream::route::{
     RouteBackend, RouteFilter, RouteMatch, RouteMirror, RoutePath, RouteTimeouts, UpstreamRoute,
 };
 use crate::kind::upstream::{
-    ConfigMapRef, Upstream, UpstreamClientCertificate, UpstreamEndpoint, UpstreamRoots, UpstreamTls,
+    ConfigMapRef, Standing, Upstream, UpstreamClientCertificate, UpstreamEndpoint, UpstreamRoots,
+    UpstreamTls,
 };
 use crate::object::{Author, Change, Object};
 use crate::settings::{
@@ -111,6 +112,7 @@ fn backend() -> impl Strategy<Value = IngressBackend> {
             name: "u1".to_owned(),
         }),
         1 => Just(IngressBackend::Unusable { why: "both".to_owned() }),
+        1 => Just(IngressBackend::Unread),
     ]
 }
 
@@ -138,6 +140,7 @@ fn ingress() -> impl Strategy<Value = Body> {
                 tls,
                 rules,
                 annotations,
+                doubt: None,
             })
         },
     )
@@ -200,7 +203,14 @@ fn secret() -> impl Strategy<Value = Body> {
                 [("auth", credentials)].into_iter().filter(|_| chain_at == 0).collect();
             let authorities = chain.clone().filter(|_| key_at == 0);
             let staple = None;
-            Body::Secret(TlsSecret { chain, key, staple, authorities, credentials })
+            Body::Secret(TlsSecret {
+                chain,
+                key,
+                staple,
+                authorities,
+                credentials,
+                access: Access::Granted,
+            })
         },
     )
 }
@@ -243,6 +253,7 @@ fn upstream() -> impl Strategy<Value = Body> {
                 care: Default::default(),
                 routes: routes.into(),
                 fleets: fleets.into_iter().collect(),
+                standing: Standing::Served,
             }))
         })
 }
@@ -297,7 +308,8 @@ fn config_map() -> impl Strategy<Value = Body> {
     option::weighted(0.8, 0..3_usize).prop_map(|at| {
         let pem = |at: usize| pairs().get(at).map_or("junk", |pair| pair.0.as_str());
         let key_set = at.map(|at| if at == 0 { r#"{"keys": []}"# } else { PUBLIC }.into());
-        Body::ConfigMap(ConfigMap { authorities: at.map(|at| pem(at).into()), key_set })
+        let authorities = at.map(|at| pem(at).into());
+        Body::ConfigMap(ConfigMap { authorities, key_set, access: Access::Granted })
     })
 }
 

@@ -35,7 +35,9 @@ fn read(spec: Value) -> (RouteOverride, Object) {
             let Body::RouteOverride(written) = &object.body else { panic!("{:?}", object.body) };
             (written.clone(), *object)
         }
-        other @ (Decoded::Ignored | Decoded::Undecodable(..)) => panic!("{spec}: {other:?}"),
+        other @ (Decoded::Ignored | Decoded::Undecodable(..) | Decoded::Closed(..)) => {
+            panic!("{spec}: {other:?}")
+        }
     }
 }
 

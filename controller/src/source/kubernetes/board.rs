@@ -118,6 +118,12 @@ impl Board {
             What::Failed(problem) => heard.failure = Some(problem),
             What::Denied(problem) => {
                 heard.failure = Some(problem);
+                // What names it is told that it may not be read, not that it does not exist.
+                let denied = scope.denied().filter(|_| heard.entries.is_empty());
+                if let Some(object) = denied {
+                    self.events.extend(is_synced.then(|| Event::Upsert(Arc::clone(&object))));
+                    heard.entries.insert(object.key.clone(), Entry::Object(object));
+                }
                 // One of them that we may not see must not keep all others waiting.
                 if scope.is_single() {
                     heard.has_answered = true;

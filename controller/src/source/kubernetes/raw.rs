@@ -101,7 +101,9 @@ impl Raw {
         match decode(self.0, provenance, Author::Tenant) {
             Decoded::Object(object) => Found::Object(Arc::new(*object)),
             Decoded::Ignored => Found::Ignored(key),
-            Decoded::Undecodable(_, problem) => Found::Undecodable(key, problem),
+            Decoded::Undecodable(_, problem) | Decoded::Closed(_, problem) => {
+                Found::Undecodable(key, problem)
+            }
         }
     }
 

@@ -4,6 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use kubeng_config::name::{ObjectKey, ObjectKind};
+use kubeng_config::provenance::Provenance;
+
+use crate::kind::Body;
+use crate::kind::config_map::ConfigMap;
+use crate::kind::secret::{Access, TlsSecret};
+use crate::object::{Author, Object};
 
 /// What one watch covers.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -37,6 +43,36 @@ impl Scope {
             namespace: key.kind.is_namespaced().then(|| Arc::clone(&key.namespace)),
             name: Some(Arc::clone(&key.name)),
         }
+    }
+
+    /// What stands for the one Secret or ConfigMap that it covers, and that may not be read.
+    pub(crate) fn denied(&self) -> Option<Arc<Object>> {
+        let name = self.name.as_deref()?;
+        let body = match self.kind {
+            ObjectKind::Secret => {
+                Body::Secret(TlsSecret { access: Access::Denied, ..TlsSecret::default() })
+            }
+            ObjectKind::ConfigMap => {
+                Body::ConfigMap(ConfigMap { access: Access::Denied, ..ConfigMap::default() })
+            }
+            ObjectKind::Ingress
+            | ObjectKind::IngressClass
+            | ObjectKind::Service
+            | ObjectKind::EndpointSlice
+            | ObjectKind::Upstream
+            | ObjectKind::RouteOverride
+            | ObjectKind::Fleet => return None,
+        };
+        Some(Arc::new(Object {
+            key: ObjectKey::new(self.kind, self.namespace.as_deref().unwrap_or_default(), name),
+            created: 0,
+            uid: None,
+            provenance: Provenance::Cluster { version: "".into() },
+            author: Author::Tenant,
+            body,
+            status_addresses: Box::default(),
+            problems: Box::default(),
+        }))
     }
 
     /// Whether it covers a single object.

@@ -469,6 +469,8 @@ async fn a_secret_that_may_not_be_seen_keeps_no_other_waiting() {
     live.until_synced().await;
     live.until("reported", |live| !live.problems.is_empty()).await;
     assert!(live.problems[0].to_string().contains("for a in namespace shop"));
+    live.until_has("Secret/shop/a").await;
+    assert!(live.objects["Secret/shop/a"].is_denied(), "it is not told as one that does not exist");
 }
 
 #[tokio::test]

@@ -28,6 +28,8 @@ pub(crate) struct Stretch {
     line: u32,
     /// The Objects, in order.
     pub(crate) objects: Vec<Arc<Object>>,
+    /// What stands for Objects that cannot be taken, where nothing is known of them.
+    pub(crate) stand_ins: Vec<Arc<Object>>,
     /// What is wrong, except for the Problems of the Objects themselves.
     pub(crate) problems: Vec<Problem>,
     /// Whether Objects may be missing because something could not be read.
@@ -163,6 +165,7 @@ impl Reading<'_> {
             digest,
             line: self.line,
             objects: Vec::new(),
+            stand_ins: Vec::new(),
             problems: Vec::new(),
             is_broken: false,
             is_empty: true,
@@ -231,6 +234,12 @@ impl Reading<'_> {
                 stretch.objects.push(Arc::new(*object));
             }
             Decoded::Ignored => {}
+            Decoded::Closed(object, mut problem) => {
+                mend(&mut problem);
+                stretch.stand_ins.push(Arc::new(*object));
+                stretch.problems.push(problem);
+                stretch.is_broken = true;
+            }
             Decoded::Undecodable(_, mut problem) => {
                 mend(&mut problem);
                 stretch.problems.push(problem);

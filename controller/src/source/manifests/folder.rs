@@ -86,10 +86,18 @@ impl File {
             .map(|object| &object.key)
             .collect();
         self.kept = if stretches.iter().any(|stretch| stretch.is_broken) {
-            former.into_iter().filter(|object| !found.contains(&object.key)).collect()
+            let is_kept =
+                |object: &Arc<Object>| !found.contains(&object.key) && !object.is_stand_in();
+            former.into_iter().filter(is_kept).collect()
         } else {
             Vec::new()
         };
+        let stand_ins = stretches.iter().flat_map(|stretch| &stretch.stand_ins);
+        for object in stand_ins.filter(|object| !found.contains(&object.key)) {
+            if self.kept.iter().all(|kept| kept.key != object.key) {
+                self.kept.push(Arc::clone(object));
+            }
+        }
         self.stretches = stretches;
         self.problem = None;
         self.fading = None;

@@ -23,7 +23,9 @@ fn object(value: Value) -> Arc<Object> {
     let provenance = Provenance::File { path: "a.yaml".into(), line: 1 };
     match decode(value.clone(), provenance, Author::Operator) {
         Decoded::Object(object) => Arc::from(object),
-        other @ (Decoded::Ignored | Decoded::Undecodable(..)) => panic!("{value}: {other:?}"),
+        other @ (Decoded::Ignored | Decoded::Undecodable(..) | Decoded::Closed(..)) => {
+            panic!("{value}: {other:?}")
+        }
     }
 }
 

@@ -21,8 +21,8 @@ use kubeng_config::route::{Action, Rank, Refusal, Route};
 
 use super::fields::bad;
 use crate::kind::route_override::RuleRef;
-use crate::kind::upstream::Upstream;
 use crate::kind::upstream::route::UpstreamRoute;
+use crate::kind::upstream::{Standing, Upstream};
 use crate::object::Object;
 use crate::translate::claims::{bad_host, claim_text};
 use crate::translate::clients::guard::Guard;
@@ -57,7 +57,14 @@ pub(crate) fn fragment(view: &mut View<'_>, object: &Object, upstream: &Upstream
     let mut names = BTreeSet::new();
     for (number, route) in (0_u32..).zip(&upstream.routes) {
         let is_new = is_label(&route.name) && names.insert(route.name.as_str());
-        translate(view, &mut draft, number, route, is_new);
+        match upstream.standing {
+            Standing::Served => translate(view, &mut draft, number, route, is_new),
+            Standing::Closed => close(view, &mut draft, number, route),
+        }
+    }
+    if upstream.standing == Standing::Closed {
+        // The one mistake because of which it is closed is told by its source.
+        draft.problems.clear();
     }
     let Draft { routes, policies, problems, .. } = draft;
     Fragment {
@@ -82,6 +89,9 @@ fn misplaced(view: &mut View<'_>, object: &Object, upstream: &Upstream) -> Vec<P
 /// What routes lay claim to that look at host and path only, read from the Upstream alone.
 pub(crate) fn claims(upstream: &Upstream) -> BTreeSet<Arc<str>> {
     let mut claims = BTreeSet::new();
+    if upstream.standing == Standing::Closed {
+        return claims;
+    }
     for route in &upstream.routes {
         let Matches { usable, .. } = matches::of(&route.matches);
         for host in route.hostnames.iter().filter_map(|host| host_match(host).ok()) {
@@ -245,6 +255,18 @@ fn translate(
             draft.push_refusal(view, &key, &hosts, made);
         }
     }
+}
+
+/// Refuses what `route` would serve, behind all other Routes, so that it takes nothing from anybody.
+fn close(view: &mut View<'_>, draft: &mut Draft<'_>, number: u32, route: &UpstreamRoute) {
+    let place = format!("/spec/routes/{number}");
+    let hosts = hosts(draft, &place, route);
+    let key = format!("#{number}");
+    let Matches { usable, unreadable } = matches::of(&route.matches);
+    block(view, draft, (number, &key, &place), &hosts, unreadable);
+    let rank = Rank { created: LAST, rule: number };
+    let made = Made { rank, matches: usable, filters: Vec::new(), action: REFUSED };
+    draft.push_refusal(view, &key, &hosts, made);
 }
 
 /// Whether a Route names a Policy.
