@@ -93,7 +93,9 @@ mod tests {
             let product = kubeng_config::provenance::Provenance::Product;
             match decode(value, product, Author::Operator) {
                 Decoded::Object(object) => Arc::new(*object),
-                other => panic!("{other:?}"),
+                other @ (Decoded::Ignored | Decoded::Undecodable(..) | Decoded::Closed(..)) => {
+                    panic!("{other:?}")
+                }
             }
         };
         names.iter().map(fleet).collect()

@@ -25,7 +25,9 @@ pub(super) fn fleet() -> BoxedStrategy<Change> {
         });
         match decode(value, Provenance::Product, Author::Tenant) {
             Decoded::Object(object) => Change::Upsert(Arc::new(Object { created, ..*object })),
-            Decoded::Ignored | Decoded::Undecodable(..) | Decoded::Closed(..) => panic!("it is an object"),
+            Decoded::Ignored | Decoded::Undecodable(..) | Decoded::Closed(..) => {
+                panic!("it is an object")
+            }
         }
     });
     let remove = key.prop_map(|name| Change::Remove(ObjectKey::new(ObjectKind::Fleet, "", name)));

@@ -67,7 +67,9 @@ pub(super) fn route_override() -> BoxedStrategy<Change> {
         });
         match decode(value, Provenance::Product, Author::Tenant) {
             Decoded::Object(object) => Change::Upsert(Arc::new(Object { created, ..*object })),
-            Decoded::Ignored | Decoded::Undecodable(..) | Decoded::Closed(..) => panic!("it is an object"),
+            Decoded::Ignored | Decoded::Undecodable(..) | Decoded::Closed(..) => {
+                panic!("it is an object")
+            }
         }
     });
     let remove = key.prop_map(|(namespace, name)| {
