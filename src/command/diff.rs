@@ -12,7 +12,7 @@ use kubeng_config::export::Export;
 use kubeng_config::snapshot::Snapshot;
 
 use super::load::{self, Reading};
-use super::say::{say, say_line};
+use super::say::{say, say_line, tell_line};
 use super::{Finding, Output};
 
 /// Show in what two configurations differ.
@@ -91,7 +91,7 @@ impl Diff {
             None => load::load(&paths, &self.reading)?,
         };
         for problem in loaded.problems() {
-            eprintln!("{problem}");
+            tell_line(problem);
         }
         Ok(loaded.snapshot().clone())
     }
