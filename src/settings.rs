@@ -86,6 +86,7 @@ impl Given {
         let kubernetes = Kubernetes::settle(&self)?;
         let Process { admin, drain, drain_delay, upgrade_within, workers, log_format } =
             Process::settle(&self)?;
+        process::networks("--trusted-proxy", &self.trusted_proxies)?;
         let connections_max = match self.connections_max {
             Some(0) => bail!("--connections-max 0 would serve nothing; write at least 1"),
             connections_max => connections_max,
@@ -173,6 +174,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_says_why() {
+        let service = "kubernetes = true\npublish-service = \"edge/front\"\n";
+        let publish_both = format!("{service}publish-addresses = [\"192.0.2.7\"]");
+        let publish_elsewhere = format!("{service}namespaces = [\"shop\"]");
         for (file, word) in [
             ("admin = \"0.0.0.0:1\"", "admin-exposed"),
             ("workers = 0", "at least 1"),
@@ -188,6 +192,10 @@ mod tests {
             ("default-certificate = \"web\"", "--default-certificate"),
             ("log-format = \"xml\"", "text or json"),
             ("drain = 3\ndrain-delay = 3", "bounds the whole stop"),
+            ("trusted-proxies = [\"10.1.2.3/8\"]", "write 10.0.0.0/8, or 10.1.2.3/32 for that"),
+            ("trusted-proxies = [\"2001:db8::1/32\"]", "write 2001:db8::/32, or"),
+            (publish_both.as_str(), "not both"),
+            (publish_elsewhere.as_str(), "--namespace edge"),
             ("access-log = \"stdot\"", "write off, stdout or the path of a file"),
             ("access-log-format = \"$uris\"", "$uri is"),
             ("access-log-sample = 2.0", "from 0 to 1"),

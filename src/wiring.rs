@@ -163,7 +163,7 @@ fn data_plane(
     Ok(ProxySettings {
         workers: settings.workers,
         trusted_proxies: settings.trusted_proxies.clone(),
-        drain: settings.drain - settings.drain_delay,
+        drain: settings.drain - settings.drain_delay - running::farewell(settings),
         observe: settings.observe.proxy(),
         reserved,
         listen: BTreeMap::new(),

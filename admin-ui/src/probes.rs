@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
-use kubeng_config::problem::FLEET_NOT_FOUND;
+use kubeng_config::problem::{FLEET_NOT_FOUND, PORT_NOT_BOUND};
 
 use crate::server::Context;
 
@@ -34,8 +34,8 @@ async fn readyz(State(context): State<Context>) -> impl IntoResponse {
             text.push_str(&format!("{source}\n"));
         }
         for problem in state.problems() {
-            // Without its fleet nothing else can be right.
-            if problem.code == FLEET_NOT_FOUND {
+            // Without its fleet nothing else can be right, nor behind a port that is not open.
+            if [FLEET_NOT_FOUND, PORT_NOT_BOUND].contains(&problem.code) {
                 text.push_str(&format!("{problem}\n"));
             }
         }

@@ -53,14 +53,27 @@ impl IntoResponse for ErrorResponse {
 
 /// The answer for paths that do not exist.
 pub(crate) async fn not_found(uri: Uri) -> ErrorResponse {
+    nothing_at(
+        &uri,
+        "see /status and /api/v1/{routes,backends,problems,snapshot,explain,requests,request-keys,\
+         fleets,replicas,compare,drift}",
+    )
+}
+
+/// The same of a replica whose controllers are elsewhere.
+pub(crate) async fn not_found_on_replica(uri: Uri) -> ErrorResponse {
+    nothing_at(
+        &uri,
+        "see /status, /metrics and /api/v1/{requests,request-keys,heartbeat} of this replica; its \
+         routes, snapshot and explain are at its controllers",
+    )
+}
+
+fn nothing_at(uri: &Uri, instead: &str) -> ErrorResponse {
     ErrorResponse {
         status: StatusCode::NOT_FOUND,
         slug: "not-found",
         title: "There is nothing here",
-        detail: format!(
-            "{} does not exist; see /status and /api/v1/{{routes,backends,problems,snapshot,explain,\
-             requests,request-keys,fleets,replicas,compare,drift}}",
-            uri.path()
-        ),
+        detail: format!("{} does not exist; {instead}", uri.path()),
     }
 }

@@ -90,7 +90,7 @@ pub(crate) fn router(replica: Arc<dyn StandaloneReplica>) -> Router {
         .route("/api/v1/request-keys", get(requests::keys))
         .route("/api/v1/heartbeat", get(heartbeat))
         .route("/api/v1/emergency", post(refuse).delete(end))
-        .fallback(problem::not_found)
+        .fallback(problem::not_found_on_replica)
         .layer(middleware::from_fn(host::check))
         .with_state(Context(replica))
 }

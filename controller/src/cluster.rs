@@ -108,7 +108,7 @@ pub(crate) enum AskError {
     #[error("{}", chain(.0))]
     Failed(#[source] Box<kube::Error>),
     /// The server did not answer in time.
-    #[error("no answer within {} s", .0.as_secs_f32())]
+    #[error("{}", silence(*.0))]
     Silent(Duration),
 }
 
@@ -155,6 +155,15 @@ impl Access {
     }
 }
 
+/// That nothing came within a time, in words.
+fn silence(within: Duration) -> String {
+    match (within.as_secs(), within.as_millis()) {
+        (0, 0) => "there was no time left for an answer".to_owned(),
+        (0..2, millis) => format!("no answer within {millis} ms"),
+        (seconds, _) => format!("no answer within {seconds} s"),
+    }
+}
+
 /// An error and its causes, each said once.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -177,3 +186,18 @@ pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// The name of the Lease; `deploy/rbac.yaml` names it, too.
 const LEASE: &str = "kubeng";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_silence_is_told_in_round_numbers() {
+        let check = |millis, expected: &str| {
+            assert_eq!(AskError::Silent(Duration::from_millis(millis)).to_string(), expected);
+        };
+        check(0, "there was no time left for an answer");
+        check(250, "no answer within 250 ms");
+        check(7_899, "no answer within 7 s");
+    }
+}

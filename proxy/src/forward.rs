@@ -1,15 +1,17 @@
 //! Tells the Backend about the client; [`tries`] decides where to and how often.
 
+mod said;
 pub(crate) mod tries;
 pub(crate) mod wish;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 use kubeng_config::backend::BackendProtocol;
 
+use self::said::{Client, Said};
 use crate::listener::facts::ConnFacts;
 use crate::request::Fields;
 use crate::tls::client::CLAIMS;
@@ -29,55 +31,80 @@ pub(crate) fn is_trusted(client: IpAddr, trusted: &[IpNet]) -> bool {
 
 /// Says who the client is, and what it asked for: `host` is the authority as it was written.
 ///
-/// What came in is removed, unless a trusted proxy said it: then it is extended.
+/// What came in is removed, unless a trusted proxy said it: then it is extended, and both families
+/// come to say the same.
 pub(crate) fn forwarding_headers(
     facts: &ConnFacts,
     host: Option<&HeaderValue>,
     to: &mut impl Fields,
 ) {
     let trusted = facts.trusted_proxies.as_deref();
-    let is_trusted = trusted.is_some();
-    remove_claims(to, is_trusted);
+    remove_claims(to, trusted.is_some());
     to.remove(&PROXY);
     if let Some(client) = facts.tls.as_ref().and_then(|tls| tls.client.as_ref()) {
         client.tell(to);
     }
     let proto = HeaderValue::from_static(if facts.tls.is_some() { "https" } else { "http" });
+    if let Some(trusted) = trusted {
+        return extend_claims(facts, trusted, host, proto, to);
+    }
     let client = &facts.client_text;
-    let element = forwarded_element(facts, host, &proto);
-    let real = trusted.and_then(|trusted| real_client(to.fields(), trusted));
-    to.set(&X_REAL_IP, real.unwrap_or_else(|| client.clone()));
-    extend(to, &X_FORWARDED_FOR, client.clone(), is_trusted);
-    extend(to, &header::FORWARDED, element, is_trusted);
-    keep_or_set(to, &X_FORWARDED_PROTO, proto, is_trusted);
-    keep_or_set(to, &X_FORWARDED_PORT, facts.port_text.clone(), is_trusted);
+    to.set(&X_REAL_IP, client.clone());
+    to.set(&X_FORWARDED_FOR, client.clone());
+    to.set(&header::FORWARDED, forwarded_element(facts, host, Some(&proto)));
+    to.set(&X_FORWARDED_PROTO, proto);
+    to.set(&X_FORWARDED_PORT, facts.port_text.clone());
     match host {
-        Some(host) => keep_or_set(to, &X_FORWARDED_HOST, host.clone(), is_trusted),
-        None if is_trusted => {}
+        Some(host) => to.set(&X_FORWARDED_HOST, host.clone()),
         None => to.remove(&X_FORWARDED_HOST),
     }
 }
 
-/// The nearest client that is none of our proxies: the rightmost such address in
-/// `X-Forwarded-For`. None when all are, or when what stands there is no address.
-fn real_client(fields: &HeaderMap, trusted: &[IpNet]) -> Option<HeaderValue> {
-    HeaderValue::from_str(&real_client_of(fields, trusted)?.to_string()).ok()
-}
-
-/// The same as an address.
-fn real_client_of(fields: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
-    for line in fields.get_all(X_FORWARDED_FOR).iter().rev() {
-        for element in line.to_str().ok()?.rsplit(',') {
-            let text = element.trim_ascii();
-            // Some proxies write the port as well.
-            let address = text.parse().or_else(|_| text.parse().map(|to: SocketAddr| to.ip()));
-            let address = address.ok()?.to_canonical();
-            if !is_trusted(address, trusted) {
-                return Some(address);
-            }
+/// The same behind a trusted proxy.
+fn extend_claims(
+    facts: &ConnFacts,
+    trusted: &[IpNet],
+    host: Option<&HeaderValue>,
+    proto: HeaderValue,
+    to: &mut impl Fields,
+) {
+    let said = Said::read(to.fields(), trusted);
+    let real = match said.client(trusted) {
+        Client::Is(address) => HeaderValue::from_str(&address.to_string()).ok(),
+        Client::OnlyProxies | Client::Unknown => None,
+    };
+    to.set(&X_REAL_IP, real.unwrap_or_else(|| facts.client_text.clone()));
+    if said.is_by_forwarded
+        && let Some(nodes) = said.nodes_text()
+    {
+        to.set(&X_FORWARDED_FOR, nodes);
+    }
+    extend(to, &X_FORWARDED_FOR, facts.client_text.clone());
+    if !said.is_in_forwarded {
+        match said.forwarded(trusted) {
+            Some(elements) => to.set(&header::FORWARDED, elements),
+            None => to.remove(&header::FORWARDED),
         }
     }
-    None
+    let (told_host, told_proto) = said.untold(host, &proto);
+    let element = forwarded_element(facts, told_host, told_proto);
+    extend(to, &header::FORWARDED, element);
+    to.set(&X_FORWARDED_PROTO, said.proto.unwrap_or(proto));
+    if !to.fields().contains_key(&X_FORWARDED_PORT) {
+        to.set(&X_FORWARDED_PORT, facts.port_text.clone());
+    }
+    if let Some(host) = said.host.as_ref().or(host) {
+        to.set(&X_FORWARDED_HOST, host.clone());
+    }
+}
+
+/// The nearest client that is none of our proxies, as trusted ones say it in `X-Forwarded-For`, or
+/// in `Forwarded` where that is all. None when there are only ours, or what stands there is no address.
+fn real_client_of(fields: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
+    match said::client_of(fields, trusted) {
+        Client::Is(address) => Some(address),
+        Client::OnlyProxies | Client::Unknown => None,
+    }
 }
 
 /// The client itself, also behind trusted proxies. None when such a proxy says what is no address.
@@ -85,16 +112,11 @@ fn real_client_of(fields: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
 /// A proxy that speaks of nobody, or only of other proxies of ours, is the client.
 pub(crate) fn client_address(facts: &ConnFacts, fields: &HeaderMap) -> Option<IpAddr> {
     let Some(trusted) = facts.trusted_proxies.as_deref() else { return Some(facts.client.ip()) };
-    if let Some(real) = real_client_of(fields, trusted) {
-        return Some(real);
+    match said::client_of(fields, trusted) {
+        Client::Is(address) => Some(address),
+        Client::OnlyProxies => Some(facts.client.ip()),
+        Client::Unknown => None,
     }
-    let are_addresses = fields.get_all(X_FORWARDED_FOR).iter().all(|line| {
-        let parse = |text: &str| -> bool {
-            text.parse::<IpAddr>().is_ok() || text.parse::<SocketAddr>().is_ok()
-        };
-        line.to_str().is_ok_and(|line| line.split(',').all(|text| parse(text.trim_ascii())))
-    });
-    are_addresses.then(|| facts.client.ip())
 }
 
 /// Whether a field concerns one connection only (RFC 9110 section 7.6.1), or what is asked of proxies.
@@ -102,15 +124,12 @@ pub(crate) fn is_of_connection(name: &HeaderName) -> bool {
     OF_CONNECTION.contains(name)
 }
 
-/// Sets a field, or appends to what a trusted proxy said.
-fn extend(to: &mut impl Fields, name: &HeaderName, value: HeaderValue, is_trusted: bool) {
-    let before = to.fields().get_all(name);
+/// Sets a field, or appends to what is there.
+fn extend(to: &mut impl Fields, name: &HeaderName, value: HeaderValue) {
     let mut joined = Vec::new();
-    if is_trusted {
-        for part in before {
-            joined.extend_from_slice(part.as_bytes());
-            joined.extend_from_slice(b", ");
-        }
+    for part in to.fields().get_all(name) {
+        joined.extend_from_slice(part.as_bytes());
+        joined.extend_from_slice(b", ");
     }
     if joined.is_empty() {
         return to.set(name, value);
@@ -120,17 +139,11 @@ fn extend(to: &mut impl Fields, name: &HeaderName, value: HeaderValue, is_truste
     to.set(name, HeaderValue::from_bytes(&joined).unwrap_or(value));
 }
 
-fn keep_or_set(to: &mut impl Fields, name: &HeaderName, value: HeaderValue, is_trusted: bool) {
-    if !is_trusted || !to.fields().contains_key(name) {
-        to.set(name, value);
-    }
-}
-
 /// One element of `Forwarded` (RFC 7239).
 fn forwarded_element(
     facts: &ConnFacts,
     host: Option<&HeaderValue>,
-    proto: &HeaderValue,
+    proto: Option<&HeaderValue>,
 ) -> HeaderValue {
     let mut element = Vec::with_capacity(96);
     element.extend_from_slice(b"for=");
@@ -144,8 +157,10 @@ fn forwarded_element(
         element.extend_from_slice(host.as_bytes());
         element.extend_from_slice(b"\"");
     }
-    element.extend_from_slice(b";proto=");
-    element.extend_from_slice(proto.as_bytes());
+    if let Some(proto) = proto {
+        element.extend_from_slice(b";proto=");
+        element.extend_from_slice(proto.as_bytes());
+    }
     // Without a copy; all parts were header values.
     HeaderValue::from_maybe_shared(Bytes::from(element))
         .unwrap_or_else(|_| facts.client_text.clone())

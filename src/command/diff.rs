@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use super::load::{self, Reading};
 use super::remote::{encoded, list, text};
-use super::say::{say, say_line};
+use super::say::{say, say_line, tell_line};
 use super::{Finding, Output};
 
 /// Show in what two configurations differ.
@@ -112,7 +112,7 @@ impl Diff {
         };
         let loaded = loaded.with_context(|| format!("cannot use {side}"))?;
         for problem in loaded.problems() {
-            eprintln!("{problem}");
+            tell_line(problem);
         }
         let Export { fleet, endpoints, .. } = loaded.state().export();
         // Manifests that are copied to a cluster hold no EndpointSlices: pods make those.

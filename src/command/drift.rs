@@ -5,7 +5,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::remote::{self, Remote, encoded, list, text};
-use super::say::{say, say_line};
+use super::say::{say, say_line, tell_line};
 use super::{Finding, Output};
 
 /// Show deviations of replicas, and do something about them.
@@ -166,7 +166,7 @@ impl Act {
         }
         for left in list(adoption, "leftOut") {
             let (key, pointer) = (text(left, "key"), text(left, "pointer"));
-            eprintln!("cannot be adopted: {key} {pointer}: {}", text(left, "why"));
+            tell_line(format_args!("cannot be adopted: {key} {pointer}: {}", text(left, "why")));
         }
         let is_whole = list(adoption, "leftOut").is_empty();
         if is_whole && list(adoption, "overrides").is_empty() {

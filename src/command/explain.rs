@@ -9,7 +9,7 @@ use kubeng_config::explain::{Outcome, explain};
 use kubeng_config::request::RequestKey;
 
 use super::load::{self, Reading};
-use super::say::{say, say_line};
+use super::say::{say, say_line, tell_line};
 use super::{Finding, Output};
 
 /// Say which rule would serve a request, and why each other one lost.
@@ -58,7 +58,7 @@ impl Explain {
                     say_line(format_args!("override  {layered}"))?;
                 }
                 for problem in loaded.problems() {
-                    eprintln!("{problem}");
+                    tell_line(problem);
                 }
             }
         }

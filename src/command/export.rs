@@ -7,7 +7,7 @@ use kubeng_config::export::nginx;
 
 use super::Finding;
 use super::load::{self, Reading};
-use super::say::say;
+use super::say::{say, tell_line};
 
 /// Write the effective configuration, without secrets.
 #[derive(Debug, Args)]
@@ -42,7 +42,7 @@ impl Export {
             }
         }
         for problem in loaded.problems() {
-            eprintln!("{problem}");
+            tell_line(problem);
         }
         Ok(if loaded.problems().is_empty() { Finding::Fine } else { Finding::Problems })
     }

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::Value;
 
 use super::remote::{self, Remote, list, short, text};
-use super::say::{say, say_line};
+use super::say::{say, say_line, tell_line};
 use super::{Finding, Output};
 
 /// Show the fleets of a controller.
@@ -36,7 +36,7 @@ impl Fleet {
                 let rows: Vec<_> = list(&answer, "fleets").iter().map(row).collect();
                 say(remote::table(&HEAD, &rows))?;
                 for line in trouble(&answer) {
-                    eprintln!("{line}");
+                    tell_line(line);
                 }
             }
         }

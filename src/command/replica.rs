@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::Value;
 
 use super::remote::{self, Remote, encoded, list, short, text};
-use super::say::{say, say_line};
+use super::say::{say, say_line, tell_line};
 use super::{Finding, Output};
 
 /// Show how replicas are, and what they run.
@@ -103,7 +103,10 @@ impl List {
                 say(remote::table(&head, &rows))?;
                 for peer in list(&answer, "peers") {
                     if let Some(error) = peer["error"].as_str() {
-                        eprintln!("controller {} did not answer: {error}", text(peer, "url"));
+                        tell_line(format_args!(
+                            "controller {} did not answer: {error}",
+                            text(peer, "url")
+                        ));
                     }
                 }
             }

@@ -11,7 +11,7 @@ use clap::Args;
 use rustix::net::sockopt::socket_peercred;
 
 use super::Finding;
-use super::say::say_line;
+use super::say::{say_line, tell_line};
 use crate::data::LOCK;
 use crate::upgrade::{Outcome, address};
 
@@ -51,7 +51,9 @@ impl Upgrade {
                 Ok(Finding::Fine)
             }
             Outcome::Failed(reason) => {
-                eprintln!("the upgrade failed, process {pid} goes on as before: {reason}");
+                tell_line(format_args!(
+                    "the upgrade failed, process {pid} goes on as before: {reason}"
+                ));
                 Ok(Finding::Problems)
             }
         }

@@ -171,7 +171,8 @@ pub(crate) struct Given {
     #[arg(long, value_name = "N", env = "KUBENG_WORKERS")]
     pub(crate) workers: Option<usize>,
 
-    /// Network of proxies in front whose X-Forwarded-* headers are believed; may be repeated
+    /// Network of proxies in front whose X-Forwarded-* headers are believed, and Forwarded where they
+    /// send no others; may be repeated
     #[arg(
         long = "trusted-proxy",
         value_name = "CIDR",

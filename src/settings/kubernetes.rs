@@ -29,6 +29,11 @@ impl Kubernetes {
         if !given.kubernetes.unwrap_or(given.kubeconfig.is_some()) {
             return Ok(None);
         }
+        let publish_service =
+            parse("--publish-service", "NAMESPACE/NAME", given.publish_service.as_deref(), named)?;
+        if let Some(service) = &publish_service {
+            can_be_published(service, given)?;
+        }
         Ok(Some(Self {
             kubeconfig: given.kubeconfig.clone(),
             secrets: match given.secrets.as_deref() {
@@ -37,15 +42,28 @@ impl Kubernetes {
                 Some(other) => bail!("secrets is {other:?}; write referenced or tls"),
             },
             publish_addresses: given.publish_addresses.clone(),
-            publish_service: parse(
-                "--publish-service",
-                "NAMESPACE/NAME",
-                given.publish_service.as_deref(),
-                named,
-            )?,
+            publish_service,
             lease_namespace: given.lease_namespace.clone().unwrap_or_else(|| "kubeng".into()),
         }))
     }
+}
+
+/// Whether the addresses of `service` can be what statuses show.
+fn can_be_published(service: &Named, given: &Given) -> anyhow::Result<()> {
+    let Named { namespace, name } = service;
+    if !given.publish_addresses.is_empty() {
+        bail!(
+            "--publish-service {namespace}/{name} beside --publish-address: statuses show the one or \
+             the other, not both; leave one of them out"
+        );
+    }
+    if !given.namespaces.is_empty() && !given.namespaces.contains(namespace) {
+        bail!(
+            "--publish-service {namespace}/{name} lies in a namespace that is not read; say \
+             --namespace {namespace} as well, or give its addresses by --publish-address"
+        );
+    }
+    Ok(())
 }
 
 /// An object of a namespace.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::bail;
+use ipnet::IpNet;
 
 use super::given::Given;
 
@@ -63,6 +64,21 @@ fn log_format(written: Option<&str>) -> anyhow::Result<LogFormat> {
         Some("text") | None => Ok(LogFormat::Text),
         Some(other) => bail!("log-format is {other:?}; write text or json"),
     }
+}
+
+/// Networks whose word is believed, or who need none: bits behind the prefix are most likely a
+/// mistake, and believe more than was meant.
+pub(super) fn networks(flag: &str, networks: &[IpNet]) -> anyhow::Result<()> {
+    for network in networks {
+        if network.trunc() != *network {
+            bail!(
+                "{flag} {network} has bits behind its prefix; write {}, or {} for that address alone",
+                network.trunc(),
+                IpNet::from(network.addr())
+            );
+        }
+    }
+    Ok(())
 }
 
 /// The time of the whole stop, and of the delay in it.

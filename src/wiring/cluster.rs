@@ -58,7 +58,7 @@ pub(super) fn tell(
     Ok(())
 }
 
-/// What statuses show: addresses that are given, or else those of a Service.
+/// What statuses show: addresses that are given, or those of a Service.
 fn publish(kubernetes: &Kubernetes) -> anyhow::Result<Publish> {
     for address in &kubernetes.publish_addresses {
         let is_usable = address.parse::<IpAddr>().is_ok() || address.parse::<Hostname>().is_ok();
@@ -68,13 +68,11 @@ fn publish(kubernetes: &Kubernetes) -> anyhow::Result<Publish> {
         );
     }
     Ok(match &kubernetes.publish_service {
-        _ if !kubernetes.publish_addresses.is_empty() => {
-            Publish::Addresses(kubernetes.publish_addresses.clone())
-        }
         Some(service) => {
             Publish::Service(ObjectKey::new(ObjectKind::Service, &service.namespace, &service.name))
         }
-        None => Publish::Nothing,
+        None if kubernetes.publish_addresses.is_empty() => Publish::Nothing,
+        None => Publish::Addresses(kubernetes.publish_addresses.clone()),
     })
 }
 
@@ -90,13 +88,15 @@ mod tests {
     }
 
     #[test]
-    fn addresses_win_over_the_service_and_what_is_no_address_is_refused() {
+    fn addresses_or_a_service_are_shown_and_what_is_no_address_is_refused() {
         let service = "kubernetes = true\npublish-service = \"edge/front\"\n";
-        let both = format!("{service}publish-addresses = [\"192.0.2.7\", \"lb.example\"]");
+        let addresses = "kubernetes = true\npublish-addresses = [\"192.0.2.7\", \"lb.example\"]";
         assert!(matches!(publish_of("kubernetes = true").unwrap(), Publish::Nothing));
         assert!(matches!(publish_of(service).unwrap(), Publish::Service(key)
             if key.to_string() == "Service/edge/front"));
-        assert!(matches!(publish_of(&both).unwrap(), Publish::Addresses(all) if all.len() == 2));
+        assert!(
+            matches!(publish_of(addresses).unwrap(), Publish::Addresses(all) if all.len() == 2)
+        );
         let error = publish_of("kubernetes = true\npublish-addresses = [\"a b\"]").unwrap_err();
         assert!(error.to_string().contains("--publish-address \"a b\""), "{error}");
     }

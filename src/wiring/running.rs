@@ -62,17 +62,17 @@ impl Running {
     /// When a task that everything hangs on ends.
     pub(super) async fn run(
         mut self,
-        signals: Signals,
+        mut signals: Signals,
         before: Option<Before>,
         admin: Admin,
     ) -> anyhow::Result<()> {
-        let why = self.until_told(signals, before, admin).await?;
-        self.end(why).await
+        let why = self.until_told(&mut signals, before, admin).await?;
+        self.end(why, &mut signals).await
     }
 
     async fn until_told(
         &mut self,
-        mut signals: Signals,
+        signals: &mut Signals,
         before: Option<Before>,
         admin: Admin,
     ) -> anyhow::Result<Why> {
@@ -98,7 +98,7 @@ impl Running {
             }
             let may_ask = upgrades.is_empty();
             tokio::select! {
-                told = next(&mut signals, &mut desk, may_ask) => match told {
+                told = next(signals, &mut desk, may_ask) => match told {
                     Told::Stop(signal) => {
                         info!(signal, "told to stop");
                         // A process that was to come next is ended.
@@ -160,17 +160,22 @@ impl Running {
         })
     }
 
-    async fn end(mut self, why: Why) -> anyhow::Result<()> {
+    async fn end(mut self, why: Why, signals: &mut Signals) -> anyhow::Result<()> {
         let began = Instant::now();
         // Readiness off first; requests go on while balancers notice.
         self.is_leaving.store(true, Ordering::Release);
-        self.proxy.leave();
-        let delay = match why {
+        let farewell = match why {
             Why::Stopped => {
                 notify::stopping();
-                self.settings.drain_delay
+                // Connections are as before until balancers have noticed: a client that is sent away
+                // earlier would only come back.
+                wait_unless_told_again(self.settings.drain_delay, signals).await;
+                self.proxy.leave();
+                self.proxy.close_ports();
+                farewell(&self.settings)
             }
             Why::Replaced => {
+                self.proxy.leave();
                 self.proxy.close_ports();
                 self.stop_admin.cancel();
                 self.stop_cluster.cancel();
@@ -178,8 +183,9 @@ impl Running {
                 self.settings.drain_delay.max(LEAVE.min(self.settings.drain / 2))
             }
         };
-        let deadline = began + self.settings.drain.max(delay);
-        tokio::time::sleep(delay).await;
+        let deadline = began + self.settings.drain.max(farewell);
+        // Clients that keep connections learn by their next answer that these end.
+        wait_unless_told_again(farewell, signals).await;
         self.stop_link.cancel();
         if let Some(writer) = self.linked.join_next().await {
             drop(writer.context("the link to the replica panicked")?);
@@ -197,6 +203,33 @@ impl Running {
         self.stop_admin.cancel();
         while self.admins.join_next().await.is_some() {}
         Ok(())
+    }
+}
+
+/// How long a process that was told to stop tells clients to go elsewhere before it closes idle
+/// connections, behind the delay and within what the whole stop may take. Without a delay nobody is waited for.
+pub(super) fn farewell(settings: &Settings) -> Duration {
+    if settings.drain_delay.is_zero() {
+        return Duration::ZERO;
+    }
+    LEAVE.min(settings.drain.saturating_sub(settings.drain_delay) / 2)
+}
+
+/// Waits, at most until the process is told to stop once more.
+async fn wait_unless_told_again(wait: Duration, signals: &mut Signals) {
+    if wait.is_zero() {
+        return;
+    }
+    let told_again = async {
+        loop {
+            match signals.next().await {
+                Told::Stop(signal) => return signal,
+                Told::Upgrade => warn!("upgrade: this process is stopping"),
+            }
+        }
+    };
+    if let Ok(signal) = tokio::time::timeout(wait, told_again).await {
+        info!(signal, "told to stop once more: the rest of the delay is left out");
     }
 }
 
@@ -238,7 +271,8 @@ pub(super) async fn first_panic(tasks: &mut JoinSet<()>) -> JoinError {
     }
 }
 
-/// How long a process that was replaced tells clients to come back, before it closes idle connections.
+/// How long a process that leaves tells clients to come back or to go elsewhere, before it closes idle
+/// connections.
 const LEAVE: Duration = Duration::from_secs(1);
 
 /// How long tasks may take to end although no time is left.

@@ -194,3 +194,17 @@ fn a_token_is_one_line_for_a_fleet_of_an_authority_that_is_there() {
     check(&[&create[..], &["--for", "1x"]].concat(), 2, &["30m"]);
     check(&[&create[..], &["--uses", "0"]].concat(), 2, &["1 to 1000"]);
 }
+
+#[test]
+fn who_stops_to_read_changes_no_exit_code() {
+    let bad = folder(&[("a.yaml", ingress("web", "a.example.com", &[("/", "Prefix", "nobody")]))]);
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = Command::new(env!("CARGO_BIN_EXE_kubeng"))
+        .args(["export", "--manifests", bad.path().to_str().unwrap()])
+        .stdout(writer.try_clone().unwrap())
+        .stderr(writer)
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(1));
+}

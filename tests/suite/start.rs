@@ -54,6 +54,10 @@ async fn a_port_that_is_taken_is_a_problem_and_opened_when_it_is_free() {
     };
     let text = problems(true).await;
     assert!(text.contains(&address.to_string()), "{text}");
+    let mut client = kubeng_harness::client::Client::plain(admin);
+    let ready = client.get(&admin.to_string(), "/readyz").await.unwrap();
+    let why = String::from_utf8_lossy(&ready.body).into_owned();
+    assert!(ready.status == 503 && why.contains("KNG-1703"), "{why}");
     drop(taken);
     problems(false).await;
     child.kill().unwrap();

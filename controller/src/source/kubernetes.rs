@@ -9,6 +9,7 @@ mod board;
 pub mod connection;
 mod failure;
 mod follow;
+mod pauses;
 mod raw;
 pub(crate) mod scope;
 #[cfg(test)]

@@ -101,7 +101,7 @@ fn what_a_trusted_proxy_says_is_extended() {
         &[
             ("host", "a"),
             ("x-forwarded-for", "10.0.0.1, 192.0.2.7"),
-            ("forwarded", "for=10.0.0.1, for=192.0.2.7;host=\"a\";proto=http"),
+            ("forwarded", "for=10.0.0.1;proto=https, for=192.0.2.7;host=\"a\""),
             ("x-real-ip", "10.0.0.1"),
             ("x-forwarded-proto", "https"),
             ("x-forwarded-host", "a"),
@@ -117,6 +117,6 @@ fn ipv6_addresses_are_quoted_where_they_must_be() {
         client_text: HeaderValue::from_static("2001:db8::1"),
         ..ConnFacts::for_tests(80)
     };
-    let element = forwarded_element(&facts, None, &HeaderValue::from_static("http"));
+    let element = forwarded_element(&facts, None, Some(&HeaderValue::from_static("http")));
     assert_eq!(element, "for=\"[2001:db8::1]\";proto=http");
 }

@@ -24,6 +24,7 @@ mod filters_bodies;
 mod filters_h2;
 mod filters_jwks;
 mod floods;
+mod forwarded;
 mod handshakes;
 mod health;
 mod hostile;

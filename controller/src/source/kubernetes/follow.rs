@@ -1,7 +1,6 @@
 //! Follows one scope: lists, watches, and begins again after every failure.
 
 use std::collections::HashSet;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +16,7 @@ use super::Timing;
 use super::board::What;
 use super::connection::Connection;
 use super::failure::{Failure, Verb};
+use super::pauses::Pauses;
 use super::raw::{Found, Page, Raw};
 use super::scope::Scope;
 
@@ -42,7 +42,7 @@ pub(crate) async fn follow(
     said: mpsc::Sender<Said>,
 ) {
     let mut follower = Follower {
-        pauses: Pauses { min: timing.pause_min, max: timing.pause_max, next: timing.pause_min },
+        pauses: Pauses::new(timing.pause_min, timing.pause_max),
         scope,
         timing,
         said,
@@ -260,7 +260,7 @@ impl Follower {
     /// Tells of a failure and waits as long as it asks for.
     async fn recover(&mut self, failure: Failure) {
         let now = Instant::now();
-        let pause = self.pauses.next();
+        let pause = self.pauses.after(&failure);
         let pause = match failure {
             Failure::Expired => {
                 // The first list comes at once; what expires again soon has to wait.
@@ -298,27 +298,6 @@ impl Follower {
         let said = Said { scope: self.scope.clone(), what, version, at };
         // When nobody listens any more, the loop ends.
         let _ = self.said.send(said).await;
-    }
-}
-
-/// Pauses after failures: each twice as long as the one before, with jitter.
-struct Pauses {
-    min: Duration,
-    max: Duration,
-    next: Duration,
-}
-
-impl Pauses {
-    fn next(&mut self) -> Duration {
-        let pause = self.next;
-        self.next = (pause * 2).min(self.max);
-        // Up to a quarter more, so that many watches do not come back as one.
-        let random = RandomState::new().hash_one(0_u8) % 256;
-        pause + pause.mul_f64(f64::from(u8::try_from(random).unwrap_or(0)) / 1024.0)
-    }
-
-    fn reset(&mut self) {
-        self.next = self.min;
     }
 }
 
