@@ -127,10 +127,12 @@ fn tell_what_is_compared(before: &Told<'_>, after: &Told<'_>) {
         && first != second
     {
         let (one, other) = (before.side, after.side);
-        eprintln!("fleet {first} of {one} is compared with fleet {second} of {other}");
+        tell_line(format_args!(
+            "fleet {first} of {one} is compared with fleet {second} of {other}"
+        ));
     }
     for told in [before, after].iter().filter(|told| told.endpoints.is_none()) {
-        eprintln!("endpoints are not compared: {} tells none", told.side);
+        tell_line(format_args!("endpoints are not compared: {} tells none", told.side));
     }
 }
 

@@ -170,7 +170,7 @@ impl Act {
         }
         let is_whole = list(adoption, "leftOut").is_empty();
         if is_whole && list(adoption, "overrides").is_empty() {
-            eprintln!("there is nothing to adopt: it runs what is intended");
+            tell_line("there is nothing to adopt: it runs what is intended");
             return Ok(Finding::Problems);
         }
         Ok(if is_whole { Finding::Fine } else { Finding::Problems })
