@@ -57,7 +57,7 @@ pub struct Kubeng {
 pub(crate) struct Lines {
     all: Arc<Mutex<Vec<String>>>,
     count: watch::Receiver<usize>,
-    _readers: JoinSet<()>,
+    readers: JoinSet<()>,
 }
 
 impl Launch {
@@ -444,7 +444,12 @@ impl Lines {
         if let Some(err) = err {
             readers.spawn(keep_lines(err, Arc::clone(&all), sender));
         }
-        Self { all, count, _readers: readers }
+        Self { all, count, readers }
+    }
+
+    /// Waits until nothing more can come: the process has ended, and all of it was read.
+    pub(crate) async fn until_end(&mut self) {
+        while self.readers.join_next().await.is_some() {}
     }
 
     /// All that came so far.

@@ -95,7 +95,13 @@ impl Member {
     /// # Errors
     /// When it still runs after `within`.
     pub async fn until_end(&mut self, within: Duration) -> Result<ExitStatus> {
-        match tokio::time::timeout(within, self.child.wait()).await {
+        let ended = async {
+            let ended = self.child.wait().await;
+            // What it said last is still in the pipe.
+            self.lines.until_end().await;
+            ended
+        };
+        match tokio::time::timeout(within, ended).await {
             Ok(ended) => Ok(ended?),
             Err(_) => bail!("{} still runs after {within:?}\n{}", self.name, self.log_end()),
         }
