@@ -63,7 +63,7 @@ impl Site {
         let folder = Folder::new(rig.manifests());
         let text = manifest::service("bench", "app")
             + &manifest::slice("bench", "app-1", "app", &[(backend.address, true)]);
-        folder.save("app.yaml", &text)?;
+        folder.save("site.yaml", &text)?;
         let site = Self(folder);
         site.serve("app", HOST)?;
         Ok(site)
