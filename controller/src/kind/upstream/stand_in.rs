@@ -74,7 +74,7 @@ mod tests {
         };
         let routes = "routes: [{ name: a, hostnames: [a.example] }]";
         let text = upstream("typed", &format!("protocol: 7, {routes}"))
-            + &upstream("unknown", &format!("protcol: http, {routes}"))
+            + &upstream("unknown", &format!("protocl: http, {routes}"))
             + &upstream("without", "protocol: 7")
             + &upstream("right", routes);
         std::fs::write(folder.path().join("a.yaml"), text).unwrap();
