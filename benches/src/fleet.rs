@@ -2,7 +2,6 @@
 //! it takes, what they use, and how soon one serves that starts alone.
 
 mod one;
-mod relay;
 
 use std::time::Duration;
 

@@ -1,5 +1,4 @@
 //! Leaders are killed with `kill -9` at random moments while replicas are asked: no failed request.
-//! Then a replica starts where no controller is.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::path::Path;
@@ -7,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use kubeng_harness::backend::Backend;
-use kubeng_harness::client::{Client, Counts};
+use kubeng_harness::client::Counts;
 use kubeng_harness::fleet::{FleetRig, Member};
 use kubeng_harness::load::{Load, Tally};
 
@@ -50,8 +49,7 @@ pub(crate) async fn run(setting: &Setting) -> Result<Vec<Report>> {
         millis(took.at_most(0.5)),
         millis(took.max())
     ));
-    let start = cold_starts(setting, &mut controllers, &mut replicas).await?;
-    Ok(vec![report, start])
+    Ok(vec![report])
 }
 
 /// What is served.
@@ -143,53 +141,6 @@ fn of_requests(kills: usize, epoch: usize, tally: Tally) -> Report {
     report.goal(format!("0 closed keep-alive connections ({closed} were)"), closed == 0);
     report.goal(format!("each kill began another term (the last is {epoch})"), epoch > kills);
     report
-}
-
-/// Kills all controllers, and then one replica again and again: from the start of its process to
-/// its first answer.
-async fn cold_starts(
-    setting: &Setting,
-    controllers: &mut [Member],
-    replicas: &mut [Member],
-) -> Result<Report> {
-    let replica = replicas.first_mut().context("there are three")?;
-    until_kept(replica).await?;
-    for controller in controllers {
-        controller.kill().await?;
-    }
-    let mut took = Samples::default();
-    for _ in 0..setting.pick(10, 2) {
-        replica.kill().await?;
-        let began = Instant::now();
-        replica.start_again()?;
-        let mut client = Client::plain(replica.address);
-        while !client.get(HOST, "/").await.is_ok_and(|answer| answer.status == 200) {
-            ensure!(began.elapsed() < WITHIN, "it does not serve\n{}", replica.log_end());
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        took.push(began.elapsed());
-    }
-    let head = ["start without any controller", "median ms", "greatest ms"];
-    let mut report = Report::new("leader-kills: a replica starts from its disk", head);
-    let (median, greatest) = (millis(took.at_most(0.5)), millis(took.max()));
-    report.row(["to the first answer".to_owned(), median, greatest.clone()]);
-    let text = format!("it serves within 1 s ({greatest} ms)");
-    report.speed_goal(text, took.max() <= Duration::from_secs(1));
-    Ok(report)
-}
-
-/// Waits until what it serves lies on its disk.
-async fn until_kept(replica: &Member) -> Result<()> {
-    let until = Instant::now() + WITHIN;
-    loop {
-        let heartbeat = replica.json("/api/v1/heartbeat").await.unwrap_or_default();
-        let kept = &heartbeat["lastKnownGood"]["kept"];
-        if kept.is_string() && *kept == heartbeat["acknowledged"] {
-            return Ok(());
-        }
-        ensure!(Instant::now() < until, "nothing is kept: {heartbeat}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
 }
 
 const HOST: &str = "app.bench.example";

@@ -101,11 +101,7 @@ impl TranslateSettings {
     pub fn only_of(&self, fleet: FleetName) -> Self {
         let mut settings = Self::new(fleet, Vec::new());
         settings.home = None;
-        settings.controller.clone_from(&self.controller);
-        settings.class.clone_from(&self.class);
-        settings.namespaces.clone_from(&self.namespaces);
-        settings.external_names = self.external_names;
-        settings.reserved.clone_from(&self.reserved);
+        settings.take_process(self);
         settings
     }
 
@@ -135,12 +131,17 @@ impl TranslateSettings {
             .filter_map(|of| Some((of.id.clone(), of.listener.host.clone(), of.forward.clone()?)))
             .map(forward)
             .collect();
-        settings.controller.clone_from(&self.controller);
-        settings.class.clone_from(&self.class);
-        settings.namespaces.clone_from(&self.namespaces);
-        settings.external_names = self.external_names;
-        settings.reserved.clone_from(&self.reserved);
+        settings.take_process(self);
         settings
+    }
+
+    /// Takes over what concerns the process as a whole.
+    fn take_process(&mut self, from: &Self) {
+        self.controller.clone_from(&from.controller);
+        self.class.clone_from(&from.class);
+        self.namespaces.clone_from(&from.namespaces);
+        self.external_names = from.external_names;
+        self.reserved.clone_from(&from.reserved);
     }
 
     /// The Object that describes the fleet of `name`, whether there is one or not.

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use kubeng_harness::client::Client;
 use kubeng_harness::fleet::{FleetRig, Member};
+use kubeng_harness::relay::Relay;
 
-use super::relay::Relay;
 use super::{FLEET, READY_WITHIN};
 use crate::memory::{self, Size};
 use crate::program::{Setting, until_answered};
@@ -91,11 +91,12 @@ async fn measure(setting: &Setting, routes: usize) -> Result<Figures> {
     let (controller_mib, replica_mib) = (mib(&controller)?, mib(&replica)?);
     let mut bytes = Vec::new();
     for number in 0..setting.pick(10, 2) {
-        let before = relay.told();
+        let before = relay.passed_back();
         let other = (number + memory::namespaces(size)) % size.services;
         memory::point(&rig.manifests(), size, number, other)?;
         bytes.push(quiet(&relay, before).await? as f64);
     }
+    until_kept(&replica).await?;
     controller.kill().await?;
     let mut cold = Samples::default();
     for _ in 0..setting.pick(5, 1) {
@@ -114,7 +115,7 @@ async fn quiet(relay: &Relay, before: u64) -> Result<u64> {
     let mut told = before;
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let now = relay.told();
+        let now = relay.passed_back();
         if now > before && now == told {
             return Ok(now - before);
         }
@@ -134,4 +135,18 @@ async fn serves(replica: &Member, host: &str) -> Result<()> {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     None.with_context(|| format!("{} does not serve {host}\n{}", replica.name, replica.log_end()))
+}
+
+/// Waits until what it serves lies on its disk.
+async fn until_kept(replica: &Member) -> Result<()> {
+    let until = Instant::now() + READY_WITHIN;
+    loop {
+        let heartbeat = replica.json("/api/v1/heartbeat").await.unwrap_or_default();
+        let kept = &heartbeat["lastKnownGood"]["kept"];
+        if kept.is_string() && *kept == heartbeat["acknowledged"] {
+            return Ok(());
+        }
+        ensure!(Instant::now() < until, "nothing is kept: {heartbeat}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }

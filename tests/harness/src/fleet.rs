@@ -104,12 +104,7 @@ impl FleetRig {
     /// # Errors
     /// When the program refuses.
     pub async fn token(&self, fleet: &str) -> Result<String> {
-        let mut command = Command::new(&self.program);
-        command.args(["token", "create", "--fleet", fleet, "--authority"]).arg(self.authority());
-        let output = command.kill_on_drop(true).output().await?;
-        let error = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "no token: {error}");
-        Ok(String::from_utf8(output.stdout)?.trim().to_owned())
+        self.token_with(fleet, &[]).await
     }
 
     /// Starts a replica that joins with a token of its own.
@@ -139,20 +134,8 @@ impl FleetRig {
         more: &[&str],
     ) -> Result<Member> {
         let token = self.token(fleet).await?;
-        let [address, admin] = free_addresses()?;
-        let mut arguments: Vec<OsString> = vec!["proxy".into()];
-        let mut flag = |flag: &str, value: OsString| arguments.extend([flag.into(), value]);
-        flag("--fleet", fleet.into());
-        flag("--name", name.into());
-        for controller in controllers {
-            flag("--controller", format!("https://{controller}").into());
-        }
-        flag("--join-token", token.into());
-        flag("--data", self.data(name).into());
-        flag("--admin", admin.to_string().into());
-        flag("--listen", format!("http={address}").into());
-        flag("--workers", "1".into());
-        flag("--drain", "1".into());
+        let (admin, address, mut arguments) =
+            self.replica_arguments((fleet, name), controllers, Some(&token))?;
         arguments.extend(more.iter().map(Into::into));
         Member::start(&self.program, name, admin, address, arguments)
     }

@@ -1,6 +1,8 @@
 //! A network between two sides that can be cut, fall silent, pass one way only, and be healed.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Result;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -13,6 +15,7 @@ pub struct Relay {
     /// Where it listens.
     pub address: SocketAddr,
     way: watch::Sender<Way>,
+    back: Arc<AtomicU64>,
     _accepting: JoinSet<()>,
 }
 
@@ -65,26 +68,37 @@ impl Relay {
     pub async fn start(to: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let way = watch::Sender::new(Way::Open);
+        let (way, back) = (watch::Sender::new(Way::Open), Arc::default());
         let mut accepting = JoinSet::new();
-        accepting.spawn(accept(listener, to, way.subscribe()));
-        Ok(Self { address, way, _accepting: accepting })
+        accepting.spawn(accept(listener, to, way.subscribe(), Arc::clone(&back)));
+        Ok(Self { address, way, back, _accepting: accepting })
     }
 
     /// From here on it does this with all connections.
     pub fn set(&self, way: Way) {
         self.way.send_replace(way);
     }
+
+    /// How many bytes went from the server to its clients so far, those of TLS included.
+    #[must_use]
+    pub fn passed_back(&self) -> u64 {
+        self.back.load(Ordering::Relaxed)
+    }
 }
 
-async fn accept(listener: TcpListener, to: SocketAddr, way: watch::Receiver<Way>) {
+async fn accept(
+    listener: TcpListener,
+    to: SocketAddr,
+    way: watch::Receiver<Way>,
+    back: Arc<AtomicU64>,
+) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => {
                 let Ok((here, _)) = accepted else { continue };
                 if *way.borrow() != Way::Cut {
-                    connections.spawn(carry(here, to, way.clone()));
+                    connections.spawn(carry(here, to, way.clone(), Arc::clone(&back)));
                 }
             }
             Some(_) = connections.join_next() => {}
@@ -93,7 +107,12 @@ async fn accept(listener: TcpListener, to: SocketAddr, way: watch::Receiver<Way>
 }
 
 /// Carries one connection to its end.
-async fn carry(mut here: TcpStream, to: SocketAddr, mut way: watch::Receiver<Way>) {
+async fn carry(
+    mut here: TcpStream,
+    to: SocketAddr,
+    mut way: watch::Receiver<Way>,
+    back: Arc<AtomicU64>,
+) {
     // A handshake needs both directions; meanwhile the client is kept waiting, or sent away.
     let Ok(begun) = way.wait_for(|way| matches!(way, Way::Open | Way::Cut)).await.map(|way| *way)
     else {
@@ -108,8 +127,8 @@ async fn carry(mut here: TcpStream, to: SocketAddr, mut way: watch::Receiver<Way
     let (from_there, to_there) = there.split();
     let both = async {
         tokio::join!(
-            pass(from_here, to_there, way.clone(), Way::passes_there),
-            pass(from_there, to_here, way.clone(), Way::passes_back),
+            pass(from_here, to_there, (way.clone(), Way::passes_there), None),
+            pass(from_there, to_here, (way.clone(), Way::passes_back), Some(&back)),
         )
     };
     let mut told = way.clone();
@@ -122,12 +141,13 @@ async fn carry(mut here: TcpStream, to: SocketAddr, mut way: watch::Receiver<Way
     let _ = way.wait_for(|way| *way != Way::HalfOpen).await;
 }
 
-/// Passes bytes on while `passes` holds; what was read before it ended waits, and so does an end.
+/// Passes bytes on while `passes` holds, and counts them; what was read before it ended waits, and so
+/// does an end.
 async fn pass(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    mut way: watch::Receiver<Way>,
-    passes: fn(Way) -> bool,
+    (mut way, passes): (watch::Receiver<Way>, fn(Way) -> bool),
+    count: Option<&AtomicU64>,
 ) {
     let mut bytes = vec![0; PIECE_BYTES];
     loop {
@@ -142,6 +162,9 @@ async fn pass(
         }
         if to.write_all(piece).await.is_err() {
             return;
+        }
+        if let Some(count) = count {
+            count.fetch_add(read as u64, Ordering::Relaxed);
         }
     }
 }
@@ -185,6 +208,10 @@ mod tests {
         let mut client = TcpStream::connect(relay.address).await.unwrap();
         client.write_all(b"a").await.unwrap();
         assert_eq!(says(&mut client).await, Some(b'a'));
+        while relay.passed_back() < 1 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(relay.passed_back(), 1);
         for way in [Way::Silent, Way::OnlyThere, Way::OnlyBack] {
             relay.set(way);
             client.write_all(b"b").await.unwrap();

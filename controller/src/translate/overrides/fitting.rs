@@ -51,15 +51,8 @@ pub(super) fn filters(
 /// # Errors
 /// With where it cannot be carried out, and why.
 pub(crate) fn of_fleet(patch: &Patch) -> Result<Vec<Filter>, (&'static str, Refused)> {
-    let Patch { access, limits, headers, buffering, compression, request_id, .. } = patch;
-    let mut made: Vec<(&'static str, Made)> = Vec::new();
-    made.extend(access.as_ref().map(|access| ("/access", plain::access(access))));
-    if let Some(limits) = limits {
-        made.push(("/limits", Ok(plain::body_limit(limits))));
-        made.extend(limits.rate.as_ref().map(|rate| ("/limits/rate", plain::rate(rate))));
-        let concurrency = limits.concurrency.as_ref();
-        made.extend(concurrency.map(|limit| ("/limits/concurrency", plain::concurrency(limit))));
-    }
+    let Patch { headers, buffering, compression, request_id, .. } = patch;
+    let mut made = bounding(patch);
     if let Some(headers) = headers {
         made.push(("/headers/request", Ok(plain::request_headers(headers))));
         made.push(("/headers/response", Ok(plain::response_headers(headers))));
@@ -86,15 +79,8 @@ pub(super) fn faults(
 }
 
 fn protecting(view: &mut View<'_>, object: &ObjectKey, patch: &Patch) -> Vec<(&'static str, Made)> {
-    let Patch { access, auth, limits, cors, .. } = patch;
-    let mut made = Vec::new();
-    made.extend(access.as_ref().map(|access| ("/access", plain::access(access))));
-    if let Some(limits) = limits {
-        made.push(("/limits", Ok(plain::body_limit(limits))));
-        made.extend(limits.rate.as_ref().map(|rate| ("/limits/rate", plain::rate(rate))));
-        let concurrency = limits.concurrency.as_ref();
-        made.extend(concurrency.map(|limit| ("/limits/concurrency", plain::concurrency(limit))));
-    }
+    let Patch { auth, cors, .. } = patch;
+    let mut made = bounding(patch);
     if let Some(auth) = auth {
         let (basic, jwt, external) = (&auth.basic, &auth.jwt, &auth.external);
         made.extend(basic.iter().map(|basic| ("/auth/basic", auth::basic(view, object, basic))));
@@ -104,6 +90,20 @@ fn protecting(view: &mut View<'_>, object: &ObjectKey, patch: &Patch) -> Vec<(&'
         made.extend(asked);
     }
     made.extend(cors.as_ref().map(|cors| ("/cors", plain::cors(cors))));
+    made
+}
+
+/// Who may ask, and how much: what protects and names nothing of a namespace.
+fn bounding(patch: &Patch) -> Vec<(&'static str, Made)> {
+    let Patch { access, limits, .. } = patch;
+    let mut made = Vec::new();
+    made.extend(access.as_ref().map(|access| ("/access", plain::access(access))));
+    if let Some(limits) = limits {
+        made.push(("/limits", Ok(plain::body_limit(limits))));
+        made.extend(limits.rate.as_ref().map(|rate| ("/limits/rate", plain::rate(rate))));
+        let concurrency = limits.concurrency.as_ref();
+        made.extend(concurrency.map(|limit| ("/limits/concurrency", plain::concurrency(limit))));
+    }
     made
 }
 

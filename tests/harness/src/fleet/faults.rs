@@ -12,6 +12,9 @@ use tokio::process::Command;
 
 use super::{FleetRig, Member, free_addresses};
 
+/// For replicas whose faults are to be seen soon.
+const SOON_HEARD: [&str; 2] = ["--heartbeat", "1"];
+
 impl FleetRig {
     /// A token for `fleet` as the flags in `more` say, such as `--for 1s`.
     ///
@@ -37,8 +40,9 @@ impl FleetRig {
         token: Option<&str>,
         more: &[&str],
     ) -> Result<Member> {
-        let (admin, address, arguments) =
-            self.replica_arguments((fleet, name), controllers, token, more)?;
+        let (admin, address, mut arguments) =
+            self.replica_arguments((fleet, name), controllers, token)?;
+        arguments.extend(SOON_HEARD.iter().chain(more).map(Into::into));
         Member::start(&self.program, name, admin, address, arguments)
     }
 
@@ -53,19 +57,20 @@ impl FleetRig {
         controllers: &[SocketAddr],
         token: &str,
     ) -> Result<Member> {
-        let (admin, address, arguments) =
-            self.replica_arguments((fleet, name), controllers, Some(token), &[])?;
+        let (admin, address, mut arguments) =
+            self.replica_arguments((fleet, name), controllers, Some(token))?;
+        arguments.extend(SOON_HEARD.iter().map(Into::into));
         std::fs::create_dir_all(self.data(name))?;
         let (program, arguments) = under.command(&self.program, arguments, &self.data(name));
         Member::start(&program, name, admin, address, arguments)
     }
 
-    fn replica_arguments(
+    /// What every replica is started with.
+    pub(super) fn replica_arguments(
         &self,
         (fleet, name): (&str, &str),
         controllers: &[SocketAddr],
         token: Option<&str>,
-        more: &[&str],
     ) -> Result<(SocketAddr, SocketAddr, Vec<OsString>)> {
         let [address, admin] = free_addresses()?;
         let mut arguments: Vec<OsString> = vec!["proxy".into()];
@@ -83,8 +88,6 @@ impl FleetRig {
         flag("--listen", format!("http={address}").into());
         flag("--workers", "1".into());
         flag("--drain", "1".into());
-        flag("--heartbeat", "1".into());
-        arguments.extend(more.iter().map(Into::into));
         Ok((admin, address, arguments))
     }
 }
