@@ -1,5 +1,7 @@
 //! Canonical bytes and digests: one form, made once, for hashing, sending and comparing.
 
+mod sorting;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -75,7 +77,8 @@ crate::name::serde_as_text! { Digest }
 /// Never for types of this crate: they have text keys and no floating point numbers.
 #[must_use]
 pub fn to_bytes<T: Serialize>(value: &T) -> Vec<u8> {
-    serde_json_canonicalizer::to_vec(value)
+    sorting::to_bytes(value)
+        .map_or_else(|| serde_json_canonicalizer::to_vec(value), Ok)
         .expect("types of the model have text keys and no floats")
 }
 

@@ -48,6 +48,7 @@ pub mod backend;
 pub mod bounded;
 pub mod canonical;
 pub mod certificate;
+pub mod compact;
 pub mod compare;
 pub mod delta;
 pub mod difference;

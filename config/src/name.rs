@@ -254,6 +254,13 @@ impl ObjectKey {
         Self(Arc::new(KeyParts { kind, namespace: namespace.into(), name: name.into() }))
     }
 
+    /// The same key, with this text, which must be equal, as its namespace.
+    #[must_use]
+    pub(crate) fn sharing(&self, namespace: Arc<str>) -> Self {
+        debug_assert_eq!(namespace, self.namespace);
+        Self(Arc::new(KeyParts { kind: self.kind, namespace, name: Arc::clone(&self.name) }))
+    }
+
     /// Names another Object of the same namespace.
     #[must_use]
     pub fn beside(&self, kind: ObjectKind, name: &str) -> Self {

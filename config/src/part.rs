@@ -56,6 +56,14 @@ impl<V: Serialize + DeserializeOwned> Part<V> {
 }
 
 impl<V> Part<V> {
+    /// Lets `act` change how the value lies in memory, unless somebody shares it; what it is must
+    /// stay the same.
+    pub(crate) fn rearrange(&mut self, act: impl FnOnce(&mut V)) {
+        if let Some(value) = Arc::get_mut(&mut self.value) {
+            act(value);
+        }
+    }
+
     /// The value.
     #[must_use]
     pub fn value(&self) -> &Arc<V> {

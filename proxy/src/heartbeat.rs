@@ -14,26 +14,29 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::background::Background;
 use crate::proxy::ProxyFacts;
 use crate::walk::Walked;
 
 /// Walks the running Table again and again: after each change, and every so often without one.
 pub struct Walker {
     facts: ProxyFacts,
+    background: Background,
     pulse: watch::Receiver<Pulse>,
     found: watch::Sender<Option<(Walked, Instant)>>,
 }
 
 impl Walker {
-    /// One that walks at least as often as `pulse` says, and tells `found` what, and when it began to
+    /// One that walks in the `background` at least as often as `pulse` says, and tells `found` what, and when it began to
     /// look.
     #[must_use]
     pub fn new(
         facts: ProxyFacts,
+        background: Background,
         pulse: watch::Receiver<Pulse>,
         found: watch::Sender<Option<(Walked, Instant)>>,
     ) -> Self {
-        Self { facts, pulse, found }
+        Self { facts, background, pulse, found }
     }
 
     /// Walks whenever `wanted` says so until it is told to stop. Of walks that are wanted in the
@@ -56,9 +59,9 @@ impl Walker {
             }
             let began = Instant::now();
             let (facts, stop) = (self.facts.clone(), stop.clone());
-            let walked = tokio::task::spawn_blocking(move || in_slices(&facts, &stop)).await;
+            let walked = self.background.run(move || in_slices(&facts, &stop)).await;
             let ended = Instant::now();
-            if let Ok(Some(walked)) = walked {
+            if let Some(walked) = walked {
                 self.found.send_replace(Some((walked, began)));
             }
             walked_last = Some(ended);

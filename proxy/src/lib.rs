@@ -6,6 +6,7 @@
 
 mod access_log;
 mod backend;
+mod background;
 mod compile;
 mod debug;
 mod drain;
@@ -47,6 +48,7 @@ pub use access_log::{AccessLogSettings, FormatError, LogFormat, LogTarget};
 pub use backend::health::EndpointHealth;
 pub use backend::probe::Health;
 pub use backend::resolve::Unresolved;
+pub use background::Background;
 pub use compile::Rejection;
 pub use debug::{DebugAccess, DebugAccessError};
 pub use drain::Drained;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use kubeng_config::canonical;
 use kubeng_config::certificate::Secret;
+use kubeng_config::compact::Compact;
 use kubeng_config::delta::{AnyPart, Delta};
 use kubeng_config::endpoint::{Endpoint, EndpointSet};
 use kubeng_config::name::{BackendId, SecretId};
@@ -177,10 +178,11 @@ pub(super) fn read(bytes: &[u8], key: Option<&DataKey>) -> Result<Saved, Damage>
         target: statement.statement.target,
         ..Delta::default()
     };
+    let mut compact = Compact::default();
     for _ in 0..reader.count()? {
         let [kind] = reader.chunk::<1>()?;
         let (name, bytes) = (reader.text()?, reader.run()?);
-        delta.upserts.push(read_part(kind, name, bytes)?);
+        delta.upserts.push(compact.part(read_part(kind, name, bytes)?));
     }
     for _ in 0..reader.count()? {
         let (name, bytes) = (reader.text()?, reader.run()?);

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::DataKey;
 use super::folder::{Folder, Stamp};
 use super::format::Contents;
+use crate::background::Background;
 use crate::proxy::ProxyFacts;
 use crate::table::writer::Secrets;
 
@@ -48,6 +49,7 @@ pub struct KeeperSettings {
 
 /// Keeps what is served on disk. One for each folder.
 pub struct Keeper {
+    background: Background,
     shelf: Shelf,
     newest: watch::Receiver<Option<Keep>>,
     state: watch::Sender<Option<LastKnownGood>>,
@@ -67,18 +69,19 @@ struct Kept {
 }
 
 impl Keeper {
-    /// One that keeps what `newest` says, the newest of it, and tells `state` how the file is.
+    /// One that keeps what `newest` says, the newest of it, by the `background`, and tells `state` how
+    /// the file is.
     #[must_use]
     pub fn new(
         settings: KeeperSettings,
-        facts: ProxyFacts,
+        (facts, background): (ProxyFacts, Background),
         newest: watch::Receiver<Option<Keep>>,
         state: watch::Sender<Option<LastKnownGood>>,
     ) -> Self {
         let KeeperSettings { folder, key, loaded, damaged } = settings;
         let folder = Folder::new(&folder);
         let shelf = Shelf { folder, key, facts, stamps: BTreeMap::new(), damaged };
-        Self { shelf, newest, state, kept: None, loaded, heals: 0, tried: None }
+        Self { background, shelf, newest, state, kept: None, loaded, heals: 0, tried: None }
     }
 
     /// Runs until it is told to stop; what is not on disk by then is written first.
@@ -123,7 +126,7 @@ impl Keeper {
             return self;
         }
         self.newest.mark_unchanged();
-        let (shelf, (endpoints, file)) = off_the_runtime(self.shelf, |shelf| {
+        let (shelf, (endpoints, file)) = apart(&self.background, self.shelf, |shelf| {
             let endpoints = shelf.facts.endpoints_digest();
             (endpoints, shelf.adopt())
         })
@@ -139,7 +142,7 @@ impl Keeper {
         self.tried = Some(Instant::now());
         let digest = keep.statement.statement.target;
         let (heals, heals_before) = (keep.heals, self.heals);
-        let (shelf, written) = off_the_runtime(self.shelf, move |shelf| {
+        let (shelf, written) = apart(&self.background, self.shelf, move |shelf| {
             let written = shelf.write(&keep)?;
             if heals != heals_before {
                 shelf.take_as_they_are();
@@ -179,7 +182,7 @@ impl Keeper {
             }
             Some(FileState::Intact | FileState::Altered(_)) => {}
         }
-        let (shelf, file) = off_the_runtime(self.shelf, Shelf::look).await;
+        let (shelf, file) = apart(&self.background, self.shelf, Shelf::look).await;
         self.shelf = shelf;
         if let Some(kept) = &mut self.kept
             && kept.file != file
@@ -203,7 +206,7 @@ impl Keeper {
             FileState::Altered(_) | FileState::Unwritable(_) => return self,
         }
         let (shelf, now) =
-            off_the_runtime(self.shelf, |shelf| shelf.facts.endpoints_digest()).await;
+            apart(&self.background, self.shelf, |shelf| shelf.facts.endpoints_digest()).await;
         self.shelf = shelf;
         if now == before { self } else { self.write().await }
     }
@@ -304,23 +307,17 @@ impl Shelf {
     }
 }
 
-/// Does something with the shelf where blocking is fine.
-async fn off_the_runtime<T: Send + 'static>(
+/// Does something with the shelf where it holds up nobody.
+async fn apart<T: Send + 'static>(
+    background: &Background,
     mut shelf: Shelf,
     act: impl FnOnce(&mut Shelf) -> T + Send + 'static,
 ) -> (Shelf, T) {
-    let done = tokio::task::spawn_blocking(move || {
+    let act = move || {
         let result = act(&mut shelf);
         (shelf, result)
-    });
-    match done.await {
-        Ok(done) => done,
-        Err(panicked) => match panicked.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime has ended, and this task with it.
-            Err(_) => std::future::pending().await,
-        },
-    }
+    };
+    background.run(act).await
 }
 
 /// At least so long between two writes.

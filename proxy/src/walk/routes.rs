@@ -1,6 +1,5 @@
 //! Routes, from the places where look-ups find them.
 
-use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -17,20 +16,22 @@ use crate::table::{CompiledRoute, Table};
 /// Where one Route is found.
 struct Seen<'a> {
     compiled: &'a Arc<CompiledRoute>,
-    places: Vec<Place<'a, Arc<CompiledRoute>>>,
+    places: &'a [Found<'a>],
 }
+
+type Found<'a> = Place<'a, Arc<CompiledRoute>>;
 
 pub(super) fn routes(table: &Table, take: Take<'_>) -> ControlFlow<()> {
     // Two that stand under one name are two: both count, so it shows.
-    let mut all: HashMap<(&RouteId, *const CompiledRoute), Seen<'_>> = HashMap::new();
-    for place in table.routes.places() {
-        let compiled = place.placed.value;
-        let seen = all.entry((place.placed.id, Arc::as_ptr(compiled)));
-        let seen = seen.or_insert_with(|| Seen { compiled, places: Vec::new() });
-        seen.places.push(place);
+    fn of<'a>(place: &Found<'a>) -> (*const CompiledRoute, &'a RouteId) {
+        (Arc::as_ptr(place.placed.value), place.placed.id)
     }
-    for ((id, _), seen) in all {
-        take(AnyPart::Route(id.clone(), seen.written()))?;
+    let mut all: Vec<Found<'_>> = table.routes.places().collect();
+    all.sort_unstable_by(|a, b| of(a).cmp(&of(b)));
+    for places in all.chunk_by(|a, b| of(a) == of(b)) {
+        let Some(Place { placed, .. }) = places.first() else { continue };
+        let seen = Seen { compiled: placed.value, places };
+        take(AnyPart::Route(placed.id.clone(), seen.written()))?;
     }
     ControlFlow::Continue(())
 }

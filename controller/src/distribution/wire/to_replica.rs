@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use kubeng_config::canonical;
+use kubeng_config::compact::Compact;
 use kubeng_config::delta::Delta;
 use kubeng_config::fleet::Pulse;
 use kubeng_config::problem::{self, Problem, Subject};
@@ -253,6 +254,7 @@ fn read_question(question: Option<ask::Question>) -> Result<Question, WireError>
 struct Begun {
     nonce: u64,
     delta: Delta,
+    compact: Compact,
     /// None when it cannot be read; then `problems` says why.
     statement: Option<SignedStatement>,
     received: Option<Instant>,
@@ -278,7 +280,8 @@ impl Begun {
             })
             .ok();
         let received = moment(head.age_microseconds, now);
-        Ok(Self { nonce, delta, statement, received, bytes: 0, reason, problems })
+        let compact = Compact::default();
+        Ok(Self { nonce, delta, compact, statement, received, bytes: 0, reason, problems })
     }
 
     fn take(&mut self, frame: proto::OfferFrame) {
@@ -302,7 +305,7 @@ impl Begun {
         };
         for written in &upserts {
             match part::read_part(written) {
-                Ok(part) => self.delta.upserts.push(part),
+                Ok(part) => self.delta.upserts.push(self.compact.part(part)),
                 Err(fault) => tell(fault.into()),
             }
         }
@@ -331,7 +334,9 @@ impl Begun {
     }
 
     fn end(self) -> Heard {
-        let Self { nonce, delta, statement, received, bytes: _, reason, problems } = self;
+        let Self { nonce, mut delta, compact: _, statement, received, bytes: _, reason, problems } =
+            self;
+        delta.upserts.shrink_to_fit();
         match statement {
             Some(statement) if problems.is_empty() => {
                 let offer = Offer { nonce, delta, statement, received };
