@@ -55,13 +55,15 @@ enum Grade {
     /// Better than nobody.
     Poor,
     Full,
-    Tried,
+    /// Tried before, or out of rotation where nobody may be used who is.
+    Barred,
 }
 
 impl CompiledBackend {
     /// Chooses an Endpoint for a try that is none of `tried`.
     ///
-    /// Those that are out of rotation come last, but before nobody at all.
+    /// Those that are out of rotation come last, but before nobody at all, unless the panic threshold
+    /// is 0.
     pub(crate) fn choose(
         &self,
         wish: Wish,
@@ -181,7 +183,7 @@ impl<'a> Chooser<'a> {
                 Grade::Good | Grade::Warming => warming = warming.or(Some(member)),
                 Grade::Poor => poor = poor.or(Some(member)),
                 Grade::Full => is_full = true,
-                Grade::Tried => {}
+                Grade::Barred => {}
             }
         }
         if let Some(member) = warming {
@@ -251,13 +253,16 @@ impl<'a> Chooser<'a> {
 
     fn grade_of(&self, member: &Member) -> Grade {
         if self.tried.contains(&member.address) {
-            return Grade::Tried;
+            return Grade::Barred;
+        }
+        let is_out = self.is_out(member);
+        if is_out && self.panic_percent() == 0 {
+            return Grade::Barred;
         }
         if self.is_full(member) {
             return Grade::Full;
         }
-        let since_start = self.setting.since_start;
-        let is_poor = member.is_avoided(since_start) || (self.is_out(member) && !self.is_panic());
+        let is_poor = member.is_avoided(self.setting.since_start) || (is_out && !self.is_panic());
         if is_poor { Grade::Poor } else { Grade::Good }
     }
 
@@ -291,10 +296,15 @@ impl<'a> Chooser<'a> {
         member.probed.is_unwell() || member.is_ejected(self.setting.since_start)
     }
 
+    /// How many of a hundred must be in rotation, or all are used; with 0 nobody is who is out.
+    fn panic_percent(&self) -> u8 {
+        let resilience = self.backend.spec.resilience.as_deref();
+        resilience.map_or(DEFAULT_PANIC_PERCENT, |all| all.panic_percent)
+    }
+
     /// Whether so few can be used that all are. Asked only when one is out.
     fn is_panic(&self) -> bool {
-        let least = self.backend.spec.resilience.as_deref();
-        let least = usize::from(least.map_or(DEFAULT_PANIC_PERCENT, |all| all.panic_percent));
+        let least = usize::from(self.panic_percent());
         let (mut all, mut usable) = (0, 0);
         for (member, endpoint) in self.live.members.iter().zip(self.live.set.as_slice()) {
             // One that is drained is none of them.

@@ -249,6 +249,9 @@ fn when_too_few_are_well_all_are_used() {
     let never = Resilience { panic_percent: 0, ..Resilience::default() };
     edit(&mut backend, |spec| spec.resilience = Some(Box::new(never)));
     assert_eq!(ports(&backend), [4]);
+    members[3].probed.set_unwell(true);
+    let nobody = replica.try_choose(&backend, Wish::default(), &[]);
+    assert_eq!(nobody.err(), Some(NoEndpoint::None));
 }
 
 #[test]
