@@ -5,6 +5,8 @@
 pub(crate) mod address;
 mod apart;
 pub(crate) mod controller;
+#[cfg(test)]
+mod deployed;
 pub(crate) mod given;
 pub(crate) mod home;
 pub(crate) mod kubernetes;

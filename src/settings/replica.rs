@@ -132,8 +132,8 @@ pub(crate) struct ReplicaSettings {
 pub(crate) enum Credentials {
     /// By what a controller certifies for a token, which lies in the data folder from then on.
     Joined {
-        /// Needed the first time.
-        token: Option<String>,
+        /// Needed the first time; or why it cannot be read.
+        token: Result<Option<String>, String>,
     },
     /// By files that something else cares for.
     Files { cert: PathBuf, key: PathBuf, ca: PathBuf, signing_keys: PathBuf },
@@ -142,8 +142,8 @@ pub(crate) enum Credentials {
 impl std::fmt::Debug for Credentials {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Joined { token: None } => f.write_str("Joined"),
-            Self::Joined { token: Some(_) } => f.write_str("Joined(by token)"),
+            Self::Joined { token: Ok(None) | Err(_) } => f.write_str("Joined"),
+            Self::Joined { token: Ok(Some(_)) } => f.write_str("Joined(by token)"),
             Self::Files { cert, .. } => write!(f, "Files({})", cert.display()),
         }
     }
@@ -224,9 +224,11 @@ impl GivenReplica {
                     std::fs::read_to_string(path)
                         .with_context(|| format!("cannot read join-token-file {}", path.display()))
                 };
-                let from_file = self.join_token_file.as_ref().map(read).transpose()?;
-                let token = self.join_token.clone().or(from_file);
-                Ok(Credentials::Joined { token: token.map(|token| token.trim().to_owned()) })
+                let from_file = || self.join_token_file.as_ref().map(read);
+                let token = self.join_token.clone().map(Ok).or_else(from_file).transpose();
+                // Who has joined needs none, and a secret that is not needed is removed.
+                let token = token.map(|token| token.map(|token| token.trim().to_owned()));
+                Ok(Credentials::Joined { token: token.map_err(|error| format!("{error:#}")) })
             }
             (Some(cert), Some(key), Some(ca), Some(signing_keys)) => {
                 ensure!(

@@ -15,6 +15,7 @@ use kubeng_config::canonical::Digest;
 use kubeng_config::fleet::Pulse;
 use kubeng_config::heartbeat::{Origin, Rejected, ReportedProblem};
 use kubeng_config::name::FleetName;
+use kubeng_config::problem::Problem;
 use kubeng_controller::distribution::follower::Follower;
 use kubeng_controller::distribution::signing::VerifyingKeys;
 use kubeng_controller::distribution::{FromReplica, NackReason, Offer, Reply, ToReplica};
@@ -47,6 +48,8 @@ pub(super) struct Agent {
     origin: Origin,
     since: SystemTime,
     emergency: Option<InForce>,
+    /// All ports of something that was served were open.
+    was_ready: bool,
     walking: Walking,
     pulsing: Pulsing,
     /// Answers that take a while.
@@ -134,6 +137,7 @@ impl Agent {
             origin: Origin::Nothing,
             since: SystemTime::now(),
             emergency: None,
+            was_ready: false,
             walking,
             pulsing: Pulsing::default(),
             asked: JoinSet::new(),
@@ -206,7 +210,7 @@ impl Agent {
         match self.writer.apply(&offer.delta) {
             Ok(applied) => {
                 self.follower.applied(offer);
-                self.known.unbound = applied.unbound.iter().map(known::unbound).collect();
+                self.note_ports(applied.unbound.iter().map(known::unbound).collect());
                 self.known.rejected = None;
                 self.rejected = None;
                 (self.origin, self.since) = (Origin::Controller, SystemTime::now());
@@ -248,7 +252,8 @@ impl Agent {
     pub(super) fn look_again(&mut self) -> bool {
         let before = self.known.all();
         if !self.known.unbound.is_empty() {
-            self.known.unbound = self.writer.retry_ports().iter().map(known::unbound).collect();
+            let ports = self.writer.retry_ports();
+            self.note_ports(ports.iter().map(known::unbound).collect());
         }
         self.known.unresolved = self.writer.unresolved().iter().map(known::unresolved).collect();
         let is_over = self.end_emergency_if_due(SystemTime::now());
@@ -259,13 +264,22 @@ impl Agent {
         self.known.all() != before || is_over
     }
 
+    /// Notes which ports are not open, and logs those that were not known.
+    fn note_ports(&mut self, unbound: Vec<Problem>) {
+        let before = std::mem::replace(&mut self.known.unbound, unbound);
+        for port in self.known.unbound.iter().filter(|port| !before.contains(port)) {
+            warn!("{port}");
+        }
+        self.was_ready |= self.is_ready();
+    }
+
     /// Everything that is wrong although something is served.
-    pub(super) fn problems(&self) -> Vec<kubeng_config::problem::Problem> {
+    pub(super) fn problems(&self) -> Vec<Problem> {
         self.known.all()
     }
 }
 
-fn rejected(target: Digest, problem: &kubeng_config::problem::Problem) -> Rejected {
+fn rejected(target: Digest, problem: &Problem) -> Rejected {
     Rejected { target, problems: vec![ReportedProblem::from(problem)] }
 }
 

@@ -10,6 +10,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use anyhow::Context as _;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use kubeng_admin::Admin;
@@ -17,7 +18,7 @@ use kubeng_config::address::Reserved;
 use kubeng_controller::distribution::follower::Follower;
 use kubeng_controller::distribution::line::LINE_MESSAGES_MAX;
 use kubeng_proxy::persist::Keeper;
-use kubeng_proxy::{Proxy, ProxySettings, TableWriter, Walker};
+use kubeng_proxy::{Background, Proxy, ProxySettings, TableWriter, Walker};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -124,12 +125,13 @@ fn agent(
     let disk = Disk::open(&replica.data, replica.data_key_file.as_deref())?;
     let believed = controllers.believed()?;
     let found = disk.start(&mut writer, &replica.fleet, Some(&believed));
-    let (keeper, keeping) = disk.keeper(proxy.facts(), &found);
+    let background = Background::start().context("cannot start a thread")?;
+    let (keeper, keeping) = disk.keeper(proxy.facts(), background.clone(), &found);
     let follower = Follower::new(replica.fleet.clone(), Some(believed), found.serves.clone());
     let follower = (replica.fleet.clone(), follower.having_heard(found.epoch));
 
     let pulsing = Pulsing::at_least(replica.heartbeat, replica.table_check);
-    let walking = walk(proxy, &pulsing, stop, tasks);
+    let walking = walk(proxy, (&pulsing, background), stop, tasks);
     let agent = Agent::new(writer, proxy.facts(), follower, walking, Some(keeping));
     let mut agent = agent.with_pulse(pulsing);
     let is_anything = found.serves.is_some();
@@ -165,13 +167,13 @@ fn late<const N: usize>(tasks: [BoxFuture<'static, ()>; N]) -> Begin {
 /// Computes the digest of what runs again and again, beside the requests.
 fn walk(
     proxy: &Proxy,
-    pulsing: &Pulsing,
+    (pulsing, background): (&Pulsing, Background),
     stop: &CancellationToken,
     tasks: &mut JoinSet<()>,
 ) -> Walking {
     let wanted = Arc::new(Notify::new());
     let (walked, walking) = watch::channel(None);
-    let walker = Walker::new(proxy.facts(), pulsing.follow(), walked);
+    let walker = Walker::new(proxy.facts(), background, pulsing.follow(), walked);
     let (told, stop) = (Arc::clone(&wanted), stop.clone());
     tasks.spawn(async move { walker.run(&told, stop).await });
     Walking::new(wanted, walking)

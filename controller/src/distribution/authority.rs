@@ -65,6 +65,18 @@ pub enum AuthorityError {
         /// The file.
         path: PathBuf,
     },
+    /// A key is gone that was there: with another one no replica would believe what it is told.
+    #[error(
+        "{} is gone, and {} is of it: put the key back; to begin anew remove the other one, too, and \
+         have all replicas join again",
+        key.display(), of.display()
+    )]
+    Lost {
+        /// The key.
+        key: PathBuf,
+        /// What is left of it.
+        of: PathBuf,
+    },
     /// A file does not hold what it should.
     #[error("{} holds no {what}: {why}", path.display())]
     Form {
@@ -105,10 +117,17 @@ impl Authority {
     /// (ECDSA P-256), `signing.key` (Ed25519 in PKCS#8 DER) and `signing.pub`.
     ///
     /// # Errors
-    /// When it cannot be read or made, or others may read its keys.
+    /// When it cannot be read or made, others may read its keys, or one of them is gone.
     pub fn open(folder: &Path) -> Result<Self, AuthorityError> {
         folder::make_private(folder)?;
         let at = |name: &str| folder.join(name);
+        // What is made of a key is made after it.
+        for (key, of) in [("ca.key", "ca.crt"), ("signing.key", "signing.pub")] {
+            let (key, of) = (at(key), at(of));
+            if of.exists() && !key.exists() {
+                return Err(AuthorityError::Lost { key, of });
+            }
+        }
         // The key decides; whatever certificate of it comes first is that of all.
         let key = folder::read_or_make(&at("ca.key"), || {
             Ok(KeyPair::generate()?.serialize_pem().into_bytes())

@@ -60,7 +60,7 @@ impl Agent {
         match self.writer.heal() {
             Ok(applied) => {
                 info!(digest = %applied.digest.short(), "healed: all is built anew");
-                self.known.unbound = applied.unbound.iter().map(super::known::unbound).collect();
+                self.note_ports(applied.unbound.iter().map(super::known::unbound).collect());
                 self.known.damaged.clear();
                 self.walking.rebuilt();
                 self.keep_anew();

@@ -82,9 +82,10 @@ impl Agent {
         self.follower.serves()
     }
 
-    /// Whether it serves something, with all of its ports open.
+    /// Whether it serves something, and all of its ports are open or were once: a port that comes
+    /// later and cannot be opened takes nothing away from those that serve.
     pub(in crate::wiring) fn is_ready(&self) -> bool {
-        self.follower.serves().is_some() && self.known.unbound.is_empty()
+        self.follower.serves().is_some() && (self.was_ready || self.known.unbound.is_empty())
     }
 
     /// What can be asked of the replica from elsewhere.

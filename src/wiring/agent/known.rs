@@ -81,7 +81,9 @@ pub(super) fn unbound(port: &Unbound) -> Problem {
         field: String::new(),
         code: problem::PORT_NOT_BOUND,
         message: format!("{} cannot be opened: {}", port.address, port.error),
-        remedy: "end the program that holds it, or choose another port; it is tried again".into(),
+        remedy: "end the program that holds it, give the machine the address, or choose another \
+                 port; it is tried again"
+            .into(),
         provenance: None,
     }
 }

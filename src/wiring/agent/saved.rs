@@ -10,7 +10,7 @@ use kubeng_config::problem;
 use kubeng_config::statement::SignedStatement;
 use kubeng_controller::distribution::signing::VerifyingKeys;
 use kubeng_proxy::persist::{DataKey, HeardEpoch, Keep, Keeper, KeeperSettings, load};
-use kubeng_proxy::{ProxyFacts, TableWriter};
+use kubeng_proxy::{Background, ProxyFacts, TableWriter};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -106,7 +106,12 @@ impl Disk {
     }
 
     /// The task that keeps what is served from here on, and the way to it.
-    pub(in crate::wiring) fn keeper(&self, facts: ProxyFacts, found: &Found) -> (Keeper, Keeping) {
+    pub(in crate::wiring) fn keeper(
+        &self,
+        facts: ProxyFacts,
+        background: Background,
+        found: &Found,
+    ) -> (Keeper, Keeping) {
         let (newest, wanted) = watch::channel(None);
         let (state, told) = watch::channel(None);
         let damaged = (!found.damaged.is_empty()).then(|| found.damaged.join("; "));
@@ -116,7 +121,7 @@ impl Disk {
             loaded: found.serves.clone(),
             damaged,
         };
-        let keeper = Keeper::new(settings, facts, wanted, state);
+        let keeper = Keeper::new(settings, (facts, background), wanted, state);
         let heard = HeardEpoch::of(&self.folder);
         (keeper, Keeping { newest, state: told, heard, heals: 0 })
     }
@@ -126,7 +131,7 @@ impl Agent {
     /// Takes note of what was found on disk and is served.
     pub(in crate::wiring) fn found(&mut self, found: Found) {
         let Found { serves, epoch: _, damaged, unbound } = found;
-        self.known.unbound = unbound;
+        self.note_ports(unbound);
         self.known.damaged = damaged
             .into_iter()
             .map(|text| {

@@ -21,7 +21,7 @@ use kubeng_config::statement::{Epoch, MODEL_VERSION, SignedStatement, Statement}
 use kubeng_controller::distribution::signing::{SigningKey, VerifyingKeys};
 use kubeng_controller::distribution::{ProbeRequest, Question};
 use kubeng_proxy::persist::Keeper;
-use kubeng_proxy::{Proxy, ProxySettings, Walker};
+use kubeng_proxy::{Background, Proxy, ProxySettings, Walker};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
@@ -93,13 +93,15 @@ impl Rig {
         let settings = ProxySettings { workers: 1, ..ProxySettings::default() };
         let (proxy, mut writer) = Proxy::start(settings).unwrap();
         let keys = VerifyingKeys::from(key.verifying_key());
+        let background = Background::start().unwrap();
         let disk = Disk::open(data, None).unwrap();
         let found = disk.start(&mut writer, &fleet(), Some(&keys));
-        let (keeper, keeping) = disk.keeper(proxy.facts(), &found);
+        let (keeper, keeping) = disk.keeper(proxy.facts(), background.clone(), &found);
         let follower = Follower::new(fleet(), Some(keys), found.serves.clone());
         let follower = follower.having_heard(found.epoch);
         let (told, walked) = watch::channel(None);
-        let walker = Walker::new(proxy.facts(), watch::channel(Pulse::default()).1, told);
+        let pulse = watch::channel(Pulse::default()).1;
+        let walker = Walker::new(proxy.facts(), background, pulse, told);
         let walking = Walking::new(Arc::default(), walked);
         let follower = (fleet(), follower);
         let mut agent = Agent::new(writer, proxy.facts(), follower, walking, Some(keeping));
@@ -255,6 +257,29 @@ async fn a_replica_starts_from_disk_alone_and_hears_no_deposed_leader() {
     let rig = Rig::start(folder.path(), SigningKey::generate().unwrap());
     assert!(!rig.agent.is_ready());
     assert!(rig.agent.problems()[0].message.contains("not taken"), "{:?}", rig.agent.problems());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_cannot_be_opened_counts_until_all_were_open_once() {
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let with_port = |snapshot: &Snapshot| {
+        let listener = Listener::new(taken.local_addr().unwrap(), Protocol::Http);
+        let extra = AnyPart::Listener("extra".parse().unwrap(), Part::new(listener));
+        snapshot.edited([extra], []).unwrap()
+    };
+    let codes = |rig: &Rig| -> Vec<_> {
+        rig.agent.problems().into_iter().map(|problem| problem.code).collect()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let mut rig = Rig::start(folder.path(), SigningKey::generate().unwrap());
+    rig.offer(1, 1, &with_port(&snapshot(1))).await;
+    assert!(!rig.agent.is_ready(), "clients of that port would find nobody");
+    assert_eq!(codes(&rig), [kubeng_config::problem::PORT_NOT_BOUND]);
+    rig.offer(1, 2, &snapshot(1)).await;
+    assert!(rig.agent.is_ready());
+    rig.offer(1, 3, &with_port(&snapshot(2))).await;
+    assert!(rig.agent.is_ready(), "those that serve are left to serve");
+    assert_eq!(codes(&rig), [kubeng_config::problem::PORT_NOT_BOUND]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -110,7 +110,7 @@ async fn identity(settings: &ReplicaSettings, urls: &[ControllerUrl]) -> anyhow:
             if let Some(identity) = Identity::open(&settings.data)? {
                 return Ok(identity);
             }
-            let Some(token) = token else {
+            let Some(token) = token.map_err(anyhow::Error::msg)? else {
                 bail!(
                     "this replica has not joined its fleet yet: say --join-token, or give it \
                      certificates by --cert, --key, --ca and --signing-keys"

@@ -34,6 +34,21 @@ fn two_that_start_at_once_end_with_one_authority() {
 }
 
 #[test]
+fn a_key_that_is_gone_is_not_replaced_by_another() {
+    for (key, of) in [("ca.key", "ca.crt"), ("signing.key", "signing.pub")] {
+        let folder = tempfile::tempdir().unwrap();
+        drop(Authority::open(folder.path()).unwrap());
+        let (aside, path) = (folder.path().join("aside"), folder.path().join(key));
+        std::fs::rename(&path, &aside).unwrap();
+        let error = Authority::open(folder.path()).err().unwrap().to_string();
+        assert!(error.contains(&format!("{key} is gone")) && error.contains(of), "{error}");
+        assert!(!path.exists());
+        std::fs::rename(&aside, &path).unwrap();
+        Authority::open(folder.path()).unwrap();
+    }
+}
+
+#[test]
 fn keys_that_others_may_read_are_not_used() {
     let folder = tempfile::tempdir().unwrap();
     drop(Authority::open(folder.path()).unwrap());
