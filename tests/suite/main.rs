@@ -26,6 +26,7 @@ mod pages;
 mod reload;
 mod replicas;
 mod shutdown;
+mod scrape;
 mod start;
 mod support;
 mod tidy;
