@@ -314,7 +314,7 @@ codes! {
         "A replica could not serve this part and goes on serving what it had.",
         "Mend what the message names; report it if it was accepted by kubeng validate.";
     REMOVAL_HELD = 1702 Warning, "Mass removal held",
-        "A list from the cluster lacks so many objects that were there before that it is not believed yet. They go on being served until a second list agrees.",
+        "A list from the cluster lacks so many objects that were there before, or all of them, that it is not believed yet. They go on being served until a second list agrees.",
         "Nothing, if the objects were really removed; else look at the API server and at the rights of Kubeng.";
     PORT_NOT_BOUND = 1703 Error, "Port cannot be opened",
         "A listener's address and port cannot be opened. It is tried again every few seconds.",

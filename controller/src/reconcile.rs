@@ -159,14 +159,15 @@ impl Reconciler {
     fn round(&mut self, events: impl Iterator<Item = Told>, channels: &Channels) {
         let mut changes = Vec::new();
         let mut received = Instant::now();
-        let now = received;
         for told in events {
-            received = received.min(told.at);
+            let at = told.at;
+            received = received.min(at);
             for event in told.event.apart() {
                 if let (Event::ReadTo(at), Some(name)) = (&event, self.sources.get(told.source)) {
                     self.position.advance(&name.0, *at);
                 }
-                let told = self.intake.take(told.source, event, now);
+                // By the clock of the source, which also paces its second list.
+                let told = self.intake.take(told.source, event, at);
                 changes.extend(told.into_iter().map(|change| self.ends.admit(change, unix_now())));
             }
         }
