@@ -226,6 +226,9 @@ codes! {
     NO_CLASS = 1114 Warning, "Ingress without class",
         "An Ingress of a folder names no class, and no IngressClass is the default. It is not served. In a cluster such an Ingress may be meant for another controller, so nothing is said of it there.",
         "Set ingressClassName, or start Kubeng with --without-class.";
+    NO_PUBLISHED_ADDRESS = 1115 Warning, "No address to publish",
+        "The Service that --publish-service names does not exist or has no address. Statuses of Ingresses are not written until it has one; those that were written stay. Traffic is not touched.",
+        "Create the Service, wait for the address of its load balancer, set externalIPs, or name another Service.";
     CONFIG_MAP_NOT_FOUND = 1120 Error, "ConfigMap missing or not readable",
         "An object names a ConfigMap with the authorities that certificates must come from, or an override one with the keys of tokens, and it does not exist, lacks the entry, or may not be read by Kubeng. Without them nothing could be verified, so requests are answered with 503.",
         "Create the ConfigMap with the authorities in ca.crt, or the keys in jwks.json, name another one, or grant Kubeng the right to read it.";

@@ -119,6 +119,12 @@ impl Intake {
         self.current.values()
     }
 
+    /// What has been passed on of `key`.
+    #[must_use]
+    pub fn object(&self, key: &ObjectKey) -> Option<&Arc<Object>> {
+        self.current.get(key)
+    }
+
     /// Whether every source has told every kind once. Nothing may be published before.
     #[must_use]
     pub fn is_open(&self) -> bool {

@@ -67,6 +67,15 @@ fn ingress() -> Value {
     })
 }
 
+fn front(status: &Value) -> Value {
+    json!({
+        "apiVersion": "v1", "kind": "Service",
+        "metadata": {"name": "front", "namespace": "edge", "uid": "s"},
+        "spec": {"type": "LoadBalancer", "ports": [{"port": 80}]},
+        "status": status,
+    })
+}
+
 #[tokio::test]
 async fn an_empty_list_of_the_only_ingress_takes_no_route_away_and_its_deletion_does_at_once() {
     let server = ApiServer::start().await;
@@ -84,4 +93,22 @@ async fn an_empty_list_of_the_only_ingress_takes_no_route_away_and_its_deletion_
     watched.server.delete("ingresses", "shop", "only");
     watched.until(routes, "a.example", false).await;
     assert!(!watched.ask("/api/v1/problems").await.contains("KNG-1702"));
+}
+
+#[tokio::test]
+async fn a_service_to_publish_that_has_no_address_is_told_until_it_has_one() {
+    let server = ApiServer::start().await;
+    let watched = Watched::start(server, &["--publish-service", "edge/front"]).await;
+    let told = watched.problem("KNG-1115", true).await;
+    for word in ["Service/edge/front", "--publish-service edge/front", "does not exist"] {
+        assert!(told.contains(word), "{word}: {told}");
+    }
+    let page = watched.ask("/problems/KNG-1115").await;
+    assert!(page.contains("publish"), "{page}");
+    watched.server.put(front(&json!({"loadBalancer": {}})));
+    watched.problem("it has no address", true).await;
+    watched.server.put(front(&json!({"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}]}})));
+    watched.problem("KNG-1115", false).await;
+    watched.server.delete("services", "edge", "front");
+    watched.problem("does not exist", true).await;
 }
