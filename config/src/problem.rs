@@ -179,7 +179,7 @@ codes! {
         "The object has a field that its kind does not have. The field has no effect; an object of a kind of Kubeng is not taken at all, because the field may have been meant to protect something: what was known of it goes on being served, and where nothing was, routes of an Upstream refuse.",
         "Mend the name of the field, or remove it.";
     BAD_VALUE = 1002 Error, "Value of wrong type or range",
-        "A field has a value that cannot be used. A Rule that needs it is refused in its place; a value that only tunes keeps its default. Where it cannot be told which requests an Ingress means, all that it may mean under its hosts is refused.",
+        "A field has a value that cannot be used. A Rule that needs it is refused in its place; a value that only tunes keeps its default. Where it cannot be told which requests an Ingress means, all that it may mean under its hosts is refused: no wildcard, no rule without a host and no default backend takes it. What another object has under the same host goes on being served.",
         "Write a value of the form that the message names.";
     DEFINED_TWICE = 1003 Error, "Object defined twice",
         "Two sources, or two documents of one folder, define the same object. The one that is named first in the settings, or stands first in the order of files, is served.",
@@ -188,7 +188,7 @@ codes! {
         "A file or document is not valid YAML or JSON, or could not be read. What was last read from it goes on being served.",
         "Mend the place that the message names; the file is read again as soon as it changes.";
     UNSUPPORTED_VERSION = 1005 Error, "Version not supported",
-        "The object is of a kind that is served, but in an API version that is not.",
+        "The object is of a kind that is served, but in an API version that is not. What was last known of it goes on being served; where nothing was, the hosts and paths of an Ingress and the routes of an Upstream refuse, as far as they can be read, so that nothing wider takes their requests.",
         "Write it in the version that the message names.";
     BACKEND_NOT_FOUND = 1101 Error, "Backend does not exist",
         "A Rule names a Service or Upstream that does not exist. Its requests are answered with 503 until it does. Where an override names it, what only tunes has no effect, and what protects closes its Routes.",

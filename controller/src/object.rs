@@ -46,7 +46,17 @@ impl Object {
     /// Whether it stands for one that cannot be taken.
     #[must_use]
     pub fn is_stand_in(&self) -> bool {
-        matches!(&self.body, Body::Upstream(upstream) if upstream.standing == Standing::Closed)
+        match &self.body {
+            Body::Upstream(upstream) => upstream.standing == Standing::Closed,
+            Body::Ingress(ingress) => ingress.doubt.as_ref().is_some_and(|doubt| doubt.is_stand_in),
+            Body::IngressClass(_)
+            | Body::Service(_)
+            | Body::EndpointSlice(_)
+            | Body::Secret(_)
+            | Body::ConfigMap(_)
+            | Body::RouteOverride(_)
+            | Body::Fleet(_) => false,
+        }
     }
 
     /// Whether it is known only that it may not be read.

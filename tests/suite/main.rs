@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod admin;
+mod broken_ingress;
 mod client_certificates;
 mod clients;
 mod cluster;
