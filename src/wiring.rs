@@ -211,7 +211,7 @@ fn start_controller(
         None => Teller::Object(name, fleets.feeds(), None),
     };
     let (answers, answered) = mpsc::channel(ANSWERS_MAX);
-    let reconciler = Reconciler::new(names, fleets);
+    let reconciler = Reconciler::new(names, fleets).publishing(cluster::published(settings));
     tasks.spawn(reconciler.run(Channels {
         events: told,
         state,

@@ -179,7 +179,7 @@ codes! {
         "The object has a field that its kind does not have. The field has no effect; an object of a kind of Kubeng is not taken at all, because the field may have been meant to protect something: what was known of it goes on being served, and where nothing was, routes of an Upstream refuse.",
         "Mend the name of the field, or remove it.";
     BAD_VALUE = 1002 Error, "Value of wrong type or range",
-        "A field has a value that cannot be used. A Rule that needs it is refused in its place; a value that only tunes keeps its default. Where it cannot be told which requests an Ingress means, all that it may mean under its hosts is refused.",
+        "A field has a value that cannot be used. A Rule that needs it is refused in its place; a value that only tunes keeps its default. Where it cannot be told which requests an Ingress means, all that it may mean under its hosts is refused: no wildcard, no rule without a host and no default backend takes it. What another object has under the same host goes on being served.",
         "Write a value of the form that the message names.";
     DEFINED_TWICE = 1003 Error, "Object defined twice",
         "Two sources, or two documents of one folder, define the same object. The one that is named first in the settings, or stands first in the order of files, is served.",
@@ -188,7 +188,7 @@ codes! {
         "A file or document is not valid YAML or JSON, or could not be read. What was last read from it goes on being served.",
         "Mend the place that the message names; the file is read again as soon as it changes.";
     UNSUPPORTED_VERSION = 1005 Error, "Version not supported",
-        "The object is of a kind that is served, but in an API version that is not.",
+        "The object is of a kind that is served, but in an API version that is not. What was last known of it goes on being served; where nothing was, the hosts and paths of an Ingress and the routes of an Upstream refuse, as far as they can be read, so that nothing wider takes their requests.",
         "Write it in the version that the message names.";
     BACKEND_NOT_FOUND = 1101 Error, "Backend does not exist",
         "A Rule names a Service or Upstream that does not exist. Its requests are answered with 503 until it does. Where an override names it, what only tunes has no effect, and what protects closes its Routes.",
@@ -226,6 +226,9 @@ codes! {
     NO_CLASS = 1114 Warning, "Ingress without class",
         "An Ingress of a folder names no class, and no IngressClass is the default. It is not served. In a cluster such an Ingress may be meant for another controller, so nothing is said of it there.",
         "Set ingressClassName, or start Kubeng with --without-class.";
+    NO_PUBLISHED_ADDRESS = 1115 Warning, "No address to publish",
+        "The Service that --publish-service names does not exist or has no address. Statuses of Ingresses are not written until it has one; those that were written stay. Traffic is not touched.",
+        "Create the Service, wait for the address of its load balancer, set externalIPs, or name another Service.";
     CONFIG_MAP_NOT_FOUND = 1120 Error, "ConfigMap missing or not readable",
         "An object names a ConfigMap with the authorities that certificates must come from, or an override one with the keys of tokens, and it does not exist, lacks the entry, or may not be read by Kubeng. Without them nothing could be verified, so requests are answered with 503.",
         "Create the ConfigMap with the authorities in ca.crt, or the keys in jwks.json, name another one, or grant Kubeng the right to read it.";
@@ -314,7 +317,7 @@ codes! {
         "A replica could not serve this part and goes on serving what it had.",
         "Mend what the message names; report it if it was accepted by kubeng validate.";
     REMOVAL_HELD = 1702 Warning, "Mass removal held",
-        "A list from the cluster lacks so many objects that were there before that it is not believed yet. They go on being served until a second list agrees.",
+        "A list from the cluster lacks so many objects that were there before, or all of them, that it is not believed yet. They go on being served until a second list agrees.",
         "Nothing, if the objects were really removed; else look at the API server and at the rights of Kubeng.";
     PORT_NOT_BOUND = 1703 Error, "Port cannot be opened",
         "A listener's address and port cannot be opened. It is tried again every few seconds.",

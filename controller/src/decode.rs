@@ -23,12 +23,12 @@ use crate::kind::Body;
 use crate::kind::config_map::ConfigMap;
 use crate::kind::endpoint_slice::EndpointSlice;
 use crate::kind::fleet::{Fleet, FleetOnWire};
-use crate::kind::ingress::{Ingress, lenient};
+use crate::kind::ingress::{self, Ingress, lenient};
 use crate::kind::ingress_class::IngressClass;
 use crate::kind::route_override::RouteOverride;
 use crate::kind::secret::{self, TlsSecret};
 use crate::kind::service::Service;
-use crate::kind::upstream::{Upstream, UpstreamOnWire, stand_in};
+use crate::kind::upstream::{self, Upstream, UpstreamOnWire};
 use crate::object::{Author, Object};
 
 use header::Header;
@@ -45,8 +45,8 @@ pub enum Decoded {
     /// It names a kind that is read, or none at all, and cannot be used.
     /// What was known of the Object, if it can be named, should stay.
     Undecodable(Option<ObjectKey>, Problem),
-    /// The same of an Upstream with routes. Where nothing was known of it, this stands for it, and
-    /// refuses what its routes would have served.
+    /// The same of an Ingress, or of an Upstream with routes. Where nothing was known of it, this
+    /// stands for it, and refuses what it would have served.
     Closed(Box<Object>, Problem),
 }
 
@@ -66,7 +66,10 @@ pub fn decode(value: Value, provenance: Provenance, author: Author) -> Decoded {
         Header::Wrong(Some(key), problem) if key.kind == ObjectKind::RouteOverride => {
             (key, Some(problem))
         }
-        Header::Wrong(key, problem) => return Decoded::Undecodable(key, problem),
+        Header::Wrong(Some(key), problem) => {
+            return closed(Some(&value), key, provenance, author, problem);
+        }
+        Header::Wrong(None, problem) => return Decoded::Undecodable(None, problem),
     };
     if key.kind == ObjectKind::Secret && !secret::is_read(&value) {
         return Decoded::Ignored;
@@ -87,23 +90,46 @@ pub fn decode(value: Value, provenance: Provenance, author: Author) -> Decoded {
             status_addresses: contents.status_addresses.into(),
             problems: notes.into_problems().into(),
         })),
-        Err(problem) => {
-            let stand_in = spare.as_ref().and_then(stand_in::of).map(|body| Object {
-                key: key.clone(),
-                created: 0,
-                uid: None,
-                provenance,
-                author,
-                body: Body::Upstream(Box::new(body)),
-                status_addresses: Box::default(),
-                problems: Box::default(),
-            });
-            match stand_in {
-                Some(object) => Decoded::Closed(Box::new(object), *problem),
-                None => Decoded::Undecodable(Some(key), *problem),
-            }
-        }
+        Err(problem) => closed(spare.as_ref(), key, provenance, author, *problem),
     }
+}
+
+/// What becomes of a document that cannot be taken, because of `problem`; `value` is what is written.
+fn closed(
+    value: Option<&Value>,
+    key: ObjectKey,
+    provenance: Provenance,
+    author: Author,
+    problem: Problem,
+) -> Decoded {
+    let body = value.and_then(|value| match key.kind {
+        ObjectKind::Ingress => {
+            let mut unheard = Notes::new(key.clone(), provenance.clone());
+            ingress::stand_in::of(value, &problem, &mut unheard).map(Body::Ingress)
+        }
+        ObjectKind::Upstream => {
+            upstream::stand_in::of(value).map(|body| Body::Upstream(Box::new(body)))
+        }
+        ObjectKind::IngressClass
+        | ObjectKind::Service
+        | ObjectKind::EndpointSlice
+        | ObjectKind::Secret
+        | ObjectKind::ConfigMap
+        | ObjectKind::RouteOverride
+        | ObjectKind::Fleet => None,
+    });
+    let Some(body) = body else { return Decoded::Undecodable(Some(key), problem) };
+    let object = Object {
+        key,
+        created: 0,
+        uid: None,
+        provenance,
+        author,
+        body,
+        status_addresses: Box::default(),
+        problems: Box::default(),
+    };
+    Decoded::Closed(Box::new(object), problem)
 }
 
 /// What a typed document holds.

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use kubeng_config::name::{ObjectKey, ObjectKind};
 use kubeng_config::problem::{DEFINED_TWICE, Problem, REMOVAL_HELD, Subject};
 
-use crate::object::{Change, Event, Object, SourceName};
-use guard::Missing;
+use crate::object::{Change, Event, Extent, List, Object, SourceName};
+use guard::{Loss, Missing};
 
 /// All that the sources have told.
 ///
@@ -40,7 +40,7 @@ struct Told {
     objects: BTreeMap<ObjectKey, Arc<Object>>,
     undecodable: BTreeMap<ObjectKey, Problem>,
     problems: Vec<Problem>,
-    held: BTreeMap<ObjectKind, Missing>,
+    held: BTreeMap<Extent, Missing>,
 }
 
 /// A removal that is not believed yet.
@@ -48,8 +48,8 @@ struct Told {
 pub struct Held {
     /// Whose list lacks the Objects.
     pub source: SourceName,
-    /// Their kind.
-    pub kind: ObjectKind,
+    /// What the list covers.
+    pub extent: Extent,
     /// How many there are.
     pub objects: usize,
     /// How long until a second list is believed; zero when the next one is.
@@ -90,7 +90,7 @@ impl Intake {
                 told.remove(&key);
                 vec![key]
             }
-            Event::Replace(kind, objects) => told.replace(kind, objects, now),
+            Event::Replace(list) => told.replace(list, now),
             Event::Undecodable(key, problem) => {
                 told.undecodable.insert(key, problem);
                 Vec::new()
@@ -119,6 +119,12 @@ impl Intake {
         self.current.values()
     }
 
+    /// What has been passed on of `key`.
+    #[must_use]
+    pub fn object(&self, key: &ObjectKey) -> Option<&Arc<Object>> {
+        self.current.get(key)
+    }
+
     /// Whether every source has told every kind once. Nothing may be published before.
     #[must_use]
     pub fn is_open(&self) -> bool {
@@ -136,9 +142,9 @@ impl Intake {
     #[must_use]
     pub fn held(&self, now: Instant) -> Vec<Held> {
         let of = |told: &Told| {
-            let held = told.held.iter().map(|(kind, missing)| Held {
+            let held = told.held.iter().map(|(extent, missing)| Held {
                 source: told.name.clone(),
-                kind: *kind,
+                extent: extent.clone(),
                 objects: missing.len(),
                 wait: missing.wait(now),
             });
@@ -168,8 +174,8 @@ impl Intake {
         for told in &self.sources {
             problems.extend(told.problems.iter().cloned());
             problems.extend(told.undecodable.values().cloned());
-            problems
-                .extend(told.held.iter().map(|(kind, missing)| told.held_problem(*kind, missing)));
+            let held = told.held.iter();
+            problems.extend(held.map(|(extent, missing)| told.held_problem(extent, missing)));
         }
         problems.extend(self.doubles.iter().filter_map(|key| self.double(key)));
         problems
@@ -221,41 +227,35 @@ impl Told {
     fn upsert(&mut self, object: Arc<Object>) -> ObjectKey {
         let key = object.key.clone();
         self.undecodable.remove(&key);
-        if let Some(missing) = self.held.get_mut(&key.kind) {
-            missing.forget(&key);
-        }
         self.objects.insert(key.clone(), object);
-        self.drop_empty_holds();
+        self.let_go(&key);
         key
     }
 
     fn remove(&mut self, key: &ObjectKey) {
         self.objects.remove(key);
         self.undecodable.remove(key);
-        if let Some(missing) = self.held.get_mut(&key.kind) {
-            missing.forget(key);
-        }
-        self.drop_empty_holds();
+        self.let_go(key);
     }
 
     /// Takes a whole list. Gives the keys that it may have changed.
-    fn replace(
-        &mut self,
-        kind: ObjectKind,
-        objects: Vec<Arc<Object>>,
-        now: Instant,
-    ) -> Vec<ObjectKey> {
-        let is_first = self.listed.insert(kind);
-        let listed: BTreeSet<ObjectKey> = objects.iter().map(|object| object.key.clone()).collect();
-        let of_kind = || self.objects.keys().filter(|key| key.kind == kind);
-        let known = of_kind().count();
+    fn replace(&mut self, list: List, now: Instant) -> Vec<ObjectKey> {
+        let List { extent, objects, undecodable } = list;
+        let is_first = self.listed.insert(extent.kind);
         // What cannot be decoded exists: what was known of it stays.
-        let gone: BTreeSet<ObjectKey> = of_kind()
-            .filter(|key| !listed.contains(*key) && !self.undecodable.contains_key(*key))
-            .cloned()
-            .collect();
-        let former = self.held.remove(&kind);
-        let is_held = !is_first && guard::is_mass(kind, gone.len(), known);
+        let decoded = objects.iter().map(|object| &object.key);
+        let listed: BTreeSet<&ObjectKey> =
+            decoded.chain(undecodable.iter().map(|(key, _)| key)).collect();
+        let from = self.objects.range(extent.first_key()..);
+        let covered = from.map(|(key, _)| key).take_while(|key| extent.covers(key));
+        let gone: BTreeSet<ObjectKey> =
+            covered.filter(|key| !listed.contains(key)).cloned().collect();
+        let loss =
+            Loss { gone: gone.len(), known: self.known(&extent).count(), listed: listed.len() };
+        let is_held = !is_first && guard::is_mass(extent.kind, loss);
+        self.undecodable.retain(|key, _| !extent.covers(key));
+        self.undecodable.extend(undecodable);
+        let former = self.held.remove(&extent);
         let mut touched: Vec<ObjectKey> =
             objects.into_iter().map(|object| self.upsert(object)).collect();
         match guard::judge(is_held, gone, former, now) {
@@ -266,24 +266,37 @@ impl Told {
                 }
             }
             guard::Verdict::Hold(missing) => {
-                self.held.insert(kind, missing);
+                self.held.insert(extent, missing);
             }
         }
         touched
     }
 
-    fn drop_empty_holds(&mut self) {
-        self.held.retain(|_, missing| missing.len() > 0);
+    /// What the list of this extent would have named and that can be served.
+    fn known(&self, extent: &Extent) -> impl Iterator<Item = &ObjectKey> {
+        let from = self.objects.range(extent.first_key()..);
+        let covered = from.take_while(move |(key, _)| extent.covers(key));
+        covered.filter(|(_, object)| !object.is_denied()).map(|(key, _)| key)
     }
 
-    fn held_problem(&self, kind: ObjectKind, missing: &Missing) -> Problem {
-        let known = self.objects.keys().filter(|key| key.kind == kind).count();
+    /// Ends the hold on one Object.
+    fn let_go(&mut self, key: &ObjectKey) {
+        self.held.retain(|extent, missing| {
+            if extent.kind == key.kind {
+                missing.forget(key);
+            }
+            missing.len() > 0
+        });
+    }
+
+    fn held_problem(&self, extent: &Extent, missing: &Missing) -> Problem {
+        let known = self.known(extent).count();
         Problem {
             subject: Subject::Other(self.name.to_string()),
             field: String::new(),
             code: REMOVAL_HELD,
             message: format!(
-                "a list lacks {} of {known} objects of kind {kind}; they are served until a \
+                "a list lacks {} of {known} objects of {extent}; they are served until a \
                  second list at least {} s later lacks them too",
                 missing.len(),
                 guard::BELIEVED_AFTER.as_secs()

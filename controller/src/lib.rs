@@ -23,6 +23,7 @@ pub mod leader;
 pub mod metrics;
 pub mod object;
 mod pace;
+mod published;
 pub mod reconcile;
 pub mod replicas;
 pub mod settings;

@@ -1,8 +1,9 @@
 //! Every metric of the controller, in one list.
 
+pub(crate) mod text;
+
 use std::time::Duration;
 
-use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
@@ -103,13 +104,6 @@ impl Metrics {
     /// All of them in the text format of Prometheus.
     #[must_use]
     pub fn render(&self) -> String {
-        let mut text = String::new();
-        // Writing to a String does not fail.
-        if encode(&mut text, &self.registry).is_err() {
-            text.clear();
-        }
-        // The end mark of OpenMetrics is not part of the older format, which is served here.
-        text.truncate(text.trim_end().strip_suffix("# EOF").map_or(text.len(), str::len));
-        text
+        text::render(&self.registry)
     }
 }

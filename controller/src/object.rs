@@ -46,7 +46,17 @@ impl Object {
     /// Whether it stands for one that cannot be taken.
     #[must_use]
     pub fn is_stand_in(&self) -> bool {
-        matches!(&self.body, Body::Upstream(upstream) if upstream.standing == Standing::Closed)
+        match &self.body {
+            Body::Upstream(upstream) => upstream.standing == Standing::Closed,
+            Body::Ingress(ingress) => ingress.doubt.as_ref().is_some_and(|doubt| doubt.is_stand_in),
+            Body::IngressClass(_)
+            | Body::Service(_)
+            | Body::EndpointSlice(_)
+            | Body::Secret(_)
+            | Body::ConfigMap(_)
+            | Body::RouteOverride(_)
+            | Body::Fleet(_) => false,
+        }
     }
 
     /// Whether it is known only that it may not be read.
@@ -92,8 +102,8 @@ pub enum Event {
     Upsert(Arc<Object>),
     /// An Object is gone.
     Remove(ObjectKey),
-    /// All Objects of a kind that the source has: at start, and after a list.
-    Replace(ObjectKind, Vec<Arc<Object>>),
+    /// All Objects of a kind that the source has, or of a part of it: at start, and after a list.
+    Replace(List),
     /// An Object exists but could not be decoded; what was known of it stays.
     Undecodable(ObjectKey, Problem),
     /// The source has told all Objects of a kind at least once.
@@ -109,6 +119,71 @@ pub enum Event {
     ReadTo(u64),
 }
 
+/// All that a source has of what a list covers.
+#[derive(Clone, Debug)]
+pub struct List {
+    /// What it covers.
+    pub extent: Extent,
+    /// The Objects.
+    pub objects: Vec<Arc<Object>>,
+    /// What exists and could not be decoded; what was known of it stays.
+    pub undecodable: Vec<(ObjectKey, Problem)>,
+}
+
+impl List {
+    /// Of all Objects of `kind`.
+    #[must_use]
+    pub fn of_kind(kind: ObjectKind, objects: Vec<Arc<Object>>) -> Self {
+        Self { extent: Extent::of_kind(kind), objects, undecodable: Vec::new() }
+    }
+}
+
+/// What a list covers: a kind, perhaps in one namespace, perhaps one name.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Extent {
+    /// The kind.
+    pub kind: ObjectKind,
+    /// The namespace; `None` for all of them, and for kinds without.
+    pub namespace: Option<Arc<str>>,
+    /// The only name, if it is a list of one object.
+    pub name: Option<Arc<str>>,
+}
+
+impl Extent {
+    /// All Objects of `kind`.
+    #[must_use]
+    pub fn of_kind(kind: ObjectKind) -> Self {
+        Self { kind, namespace: None, name: None }
+    }
+
+    /// Whether the list has to name `key` if it exists.
+    #[must_use]
+    pub fn covers(&self, key: &ObjectKey) -> bool {
+        let is = |part: &Option<Arc<str>>, of: &Arc<str>| part.as_ref().is_none_or(|it| it == of);
+        self.kind == key.kind && is(&self.namespace, &key.namespace) && is(&self.name, &key.name)
+    }
+
+    /// Where the keys that it covers begin; in their order they stand together.
+    #[must_use]
+    pub fn first_key(&self) -> ObjectKey {
+        let (namespace, name) = (self.namespace.as_deref(), self.name.as_deref());
+        ObjectKey::new(self.kind, namespace.unwrap_or_default(), name.unwrap_or_default())
+    }
+}
+
+impl std::fmt::Display for Extent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "kind {}", self.kind)?;
+        if let Some(namespace) = &self.namespace {
+            write!(f, " in namespace {namespace}")?;
+        }
+        match &self.name {
+            Some(name) => write!(f, " of the name {name}"),
+            None => Ok(()),
+        }
+    }
+}
+
 impl Event {
     /// Each by itself, in order.
     #[must_use]
@@ -117,7 +192,7 @@ impl Event {
             Self::Together(events) => events.into_iter().flat_map(Self::apart).collect(),
             one @ (Self::Upsert(_)
             | Self::Remove(_)
-            | Self::Replace(..)
+            | Self::Replace(_)
             | Self::Undecodable(..)
             | Self::Synced(_)
             | Self::Problems(_)

@@ -21,6 +21,7 @@ use crate::expiry::overrides::Ends;
 use crate::fleets::{Beside, Fleets};
 use crate::intake::Intake;
 use crate::object::{Change, Event, Object, SourceName};
+use crate::published;
 use crate::settings::TranslateSettings;
 use crate::world::World;
 
@@ -61,6 +62,8 @@ pub struct Reconciler {
     /// Whether the fleets that Objects describe have been made.
     are_described: bool,
     sources: Vec<SourceName>,
+    /// The Service whose addresses statuses show.
+    published: Option<ObjectKey>,
     intake: Intake,
     ends: Ends,
     /// The version of them of which is told.
@@ -94,6 +97,7 @@ impl Reconciler {
             are_described: false,
             position: Position::default(),
             sources: sources.iter().map(|(name, _)| name.clone()).collect(),
+            published: None,
             intake: Intake::new(sources),
             ends: Ends::default(),
             ends_told: 0,
@@ -108,6 +112,12 @@ impl Reconciler {
             expiry_problems: Vec::new(),
             certificates: None,
         }
+    }
+
+    /// The same where statuses show the addresses of `service`: it is a Problem that it has none.
+    #[must_use]
+    pub fn publishing(self, service: Option<ObjectKey>) -> Self {
+        Self { published: service, ..self }
     }
 
     /// Runs until every source has gone.
@@ -159,14 +169,15 @@ impl Reconciler {
     fn round(&mut self, events: impl Iterator<Item = Told>, channels: &Channels) {
         let mut changes = Vec::new();
         let mut received = Instant::now();
-        let now = received;
         for told in events {
-            received = received.min(told.at);
+            let at = told.at;
+            received = received.min(at);
             for event in told.event.apart() {
                 if let (Event::ReadTo(at), Some(name)) = (&event, self.sources.get(told.source)) {
                     self.position.advance(&name.0, *at);
                 }
-                let told = self.intake.take(told.source, event, now);
+                // By the clock of the source, which also paces its second list.
+                let told = self.intake.take(told.source, event, at);
                 changes.extend(told.into_iter().map(|change| self.ends.admit(change, unix_now())));
             }
         }
@@ -281,6 +292,7 @@ impl Reconciler {
     fn tell(&mut self, channels: &Channels) {
         let mut source_problems = self.intake.problems();
         source_problems.extend(self.missing_fleet());
+        source_problems.extend(self.unpublished());
         let endpoint_problems: Vec<Problem> = self.book.problems().cloned().collect();
         let expiry_problems = self.expiry_problems();
         if source_problems != self.source_problems
@@ -331,6 +343,12 @@ impl Reconciler {
             remedy: "create the Fleet, or name one that exists with --fleet".to_owned(),
             provenance: None,
         })
+    }
+
+    /// That statuses show nothing because a Service has no address, once all Services are known.
+    fn unpublished(&self) -> Option<Problem> {
+        let key = self.published.as_ref().filter(|_| self.is_open)?;
+        published::problem(key, self.intake.object(key).map(AsRef::as_ref))
     }
 
     /// Looked for anew only when the Certificates differ, or after the clock has asked for it.

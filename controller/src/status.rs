@@ -18,10 +18,10 @@ use tracing::{debug, info, warn};
 use crate::cluster::{Access, AskError};
 use crate::control::{Control, ControlState};
 use crate::judged::{Judged, judged, judged_one};
-use crate::kind::Body;
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::pace::Backoff;
+use crate::published;
 use plan::{Next, Queue, Wish};
 use write::{Blame, Writer, blame};
 
@@ -42,17 +42,9 @@ impl Publish {
         let mut addresses = match self {
             Self::Nothing => return None,
             Self::Addresses(addresses) => addresses.clone(),
-            Self::Service(key) => match &state.world().object(key)?.body {
-                Body::Service(service) => service.addresses.clone(),
-                Body::Ingress(_)
-                | Body::IngressClass(_)
-                | Body::EndpointSlice(_)
-                | Body::Secret(_)
-                | Body::Upstream(_)
-                | Body::ConfigMap(_)
-                | Body::RouteOverride(_)
-                | Body::Fleet(_) => return None,
-            },
+            Self::Service(key) => {
+                published::service_of(state.world().object(key)?)?.addresses.clone()
+            }
         };
         addresses.sort_unstable();
         addresses.dedup();

@@ -21,7 +21,7 @@ use kubeng_controller::expiry;
 use kubeng_controller::expiry::overrides::Ends;
 use kubeng_controller::fleets::Fleets;
 use kubeng_controller::intake::Intake;
-use kubeng_controller::object::{Event, Object, SourceName};
+use kubeng_controller::object::{Event, List, Object, SourceName};
 use kubeng_controller::settings::{Forward, TranslateSettings};
 use kubeng_controller::source::manifests;
 use kubeng_controller::world::World;
@@ -185,7 +185,7 @@ fn translate_with(
         problems.extend(found);
         for kind in ObjectKind::ALL {
             let of_kind = objects.iter().filter(|object| object.key.kind == kind).cloned();
-            let event = Event::Replace(kind, of_kind.collect());
+            let event = Event::Replace(List::of_kind(kind, of_kind.collect()));
             changes.extend(intake.take(source, event, Instant::now()));
         }
     }

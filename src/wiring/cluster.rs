@@ -58,6 +58,12 @@ pub(super) fn tell(
     Ok(())
 }
 
+/// The Service whose addresses statuses show, if it is one.
+pub(super) fn published(settings: &Settings) -> Option<ObjectKey> {
+    let service = settings.kubernetes.as_ref()?.publish_service.as_ref()?;
+    Some(ObjectKey::new(ObjectKind::Service, &service.namespace, &service.name))
+}
+
 /// What statuses show: addresses that are given, or those of a Service.
 fn publish(kubernetes: &Kubernetes) -> anyhow::Result<Publish> {
     for address in &kubernetes.publish_addresses {

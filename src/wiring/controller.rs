@@ -228,7 +228,8 @@ async fn start_loop(
     let feeds = fleets.feeds();
     // Replicas answer to whoever serves them.
     let (_, answers) = mpsc::channel(1);
-    let reconciler = Reconciler::new(names, fleets);
+    let published = cluster::published(&settings.common);
+    let reconciler = Reconciler::new(names, fleets).publishing(published);
     tasks.spawn(reconciler.run(Channels { events: told, state, referenced: references, answers }));
     Ok((Control::new(control), feeds))
 }

@@ -5,6 +5,7 @@
 
 mod faults;
 mod fleets;
+mod home;
 mod inside;
 mod leading;
 mod objects;

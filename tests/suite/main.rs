@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod admin;
+mod broken_ingress;
 mod client_certificates;
 mod clients;
 mod cluster;
@@ -25,6 +26,7 @@ mod overrides;
 mod pages;
 mod reload;
 mod replicas;
+mod scrape;
 mod shutdown;
 mod start;
 mod support;
@@ -32,3 +34,4 @@ mod tidy;
 mod upgrade;
 mod upgrade_command;
 mod upstream;
+mod watched;

@@ -127,8 +127,6 @@ fn described(title: &str, rendered: &str) -> String {
                 line.strip_prefix("# TYPE ")?.strip_prefix(name)?.strip_prefix(' ')
             });
             let kind = kind.unwrap_or_else(|| panic!("{name} has no kind"));
-            // Counters are written with a suffix that their head does not have.
-            let name = if kind == "counter" { format!("{name}_total") } else { name.to_owned() };
             let _ = writeln!(text, "| `{name}` | {kind} | {} |", help.trim_end_matches('.'));
         }
     }

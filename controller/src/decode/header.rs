@@ -34,6 +34,17 @@ impl Served {
             format!("{}/{}", self.group, self.version)
         }
     }
+
+    /// Whether somebody who writes `group` means this kind.
+    ///
+    /// Only Kubernetes itself has groups without a dot; every other group may have a kind of the
+    /// same name that is somebody else's.
+    fn is_meant_by(&self, group: &str) -> bool {
+        self.group == group
+            || self.groups_before.contains(&group)
+            || !group.contains('.')
+            || strsim::levenshtein(self.group, group) <= SLIP_MAX
+    }
 }
 
 impl Header {
@@ -58,16 +69,16 @@ impl Header {
         };
         let text = |name: &str| document.get(name).and_then(Value::as_str);
         let Some(api_version) = text("apiVersion").filter(|text| !text.is_empty()) else {
-            return wrong(None, "/apiVersion", BAD_VALUE, "apiVersion is missing".into(), NAME_IT);
+            let meant = SERVED.iter().find(|served| Some(served.kind.as_str()) == text("kind"));
+            let key = meant.and_then(|served| key(served.kind, document.get("metadata")).ok());
+            return wrong(key, "/apiVersion", BAD_VALUE, "apiVersion is missing".into(), NAME_IT);
         };
         let Some(kind) = text("kind").filter(|text| !text.is_empty()) else {
             return wrong(None, "/kind", BAD_VALUE, "kind is missing".into(), NAME_IT);
         };
         let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
-        let Some(served) = SERVED.iter().find(|served| {
-            served.kind.as_str() == kind
-                && (served.group == group || served.groups_before.contains(&group))
-        }) else {
+        let is_meant = |served: &&Served| served.kind.as_str() == kind && served.is_meant_by(group);
+        let Some(served) = SERVED.iter().find(is_meant) else {
             return match similar_kind(group, kind) {
                 Some(similar) => {
                     let message = format!("{api_version} has no kind {kind:?}");
@@ -119,7 +130,7 @@ fn similar_kind(group: &str, kind: &str) -> Option<String> {
         .filter(|served| served.group == group)
         .map(|served| served.kind.as_str())
         .collect();
-    let found = nearest(kind, &names).filter(|name| strsim::levenshtein(name, kind) <= 2);
+    let found = nearest(kind, &names).filter(|name| strsim::levenshtein(name, kind) <= SLIP_MAX);
     match found {
         Some(name) => Some(name.to_owned()),
         None if group == "kubeng.io" => names.first().map(|name| (*name).to_owned()),
@@ -188,6 +199,9 @@ fn type_of(value: &Value) -> &'static str {
         Value::Object(_) => "an object",
     }
 }
+
+/// How many letters a slip of the pen has at most.
+const SLIP_MAX: usize = 2;
 
 const NAME_IT: &str = "write it, for instance apiVersion: networking.k8s.io/v1 and kind: Ingress";
 

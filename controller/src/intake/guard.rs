@@ -1,7 +1,9 @@
 //! The guard against mass removal: an empty or short list after an upgrade, a
 //! lost right or a missing CRD must not take the routes away.
 //!
-//! Only whole lists are held, never a single deletion, and never EndpointSlices.
+//! Only whole lists are held, never a single deletion. A list that has nothing at all where
+//! there was something is never believed at once, however little that was; one that is only
+//! short may take Endpoints away, which come and go with their Pods.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -51,9 +53,21 @@ pub(super) enum Verdict {
     Hold(Missing),
 }
 
-/// Whether a list that lacks `gone` of `known` objects is not to be believed at once.
-pub(super) fn is_mass(kind: ObjectKind, gone: usize, known: usize) -> bool {
-    let is_guarded = match kind {
+/// How many objects a list lacks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Loss {
+    /// Those that it lacks.
+    pub(super) gone: usize,
+    /// Those that were known of what it covers.
+    pub(super) known: usize,
+    /// Those that stand in it, whether they can be decoded or not.
+    pub(super) listed: usize,
+}
+
+/// Whether a list with this loss is not to be believed at once.
+pub(super) fn is_mass(kind: ObjectKind, Loss { gone, known, listed }: Loss) -> bool {
+    let is_everything = listed == 0 && gone > 0 && gone == known;
+    let is_counted = match kind {
         ObjectKind::EndpointSlice => false,
         ObjectKind::Ingress
         | ObjectKind::IngressClass
@@ -64,7 +78,7 @@ pub(super) fn is_mass(kind: ObjectKind, gone: usize, known: usize) -> bool {
         | ObjectKind::RouteOverride
         | ObjectKind::Fleet => true,
     };
-    is_guarded && gone > OBJECTS_MAX && gone * 100 > known * PERCENT_MAX
+    is_everything || (is_counted && gone > OBJECTS_MAX && gone * 100 > known * PERCENT_MAX)
 }
 
 /// Judges a list that lacks `gone`. It is believed when a list that lacked at
@@ -82,5 +96,39 @@ pub(super) fn judge(
         Some(former) if former.wait(now).is_zero() => Verdict::Take(gone),
         Some(former) => Verdict::Hold(Missing { keys: gone, since: former.since }),
         None => Verdict::Hold(Missing { keys: gone, since: now }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(kind: ObjectKind, (gone, known, listed): (usize, usize, usize), expected: bool) {
+        let loss = Loss { gone, known, listed };
+        assert_eq!(is_mass(kind, loss), expected, "{kind} {loss:?}");
+    }
+
+    #[test]
+    fn an_empty_list_is_mass_for_every_kind_and_however_little_was_known() {
+        for kind in ObjectKind::ALL {
+            check(kind, (0, 0, 0), false);
+            check(kind, (1, 1, 0), true);
+            check(kind, (5, 5, 0), true);
+            check(kind, (500, 500, 0), true);
+            // One other object shows that the server knows the kind.
+            check(kind, (1, 1, 1), false);
+            check(kind, (1, 2, 1), false);
+        }
+    }
+
+    #[test]
+    fn a_short_list_is_mass_by_share_and_number_but_for_endpoints() {
+        let (slice, ingress) = (ObjectKind::EndpointSlice, ObjectKind::Ingress);
+        check(ingress, (10, 20, 10), false);
+        check(ingress, (11, 20, 9), true);
+        check(ingress, (20, 100, 80), false);
+        check(ingress, (21, 100, 79), true);
+        check(slice, (99, 100, 1), false);
     }
 }

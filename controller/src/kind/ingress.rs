@@ -1,6 +1,7 @@
 //! `networking.k8s.io/v1` Ingress.
 
 pub(crate) mod lenient;
+pub(crate) mod stand_in;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +33,8 @@ pub struct Ingress {
 pub struct Doubt {
     /// Whether its class cannot be read, so that it may be ours.
     pub is_class_unread: bool,
+    /// Whether it could not be taken and was never known, so that this only stands for it.
+    pub is_stand_in: bool,
     /// What it may have meant, which is refused behind all other Rules.
     pub blocked: Vec<Blocked>,
 }
@@ -41,8 +44,26 @@ pub struct Doubt {
 pub struct Blocked {
     /// The host; none means every host that no rule names.
     pub host: Option<String>,
-    /// The path and those below it; none means all that nobody else has.
-    pub path: Option<String>,
+    /// The paths under it.
+    pub paths: BlockedPaths,
+}
+
+/// Paths that an Ingress may have meant under a host.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum BlockedPaths {
+    /// All that nobody else has.
+    Rest,
+    /// This one and those below it.
+    Below(String),
+    /// This one alone.
+    Only(String),
+}
+
+impl Blocked {
+    /// All of `host` that nobody else has.
+    pub(crate) fn rest_of(host: Option<String>) -> Self {
+        Self { host, paths: BlockedPaths::Rest }
+    }
 }
 
 /// One entry of `spec.tls`.

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use kubeng_config::drift::ReplicaState;
 use kubeng_config::name::FleetName;
-use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -14,7 +13,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
 use super::entry::ReplicaView;
-use crate::metrics::SECONDS;
+use crate::metrics::{SECONDS, text};
 
 type Labels = Vec<(String, String)>;
 
@@ -89,14 +88,7 @@ impl ReplicaMetrics {
     }
 
     pub(super) fn render(&self) -> String {
-        let mut text = String::new();
-        // Writing to a String does not fail.
-        if encode(&mut text, &self.registry).is_err() {
-            text.clear();
-        }
-        // The end mark of OpenMetrics is not part of the older format, which is served here.
-        text.truncate(text.trim_end().strip_suffix("# EOF").map_or(text.len(), str::len));
-        text
+        text::render(&self.registry)
     }
 }
 

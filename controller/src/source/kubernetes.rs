@@ -28,7 +28,7 @@ use super::{Received, Source};
 use crate::object::{Event, SourceName};
 use board::Board;
 use connection::Connection;
-use follow::{Said, follow};
+use follow::{Known, Said, follow};
 use scope::Scope;
 
 /// Most things that tasks have said and nobody has taken.
@@ -147,16 +147,16 @@ impl Kubernetes {
         };
         for kind in by_kind {
             for scope in Scope::of_kind(kind, &source.settings.namespaces) {
-                source.follow(scope);
+                source.follow(scope, Known::Nothing);
             }
         }
         source
     }
 
-    fn follow(&mut self, scope: Scope) {
+    fn follow(&mut self, scope: Scope, known: Known) {
         self.board.add(&scope);
-        let task =
-            follow(scope.clone(), Arc::clone(&self.connection), self.timing, self.sender.clone());
+        let (connection, sender) = (Arc::clone(&self.connection), self.sender.clone());
+        let task = follow(scope.clone(), connection, self.timing, sender, known);
         self.followed.insert(scope, self.tasks.spawn(task));
     }
 
@@ -183,7 +183,7 @@ impl Kubernetes {
         }
         for scope in wanted {
             if !self.followed.contains_key(&scope) {
-                self.follow(scope);
+                self.follow(scope, Known::Nothing);
             }
         }
         self.board.know_references();
@@ -219,7 +219,7 @@ impl Kubernetes {
         let scope = self.followed.iter().find(|(_, task)| task.id() == id);
         if let Some(scope) = scope.map(|(scope, _)| scope.clone()) {
             tracing::error!(%scope, "watch ended, beginning anew");
-            self.follow(scope);
+            self.follow(scope, Known::Perhaps);
         }
     }
 }

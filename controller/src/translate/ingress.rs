@@ -6,6 +6,7 @@ use std::sync::Arc;
 use kubeng_config::delta::AnyPart;
 use kubeng_config::matching::{HostMatch, PathMatch};
 use kubeng_config::name::{BackendId, ObjectKey, ObjectKind, RouteId};
+use kubeng_config::path::CanonicalPath;
 use kubeng_config::problem::{
     BACKEND_NOT_FOUND, BAD_PATH, BAD_VALUE, DUPLICATE, KIND_NOT_SERVED, PORT_NOT_FOUND, Problem,
     SHADOWED, TLS_NAME_MISSING,
@@ -22,7 +23,9 @@ use super::ingress_tls;
 use super::overrides::place::Place;
 use super::overrides::{Dressed, Overrides, Taken, dress};
 use super::refusal::Refused;
-use crate::kind::ingress::{Blocked, Ingress, IngressBackend, IngressPath, IngressRule};
+use crate::kind::ingress::{
+    Blocked, BlockedPaths, Ingress, IngressBackend, IngressPath, IngressRule,
+};
 use crate::object::Object;
 use crate::world::query::{Claim, DefaultOfIngress};
 use crate::world::view::View;
@@ -125,7 +128,12 @@ impl Draft<'_> {
     /// Refuses what could have been meant, behind all other Routes, so that it
     /// takes nothing from anybody and nothing wider opens either.
     fn block(&mut self, view: &View<'_>, host: &HostMatch, path: PathMatch, refused: &Refused) {
-        let key = format!("{host}!{path}");
+        let key = match &path {
+            PathMatch::Exact(exact) => format!("{host}!={exact}"),
+            PathMatch::Prefix(_) | PathMatch::Regex(_) | PathMatch::Otherwise => {
+                format!("{host}!{path}")
+            }
+        };
         if self.known.insert(key.clone()) {
             let rank = Rank { created: LAST, rule: self.ordinal };
             let id = RouteId::new(self.object.key.clone(), &key);
@@ -255,9 +263,16 @@ fn translate_default(view: &mut View<'_>, draft: &mut Draft<'_>) {
 /// Refuses what it may have meant in what cannot be read. What is wrong was told when it was read.
 fn block_doubtful(view: &View<'_>, draft: &mut Draft<'_>) {
     let blocked = draft.ingress.doubt.iter().flat_map(|doubt| &doubt.blocked);
-    for Blocked { host, path } in blocked {
+    for Blocked { host, paths } in blocked {
         let Ok(host) = host_match(host.as_deref()) else { continue };
-        let path = path.as_deref().map_or(PathMatch::Otherwise, blocked_path);
+        let path = match paths {
+            BlockedPaths::Rest => PathMatch::Otherwise,
+            BlockedPaths::Below(path) => blocked_path(path),
+            BlockedPaths::Only(path) => match CanonicalPath::of_rule(path) {
+                Ok(path) => PathMatch::Exact(path),
+                Err(_) => blocked_path(path),
+            },
+        };
         draft.block(view, &host, path, &unread());
     }
 }

@@ -28,6 +28,41 @@ pub fn sum(text: &str, name: &str, labels: &[(&str, &str)]) -> f64 {
     samples(text).iter().filter(|s| s.name == name && has(s)).map(|s| s.value).sum()
 }
 
+/// What is wrong with the names in `text`, as readers of the classic format see it: every family has
+/// one type, counters end in `_total`, and samples carry the name of the family above them, with a
+/// suffix where their type has one.
+#[must_use]
+pub fn misnamed(text: &str) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut family: Option<(&str, &str)> = None;
+    let mut seen = std::collections::BTreeSet::new();
+    for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with("# HELP ")) {
+        if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|it| it.split_once(' ')) {
+            if !seen.insert(name) {
+                faults.push(format!("{line}: a second time"));
+            }
+            if (kind == "counter") != name.ends_with("_total") {
+                faults.push(format!("{line}: a counter, and nothing else, ends in _total"));
+            }
+            family = Some((name, kind));
+            continue;
+        }
+        let suffixes: &[&str] = match family {
+            Some((_, "histogram")) => &["_bucket", "_sum", "_count"],
+            Some((_, "summary")) => &["", "_sum", "_count"],
+            Some((_, "counter" | "gauge")) => &[""],
+            Some(_) | None => &[],
+        };
+        let suffix = sample(line)
+            .zip(family)
+            .and_then(|(sample, (name, _))| sample.name.strip_prefix(name).map(str::to_owned));
+        if !suffix.is_some_and(|suffix| suffixes.contains(&suffix.as_str())) {
+            faults.push(format!("{line}: stands below {family:?}"));
+        }
+    }
+    faults
+}
+
 /// A histogram of seconds: counts up to each bound, over all labels.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Histogram {
@@ -139,6 +174,29 @@ r_total{a=\"x\",b=\"z\"} 4
         assert_eq!(all.at_most(1.0), None);
         assert_eq!(all.since(&all).count, 0.0);
         assert_eq!(Histogram::read(TEXT, "none"), None);
+    }
+
+    #[test]
+    fn names_that_do_not_belong_together_are_found() {
+        assert_eq!(
+            misnamed("# HELP a_total A.\n# TYPE a_total counter\na_total{b=\"c\"} 1\n"),
+            [""; 0]
+        );
+        assert_eq!(
+            misnamed("# TYPE t histogram\nt_bucket{le=\"1\"} 1\nt_sum 1\nt_count 1\n"),
+            [""; 0]
+        );
+        for (text, faults) in [
+            ("# TYPE a counter\na_total 1\n", 2),
+            ("# TYPE a counter\na 1\n", 1),
+            ("# TYPE a_total gauge\na_total 1\n", 1),
+            ("# TYPE a_total counter\na_total 1\na 2\n", 1),
+            ("# TYPE a gauge\na 1\n# TYPE a gauge\na 1\n", 1),
+            ("a 1\n", 1),
+            ("# TYPE t histogram\nt 1\n", 1),
+        ] {
+            assert_eq!(misnamed(text).len(), faults, "{text}");
+        }
     }
 
     #[test]

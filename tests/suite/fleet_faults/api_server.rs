@@ -81,9 +81,17 @@ async fn an_api_server_that_returns_empty_lists_costs_no_request() {
     (0..INGRESSES).for_each(|number| server.put(ingress(number)));
     problems(&controller, "a list lacks", false).await;
 
-    // The Fleet itself: replicas go on with what they have, and are told when it is back.
+    // The Fleet itself, which is only one.
     server.lose("fleets", "", "prod");
     expire(&server, "fleets");
+    problems(&controller, "a list lacks 1 of 1 objects of kind Fleet", true).await;
+    let view = in_state(&[&controller], &["r1", "r2"], "InSync").await;
+    assert_eq!(view["running"], before, "nothing was taken away");
+    server.put(fleet());
+    problems(&controller, "a list lacks", false).await;
+
+    // Really deleted: replicas go on with what they have, and are told when it is back.
+    server.delete("fleets", "", "prod");
     let is_gone = async || {
         let answer = controller.admin("/api/v1/fleets/prod").await.map_err(|e| e.to_string())?;
         if answer.status == 404 { Ok(()) } else { Err(format!("it answers {}", answer.status)) }

@@ -140,7 +140,11 @@ fn sources() -> Section {
         ),
         (
             "objects of a kind that may vanish from a list at once",
-            format!("{}, or {} %", count_of(guard, "OBJECTS_MAX"), count_of(guard, "PERCENT_MAX")),
+            format!(
+                "{}, or {} %, and never all",
+                count_of(guard, "OBJECTS_MAX"),
+                count_of(guard, "PERCENT_MAX")
+            ),
             "fixed",
             "they are served until a second list confirms it (KNG-1702)",
         ),

@@ -10,7 +10,7 @@ use kubeng_config::problem::Problem;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{Blocked, IngressTls};
+use super::{Blocked, BlockedPaths, IngressTls};
 use super::{CLASS_ANNOTATION, Doubt, FAMILIES, Ingress, IngressBackend, IngressPath, IngressRule};
 use crate::decode::notes::Notes;
 use crate::decode::suggest::nearest;
@@ -42,7 +42,12 @@ pub(crate) fn read(
     let default_backend = given(spec.get("defaultBackend"))
         .map(|written| Box::new(reader.backend(written, "/spec/defaultBackend")));
     let tls = reader.tls(spec.get("tls"));
-    let rules = reader.rules(spec.get("rules"));
+    let written = spec.get("rules");
+    let rules = reader.rules(written);
+    // Without any of its rules it would take every host, and nobody can tell that this was meant.
+    let is_without = |written: &Value| written.as_array().is_some_and(Vec::is_empty);
+    let are_rules_lost = rules.is_empty() && !given(written).is_none_or(is_without);
+    let default_backend = default_backend.filter(|_| !are_rules_lost);
     let is_found = reader.notes.len() > before;
     let annotations = metadata.annotations.clone().unwrap_or_default();
     let whole = Ingress {
@@ -79,7 +84,7 @@ fn closed(
     if is_any {
         let hosts = ingress.rules.iter().map(|rule| rule.host.clone());
         let of_tls = ingress.tls.iter().flat_map(|tls| tls.hosts.iter().cloned().map(Some));
-        blocked.extend(hosts.chain(of_tls).map(|host| Blocked { host, path: None }));
+        blocked.extend(hosts.chain(of_tls).map(Blocked::rest_of));
     }
     for rule in &mut ingress.rules {
         let is_doubtful = is_any || blocked.iter().any(|blocked| blocked.host == rule.host);
@@ -87,27 +92,45 @@ fn closed(
             path.backend = IngressBackend::Unread;
         }
     }
-    if is_class_unread {
-        // It may be another's, so it makes no claim.
-        for IngressRule { host, paths } in std::mem::take(&mut ingress.rules) {
-            if paths.is_empty() {
-                blocked.push(Blocked { host: host.clone(), path: None });
-            }
-            let paths = paths.into_iter().map(|path| path.path.unwrap_or_else(|| "/".to_owned()));
-            let below = paths.map(|path| Blocked { host: host.clone(), path: Some(path) });
-            blocked.extend(below.collect::<Vec<_>>());
-        }
-        ingress.default_backend = None;
-    }
-    if !blocked.is_empty() {
+    if is_any || !blocked.is_empty() {
         // Under a doubtful host it would take what a path was meant for.
-        let backend = ingress.default_backend.take().filter(|_| !ingress.rules.is_empty());
+        let backend = ingress.default_backend.take();
         ingress.default_backend = backend.map(|_| Box::new(IngressBackend::Unread));
     }
+    if is_class_unread {
+        // It may be another's, so it makes no claim.
+        blocked.extend(give_up(&mut ingress));
+    }
     if is_class_unread || !blocked.is_empty() {
-        ingress.doubt = Some(Box::new(Doubt { is_class_unread, blocked }));
+        ingress.doubt = Some(Box::new(Doubt { is_class_unread, is_stand_in: false, blocked }));
     }
     ingress
+}
+
+/// Takes out all that `ingress` lays claim to, and gives what that means, to be refused behind all
+/// other Rules.
+pub(super) fn give_up(ingress: &mut Ingress) -> Vec<Blocked> {
+    let mut blocked = Vec::new();
+    let rules = std::mem::take(&mut ingress.rules);
+    if ingress.default_backend.take().is_some() {
+        let hosts = rules.iter().map(|rule| rule.host.clone());
+        blocked.extend(hosts.chain(rules.is_empty().then_some(None)).map(Blocked::rest_of));
+    }
+    for IngressRule { host, paths } in rules {
+        if paths.is_empty() {
+            blocked.push(Blocked::rest_of(host.clone()));
+        }
+        blocked.extend(paths.into_iter().map(|path| {
+            let written = path.path.unwrap_or_else(|| "/".to_owned());
+            let paths = match path.path_type.as_str() {
+                "Exact" => BlockedPaths::Only(written),
+                // As the widest of the known types, so that nothing wider opens.
+                _ => BlockedPaths::Below(written),
+            };
+            Blocked { host: host.clone(), paths }
+        }));
+    }
+    blocked
 }
 
 struct Reader<'a> {
@@ -215,21 +238,21 @@ impl Reader<'_> {
         };
         let Value::Object(http_members) = http else {
             self.bad(&format!("{field}/http"), http, "an object", REFUSED_HOST);
-            self.blocked.push(Blocked { host, path: None });
+            self.blocked.push(Blocked::rest_of(host));
             return None;
         };
         let field = format!("{field}/http");
         self.only(http_members, &["paths"], &field);
         let field = format!("{field}/paths");
         let Ok(written) = self.sequence(http.get("paths"), &field, REFUSED_HOST) else {
-            self.blocked.push(Blocked { host, path: None });
+            self.blocked.push(Blocked::rest_of(host));
             return None;
         };
         let mut paths = Vec::new();
         for (at, path) in written.iter().enumerate() {
             match self.path(path, &format!("{field}/{at}")) {
                 Some(path) => paths.push(path),
-                None => self.blocked.push(Blocked { host: host.clone(), path: None }),
+                None => self.blocked.push(Blocked::rest_of(host.clone())),
             }
         }
         // A rule without any path means all of them.

@@ -32,6 +32,11 @@ fn an_ingress_of_which_no_host_can_be_told_says_that_nothing_is_refused_for_it()
         (json!([1]), "/spec"),
         (json!({"rules": "x"}), "/spec/rules"),
         (json!({"rules": ["x"]}), "/spec/rules/0"),
+        // What takes the rest of its hosts takes no other host because nobody knows which those are.
+        (
+            json!({"rules": "x", "defaultBackend": {"service": {"name": "web", "port": {"number": 80}}}}),
+            "/spec/rules",
+        ),
         (json!({"rules": [{"host": ["a"], "http": {"paths": []}}]}), "/spec/rules/0/host"),
     ] {
         let told = untold(spec.clone());

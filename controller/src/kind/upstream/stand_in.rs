@@ -61,7 +61,7 @@ fn texts(written: &[Value]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use kubeng_config::problem::{BAD_VALUE, UNKNOWN_FIELD};
+    use kubeng_config::problem::{BAD_VALUE, UNKNOWN_FIELD, UNSUPPORTED_VERSION};
 
     #[test]
     fn an_upstream_that_was_never_taken_closes_its_routes() {
@@ -76,15 +76,16 @@ mod tests {
         let text = upstream("typed", &format!("protocol: 7, {routes}"))
             + &upstream("unknown", &format!("protocl: http, {routes}"))
             + &upstream("without", "protocol: 7")
-            + &upstream("right", routes);
+            + &upstream("right", routes)
+            + &upstream("version", routes).replace("v1alpha1", "v7");
         std::fs::write(folder.path().join("a.yaml"), text).unwrap();
         let (mut objects, problems) = crate::source::manifests::load(folder.path());
         objects.sort_by(|a, b| a.key.cmp(&b.key));
         let told: Vec<_> =
             objects.iter().map(|object| (&*object.key.name, object.is_stand_in())).collect();
-        assert_eq!(told, [("right", false), ("typed", true), ("unknown", true)]);
+        assert_eq!(told, [("right", false), ("typed", true), ("unknown", true), ("version", true)]);
         let mut codes: Vec<_> = problems.iter().map(|problem| problem.code).collect();
         codes.sort();
-        assert_eq!(codes, [UNKNOWN_FIELD, BAD_VALUE, BAD_VALUE]);
+        assert_eq!(codes, [UNKNOWN_FIELD, BAD_VALUE, BAD_VALUE, UNSUPPORTED_VERSION]);
     }
 }

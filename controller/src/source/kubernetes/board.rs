@@ -8,7 +8,7 @@ use kubeng_config::problem::Problem;
 
 use super::raw::Found;
 use super::scope::Scope;
-use crate::object::{Event, Object};
+use crate::object::{Event, List, Object};
 
 /// What a watch says.
 #[derive(Debug)]
@@ -80,7 +80,10 @@ impl Board {
     pub(crate) fn remove(&mut self, scope: &Scope) {
         let heard = self.scopes.remove(scope).unwrap_or_default();
         if self.synced.contains(&scope.kind) {
-            self.events.extend(heard.entries.into_keys().map(Event::Remove));
+            // Also what a list lacked and is held all the same.
+            let keys = heard.entries.into_keys().chain(scope.object());
+            let keys: BTreeSet<ObjectKey> = keys.collect();
+            self.events.extend(keys.into_iter().map(Event::Remove));
         }
     }
 
@@ -100,9 +103,9 @@ impl Board {
             What::Listed(found) => {
                 heard.has_answered = true;
                 heard.failure = None;
-                let former = std::mem::replace(&mut heard.entries, entries(found));
+                heard.entries = entries(found);
                 if is_synced {
-                    self.tell_listed(scope, former);
+                    self.tell_list(scope);
                 } else {
                     self.sync(scope.kind);
                 }
@@ -156,39 +159,27 @@ impl Board {
             return;
         }
         self.synced.insert(kind);
-        self.tell_all(kind);
+        let scopes = self.scopes.keys().filter(|scope| scope.kind == kind);
+        for scope in scopes.cloned().collect::<Vec<_>>() {
+            self.tell_list(&scope);
+        }
         self.events.push(Event::Synced(kind));
     }
 
-    /// Tells a list that came after the first.
-    fn tell_listed(&mut self, scope: &Scope, former: BTreeMap<ObjectKey, Entry>) {
+    /// Tells all that a watch knows.
+    fn tell_list(&mut self, scope: &Scope) {
         let Some(heard) = self.scopes.get(scope) else { return };
-        let gone = former.into_iter().filter(|(key, entry)| {
-            // A list says nothing of what could not be decoded, so that is told alone.
-            let is_alone = scope.is_single() || matches!(entry, Entry::Undecodable(_));
-            is_alone && !heard.entries.contains_key(key)
-        });
-        self.events.extend(gone.map(|(key, _)| Event::Remove(key)));
-        if scope.is_single() {
-            self.events.extend(heard.entries.iter().map(|(key, entry)| entry.event(key)));
-        } else {
-            self.tell_all(scope.kind);
-        }
-    }
-
-    /// Tells all objects of a kind. What cannot be decoded comes first: it
-    /// exists, so it is not missing in the list.
-    fn tell_all(&mut self, kind: ObjectKind) {
-        let mut objects = Vec::new();
-        for (_, heard) in self.scopes.iter().filter(|(scope, _)| scope.kind == kind) {
-            for (key, entry) in &heard.entries {
-                match entry {
-                    Entry::Object(object) => objects.push(Arc::clone(object)),
-                    Entry::Undecodable(_) => self.events.push(entry.event(key)),
+        let mut list =
+            List { extent: scope.extent(), objects: Vec::new(), undecodable: Vec::new() };
+        for (key, entry) in &heard.entries {
+            match entry {
+                Entry::Object(object) => list.objects.push(Arc::clone(object)),
+                Entry::Undecodable(problem) => {
+                    list.undecodable.push((key.clone(), problem.clone()));
                 }
             }
         }
-        self.events.push(Event::Replace(kind, objects));
+        self.events.push(Event::Replace(list));
     }
 }
 

@@ -30,9 +30,18 @@ pub(crate) struct Said {
     pub(crate) at: Instant,
 }
 
-/// A list that lacks more than this many objects is made a second time, so that
+/// A list that lacks more than this many objects, or all of them, is made a second time, so that
 /// the guard against mass removal need not wait for chance.
 const LOST_MAX: usize = 10;
+
+/// Whether anything was known of a scope when it began to be followed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Known {
+    /// Nothing.
+    Nothing,
+    /// Who followed it before may have told of objects.
+    Perhaps,
+}
 
 /// Follows `scope` until nobody listens.
 pub(crate) async fn follow(
@@ -40,6 +49,7 @@ pub(crate) async fn follow(
     connection: Arc<Connection>,
     timing: Timing,
     said: mpsc::Sender<Said>,
+    before: Known,
 ) {
     let mut follower = Follower {
         pauses: Pauses::new(timing.pause_min, timing.pause_max),
@@ -48,6 +58,7 @@ pub(crate) async fn follow(
         said,
         version: None,
         known: HashSet::new(),
+        before,
         has_listed: false,
         list_again_at: None,
         was_silent: false,
@@ -79,6 +90,7 @@ struct Follower {
     version: Option<String>,
     /// What the last list held, and what the watch has added since.
     known: HashSet<ObjectKey>,
+    before: Known,
     has_listed: bool,
     list_again_at: Option<tokio::time::Instant>,
     /// Whether the last watch said nothing at all.
@@ -138,17 +150,30 @@ impl Follower {
             }
         };
         let listed: HashSet<ObjectKey> = found.iter().map(|found| found.key().clone()).collect();
-        let lost = self.known.difference(&listed).count();
-        let was_second = self.list_again_at.take().is_some();
-        if self.has_listed && (lost > LOST_MAX || (was_second && lost > 0)) {
-            self.list_again_at = Some(tokio::time::Instant::now() + self.timing.second_list);
-        }
+        self.plan_second_list(&listed);
         self.has_listed = true;
         self.known = listed;
         self.version = Some(version.clone());
         self.pauses.reset();
         self.say(What::Listed(found), at).await;
         Ok(version)
+    }
+
+    /// Says when `listed` is to be confirmed, if the guard may not believe it.
+    fn plan_second_list(&mut self, listed: &HashSet<ObjectKey>) {
+        let now = tokio::time::Instant::now();
+        let was_second = self.list_again_at.is_some_and(|at| at <= now);
+        let lost = self.known.difference(listed).count();
+        let may_be_held = match (self.has_listed, self.before) {
+            (true, _) => lost > LOST_MAX || (lost > 0 && (was_second || listed.is_empty())),
+            (false, Known::Perhaps) => true,
+            (false, Known::Nothing) => false,
+        };
+        if may_be_held {
+            self.list_again_at = Some(now + self.timing.second_list);
+        } else if was_second {
+            self.list_again_at = None;
+        }
     }
 
     fn listed(&self) -> ListParams {

@@ -9,7 +9,7 @@ use kubeng_config::provenance::Provenance;
 use crate::kind::Body;
 use crate::kind::config_map::ConfigMap;
 use crate::kind::secret::{Access, TlsSecret};
-use crate::object::{Author, Object};
+use crate::object::{Author, Extent, Object};
 
 /// What one watch covers.
 #[derive(Clone, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -73,6 +73,16 @@ impl Scope {
             status_addresses: Box::default(),
             problems: Box::default(),
         }))
+    }
+
+    /// What its lists cover.
+    pub(crate) fn extent(&self) -> Extent {
+        Extent { kind: self.kind, namespace: self.namespace.clone(), name: self.name.clone() }
+    }
+
+    /// The only object that it covers, if it is one.
+    pub(crate) fn object(&self) -> Option<ObjectKey> {
+        self.is_single().then(|| self.extent().first_key())
     }
 
     /// Whether it covers a single object.

@@ -1,3 +1,4 @@
+mod emptied;
 mod restored;
 
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::*;
-use crate::object::{Author, Event, Object};
+use crate::object::{Author, Event, List, Object};
 
 fn short() -> Timing {
     Timing {
@@ -104,11 +105,14 @@ impl Live {
                 self.objects.remove(&key.to_string());
                 self.undecodable.remove(&key.to_string());
             }
-            Event::Replace(kind, objects) => {
-                self.replaced.push((kind, objects.len()));
+            Event::Replace(List { extent, objects, undecodable }) => {
+                self.replaced.push((extent.kind, objects.len()));
+                let is_covered = |key: &str| extent.covers(&key.parse().unwrap());
+                self.undecodable.retain(|key, _| !is_covered(key));
+                let of_list = undecodable.into_iter().map(|(key, why)| (key.to_string(), why));
+                self.undecodable.extend(of_list);
                 let undecodable = &self.undecodable;
-                self.objects
-                    .retain(|key, object| object.key.kind != kind || undecodable.contains_key(key));
+                self.objects.retain(|key, _| !is_covered(key) || undecodable.contains_key(key));
                 objects.into_iter().for_each(|object| self.set(object));
             }
             Event::Undecodable(key, problem) => {
@@ -399,7 +403,8 @@ async fn namespaces_are_watched_each_by_itself_and_told_together() {
     live.until_synced().await;
     let keys: Vec<&String> = live.objects.keys().collect();
     assert_eq!(keys, ["Service/one/web", "Service/two/web"]);
-    assert!(live.replaced.contains(&(ObjectKind::Service, 2)), "{:?}", live.replaced);
+    let of_services = live.replaced.iter().filter(|(kind, _)| *kind == ObjectKind::Service);
+    assert!(of_services.eq([&(ObjectKind::Service, 1); 2]), "{:?}", live.replaced);
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use kubeng_config::problem::{DEFINED_TWICE, Problem, SOURCE_UNREACHABLE, Subject
 
 use super::file::{Fingerprint, Stretch, micros, read_stretches, read_text};
 use super::tree::{self, list};
-use crate::object::{Event, Object};
+use crate::object::{Event, List, Object};
 
 /// How long a file may be gone by a rename, or be empty, or stay open for
 /// writing, before that counts: editors and tools save in such steps.
@@ -363,7 +363,7 @@ impl Folder {
             events.clear();
             for kind in ObjectKind::ALL {
                 let all = self.told.values().filter(|object| object.key.kind == kind).cloned();
-                events.push(Event::Replace(kind, all.collect()));
+                events.push(Event::Replace(List::of_kind(kind, all.collect())));
             }
             events.extend(ObjectKind::ALL.map(Event::Synced));
         }

@@ -225,7 +225,7 @@ impl Live {
                 self.classes.remove(&*key.name);
                 self.removals.push(key.name.to_string());
             }
-            Event::Replace(_, objects) => objects.iter().for_each(|object| self.set(object)),
+            Event::Replace(list) => list.objects.iter().for_each(|object| self.set(object)),
             Event::Undecodable(key, problem) => panic!("{key}: {problem}"),
             Event::Synced(_) => self.synced += 1,
             Event::Problems(problems) => self.problems = problems,
