@@ -25,6 +25,7 @@ mod overrides;
 mod pages;
 mod reload;
 mod replicas;
+mod schemes;
 mod shutdown;
 mod start;
 mod support;
