@@ -220,6 +220,8 @@ pub(crate) struct Tries {
     pub(crate) is_repeated: bool,
     /// Whether one was: then an Endpoint that was tried is better than none.
     pub(crate) was_repeated: bool,
+    /// Whether an Endpoint refused it without having looked at it: the same as above.
+    pub(crate) was_refused: bool,
     /// Counts while the request lives.
     pub(crate) admitted: Option<Admitted>,
     /// Counts from the first retry on.
