@@ -131,3 +131,24 @@ async fn beyond_the_connections_to_one_endpoint_requests_are_answered_and_not_ke
     assert_eq!(after.status, 200, "{after:?}");
     assert_eq!(calls.connections(), GROUP_MAX);
 }
+
+#[tokio::test]
+async fn a_websocket_to_a_backend_over_http2_is_refused_with_a_reason() {
+    let calls = Calls::serve(Manners::default(), |_, mut respond| async move {
+        drop(respond.send_response(Response::new(()), true));
+    })
+    .await;
+    let mut replica = Replica::start();
+    let ask = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n\
+               Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+    for (protocol, count) in [(BackendProtocol::Http2, 1), (BackendProtocol::Grpc, 2)] {
+        replica.serve_as(&[calls.address], protocol, vec![]);
+        let answer = Answer::read(&talk(replica.http, ask.as_bytes()).await);
+        assert_eq!(answer.status, 501, "{answer:?}");
+        replica.until_failures("upgrade_unsupported", count).await;
+        // An upgrade of another kind may be passed over (RFC 9110 section 7.8).
+        let other = ask.replace("websocket", "h2c");
+        assert_eq!(Answer::read(&talk(replica.http, other.as_bytes()).await).status, 200);
+    }
+    assert_eq!(calls.begun(), 2, "nothing but the others");
+}
