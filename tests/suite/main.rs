@@ -17,6 +17,7 @@ mod fleet_input;
 mod fleets;
 mod ingress;
 mod limits;
+mod listener_tls;
 mod listeners;
 mod log;
 mod names;
