@@ -74,8 +74,7 @@ pub(crate) fn begin(
 ) -> Begin {
     ctx.started = Some(now);
     ctx.form = Form::of(incoming.headers, incoming.version);
-    let scheme = forward::scheme(facts, incoming.headers);
-    ctx.scheme = Some(scheme);
+    ctx.scheme = Some(forward::scheme(facts, incoming.headers));
     ctx.is_upgrade = is_websocket(incoming);
     let authority = match authority(incoming) {
         Ok(authority) => authority,
@@ -124,7 +123,6 @@ pub(crate) fn begin(
         path: &path,
         matched: found.prefix(),
         is_upgrade: ctx.is_upgrade,
-        scheme,
         ..target(incoming, facts, now)
     };
     let step = filter::on_request(&route, &mut progress, &target, table, &mut ctx.extra);
@@ -162,7 +160,6 @@ pub(crate) fn resume(
         path,
         matched: matched.as_ref(),
         is_upgrade: ctx.is_upgrade,
-        scheme: ctx.scheme.unwrap_or_else(|| facts.scheme()),
         ..target(incoming, facts, now)
     };
     match filter::resume(route, progress, told, &target, table, &mut ctx.extra) {
@@ -190,7 +187,7 @@ fn target<'a>(
         headers: incoming.headers,
         matched: None,
         is_upgrade: false,
-        scheme: facts.scheme(),
+        scheme: forward::scheme(facts, incoming.headers),
         facts,
         now,
         at,

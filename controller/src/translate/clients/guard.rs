@@ -294,9 +294,9 @@ fn split(
 /// What runs in front of a refusal: over plain HTTP, all up to a redirect that sends clients to where
 /// they can present a certificate. Who comes by TLS that somebody else has ended gets the refusal.
 fn in_front(route: &Route, code: Code) -> Vec<Filter> {
-    let sends_on = |filter: &Filter| match filter {
-        Filter::Redirect(redirect) => redirect.is_for(Scheme::Http),
-        other => other.answers_everybody(),
+    let sends_on = |filter: &Filter| {
+        let redirects = matches!(filter, Filter::Redirect(to) if to.is_for(Scheme::Http));
+        redirects || filter.answers_everybody()
     };
     match route.filters.iter().position(sends_on) {
         Some(at) if code == CLIENTS_OVER_TLS => {
