@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use crate::certificate::{ClientCertificateMode, ServerNameId};
+use crate::filter::Filter;
 use crate::index::listener_for;
 use crate::listener::{Listener, Protocol};
 use crate::matching::{HostMatch, Match, PathMatch};
@@ -153,7 +154,9 @@ pub fn explain_on(
         client_certificates: client_certificates(snapshot, listener, request.host),
         route: winner.as_ref().map(|winner| winner.id.clone()),
         matched: winner.as_ref().map(|winner| describe(winner.wanted)),
-        outcome: winner.as_ref().map_or(Outcome::NoRoute, |winner| outcome(winner.route)),
+        outcome: winner
+            .as_ref()
+            .map_or(Outcome::NoRoute, |winner| outcome(winner.route, came_by(snapshot, listener))),
         losers,
         host,
     }
@@ -304,7 +307,21 @@ fn describe(wanted: &Match) -> String {
     text
 }
 
-fn outcome(route: &Route) -> Outcome {
+/// How clients come who are connected to `listener` themselves.
+fn came_by(snapshot: &Snapshot, listener: &ListenerId) -> Scheme {
+    let protocol = snapshot.listeners().get(listener).map(|part| part.value().protocol);
+    match protocol {
+        Some(Protocol::Https) => Scheme::Https,
+        Some(Protocol::Http | Protocol::Tcp | Protocol::TlsPassthrough) | None => Scheme::Http,
+    }
+}
+
+fn outcome(route: &Route, came_by: Scheme) -> Outcome {
+    let sends_on =
+        |filter: &Filter| matches!(filter, Filter::Redirect(redirect) if redirect.is_for(came_by));
+    if route.filters.iter().any(sends_on) {
+        return Outcome::Answered;
+    }
     let refused = |status: crate::route::Refusal, because: crate::problem::Code| Outcome::Refused {
         status: status.into(),
         because: because.to_string(),

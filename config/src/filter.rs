@@ -35,7 +35,7 @@ use jwt::{Jwt, JwtKeys};
 use maintenance::Maintenance;
 use mirror::Mirror;
 use rate_limit::RateLimit;
-use redirect::Redirect;
+use redirect::{Redirect, SentOn};
 use request_id::RequestIds;
 use rewrite::Rewrite;
 
@@ -82,6 +82,34 @@ pub enum Filter {
 }
 
 impl Filter {
+    /// Whether no request gets past it.
+    #[must_use]
+    pub fn answers_everybody(&self) -> bool {
+        match self {
+            Self::Redirect(redirect) => match redirect.sent_on {
+                SentOn::Everybody => true,
+                SentOn::OtherScheme => false,
+            },
+            Self::Maintenance(_) => true,
+            Self::RequestHeaders(_)
+            | Self::ResponseHeaders(_)
+            | Self::Rewrite(_)
+            | Self::Cors(_)
+            | Self::ClientAddress(_)
+            | Self::RateLimit(_)
+            | Self::ConcurrencyLimit(_)
+            | Self::BasicAuth(_)
+            | Self::Jwt(_)
+            | Self::ExternalAuth(_)
+            | Self::BodyLimit(_)
+            | Self::Buffering(_)
+            | Self::RequestId(_)
+            | Self::Mirror(_)
+            | Self::Compression(_)
+            | Self::ErrorPages(_) => false,
+        }
+    }
+
     /// The Secret without which it cannot be carried out.
     #[must_use]
     pub fn secret(&self) -> Option<&SecretId> {

@@ -119,6 +119,26 @@ pub enum Scheme {
     Https,
 }
 
+impl Scheme {
+    /// As addresses begin.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+
+    /// The port where an address names none.
+    #[must_use]
+    pub fn port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+        }
+    }
+}
+
 /// Why a text does not describe a request.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {

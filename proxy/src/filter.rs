@@ -28,6 +28,7 @@ use http::{Method, StatusCode};
 use kubeng_config::authority::Authority;
 use kubeng_config::filter::Filter;
 use kubeng_config::matching::PathPrefix;
+use kubeng_config::request::Scheme;
 
 use crate::errand::Fetched;
 use crate::listener::facts::ConnFacts;
@@ -50,6 +51,8 @@ pub(crate) struct Target<'a> {
     /// The prefix that was matched, if a prefix was.
     pub(crate) matched: Option<&'a PathPrefix>,
     pub(crate) is_upgrade: bool,
+    /// How the client itself asks, also behind a proxy.
+    pub(crate) scheme: Scheme,
     pub(crate) facts: &'a ConnFacts,
     pub(crate) now: Instant,
     pub(crate) at: SystemTime,
@@ -126,7 +129,7 @@ fn run(
 ) -> Step {
     let backend = |id| table.backends.get(id);
     match (filter, state) {
-        (Filter::Redirect(redirect), _) => Step::Reply(redirect::reply(redirect, target)),
+        (Filter::Redirect(redirect), _) => redirect::on_request(redirect, target),
         (Filter::Maintenance(wanted), _) => Step::Reply(maintenance::reply(wanted)),
         (Filter::Rewrite(rewrite), _) => progress.rewritten.apply(rewrite, target),
         (Filter::Cors(cors), _) => cors::on_request(cors, target, noted(extra)),

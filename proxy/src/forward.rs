@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use ipnet::IpNet;
 use kubeng_config::backend::BackendProtocol;
+use kubeng_config::request::Scheme;
 
 use self::said::{Client, Said};
 use crate::listener::facts::ConnFacts;
@@ -44,7 +45,7 @@ pub(crate) fn forwarding_headers(
     if let Some(client) = facts.tls.as_ref().and_then(|tls| tls.client.as_ref()) {
         client.tell(to);
     }
-    let proto = HeaderValue::from_static(if facts.tls.is_some() { "https" } else { "http" });
+    let proto = HeaderValue::from_static(facts.scheme().name());
     if let Some(trusted) = trusted {
         return extend_claims(facts, trusted, host, proto, to);
     }
@@ -117,6 +118,21 @@ pub(crate) fn client_address(facts: &ConnFacts, fields: &HeaderMap) -> Option<Ip
         Client::OnlyProxies => Some(facts.client.ip()),
         Client::Unknown => None,
     }
+}
+
+/// How the client itself asks, also behind a trusted proxy that has ended its TLS, or spoken TLS for it.
+/// What anybody else says of that counts for nothing.
+pub(crate) fn scheme(facts: &ConnFacts, fields: &HeaderMap) -> Scheme {
+    let said = facts.trusted_proxies.as_deref();
+    let said = said.and_then(|trusted| said::scheme_of(fields, trusted));
+    said.unwrap_or_else(|| facts.scheme())
+}
+
+/// The port that the client itself asked, where a trusted proxy tells; None where it tells none, or
+/// where nobody may tell.
+pub(crate) fn told_port(facts: &ConnFacts, fields: &HeaderMap) -> Option<u16> {
+    facts.trusted_proxies.as_ref()?;
+    fields.get(X_FORWARDED_PORT)?.to_str().ok()?.parse().ok().filter(|port| *port != 0)
 }
 
 /// Whether a field concerns one connection only (RFC 9110 section 7.6.1), or what is asked of proxies.

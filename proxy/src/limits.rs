@@ -60,6 +60,12 @@ pub struct Limits {
     pub pool_idle: Duration,
     /// A TLS handshake with a Backend; then another Endpoint is tried. Default: 10 s.
     pub backend_handshake: Duration,
+    /// How long nothing comes on a connection to a Backend over HTTP/2 that carries requests; then it is
+    /// sent a ping. Servers of gRPC allow one in five minutes. Default: 330 s.
+    pub backend_ping_after: Duration,
+    /// The answer to such a ping; then the connection is closed, and with it what it carries.
+    /// Default: 20 s.
+    pub backend_ping_within: Duration,
 }
 
 impl Default for Limits {
@@ -90,6 +96,8 @@ impl Default for Limits {
             pool_max: 1024,
             pool_idle: Duration::from_secs(60),
             backend_handshake: Duration::from_secs(10),
+            backend_ping_after: Duration::from_secs(330),
+            backend_ping_within: Duration::from_secs(20),
         }
     }
 }

@@ -74,6 +74,7 @@ pub(crate) fn begin(
 ) -> Begin {
     ctx.started = Some(now);
     ctx.form = Form::of(incoming.headers, incoming.version);
+    ctx.scheme = Some(forward::scheme(facts, incoming.headers));
     ctx.is_upgrade = is_websocket(incoming);
     let authority = match authority(incoming) {
         Ok(authority) => authority,
@@ -186,6 +187,7 @@ fn target<'a>(
         headers: incoming.headers,
         matched: None,
         is_upgrade: false,
+        scheme: forward::scheme(facts, incoming.headers),
         facts,
         now,
         at,
@@ -213,6 +215,7 @@ fn go_on(
         // Who calls has taken questions out.
         Step::Ask(_) => StatusCode::INTERNAL_SERVER_ERROR.into(),
     };
+    let begin = refuse_tunnel(begin, ctx);
     if let Some(backend) = &ctx.backend {
         let path = ctx.path.as_deref().unwrap_or(incoming.uri.path());
         ctx.wish = forward::wish::of(&backend.spec, incoming.headers, path, facts);
@@ -220,6 +223,23 @@ fn go_on(
     ctx.host = authority.and_then(name);
     ctx.route = Some(route);
     begin
+}
+
+/// Refuses a WebSocket to a Backend over HTTP/2, where it is asked for by an extended CONNECT
+/// (RFC 8441), which is not spoken here. Asked without, the Backend would answer what no such client
+/// can read.
+fn refuse_tunnel(begin: Begin, ctx: &mut RequestContext) -> Begin {
+    let is_http2 = |ctx: &RequestContext| {
+        ctx.backend.as_ref().is_some_and(|backend| forward::is_http2(backend.spec.protocol))
+    };
+    match begin {
+        Begin::Forward if ctx.is_upgrade && is_http2(ctx) => {
+            ctx.is_upgrade = false;
+            ctx.reason = Some(Reason::UpgradeUnsupported);
+            Reason::UpgradeUnsupported.status().into()
+        }
+        Begin::Forward | Begin::Reply(_) | Begin::Refuse(_) | Begin::Ask(..) => begin,
+    }
 }
 
 /// What the head gate refuses on HTTP/1.

@@ -63,6 +63,8 @@ reasons! {
     TlsUnusable, "tls_unusable", SERVICE_UNAVAILABLE;
     /// Descriptors, ports or memory of this replica.
     LocalResources, "local_resources", SERVICE_UNAVAILABLE;
+    /// A WebSocket was asked for, and the Backend is spoken to over HTTP/2.
+    UpgradeUnsupported, "upgrade_unsupported", NOT_IMPLEMENTED;
     /// No connection could be opened.
     ConnectFailed, "connect_failed", BAD_GATEWAY;
     /// No connection could be opened in time.
@@ -125,6 +127,7 @@ impl Reason {
             | Self::AccessDenied
             | Self::RateLimited
             | Self::BodyTooLarge
+            | Self::UpgradeUnsupported
             | Self::ClientGone
             | Self::ClientSlow
             | Self::ClientBroke => false,

@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use kubeng_config::name::{BackendId, Hostname, ListenerId, RouteId};
+use kubeng_config::request::Scheme;
 
 use crate::listener::facts::TlsSession;
 use crate::metrics::RouteUse;
@@ -34,6 +35,9 @@ pub(crate) struct Record {
     pub(crate) connect: Option<Duration>,
     pub(crate) client: SocketAddr,
     pub(crate) version: Version,
+    /// How the client itself asked, also behind a proxy that is trusted.
+    pub(crate) scheme: Scheme,
+    /// Of the connection to us, whoever opened it.
     pub(crate) tls: Option<TlsSession>,
     /// Absent when the head could not be read.
     pub(crate) method: Option<Method>,
@@ -217,6 +221,7 @@ pub(crate) mod tests {
             connect: None,
             client: SocketAddr::from(([192, 0, 2, 7], 5000)),
             version: Version::HTTP_11,
+            scheme: Scheme::Http,
             tls: None,
             method: Some(Method::GET),
             host: Some(host.parse().unwrap()),

@@ -9,6 +9,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Uri, Version};
 use kubeng_config::name::Hostname;
 use kubeng_config::policy::Policy;
+use kubeng_config::request::Scheme;
 
 use crate::backend::choice::Wish;
 use crate::backend::{Admitted, CompiledBackend, InFlight, Retrying};
@@ -75,6 +76,8 @@ pub(crate) struct RequestContext {
     pub(crate) alarm: Option<Arc<Alarm>>,
     pub(crate) started: Option<(Instant, SystemTime)>,
     pub(crate) form: Form,
+    /// How the client itself asks, also behind a proxy; None until the pipeline has begun.
+    pub(crate) scheme: Option<Scheme>,
     /// Whether the client asks to leave HTTP behind.
     pub(crate) is_upgrade: bool,
     /// The authority as the client wrote it; absent only on HTTP/1.0.
@@ -217,6 +220,8 @@ pub(crate) struct Tries {
     pub(crate) is_repeated: bool,
     /// Whether one was: then an Endpoint that was tried is better than none.
     pub(crate) was_repeated: bool,
+    /// Whether an Endpoint refused it without having looked at it: the same as above.
+    pub(crate) was_refused: bool,
     /// Counts while the request lives.
     pub(crate) admitted: Option<Admitted>,
     /// Counts from the first retry on.

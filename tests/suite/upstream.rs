@@ -1,6 +1,7 @@
 //! Upstreams: services outside containers, with all that they can say.
 
 mod tls;
+mod tls_log;
 
 use std::net::Ipv4Addr;
 use std::process::Command;

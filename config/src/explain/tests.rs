@@ -240,3 +240,31 @@ fn tls_that_is_passed_on_takes_its_names_away() {
         assert_eq!(found, Some(listener.parse().unwrap()), "{url}");
     }
 }
+
+#[test]
+fn a_redirect_of_one_scheme_is_for_those_who_came_by_the_other_one() {
+    let redirect = r#"{"redirect":{"scheme":"https","status":308,"sentOn":"otherScheme"}}"#;
+    let attached = ["http", "https"].map(|listener| Attachment {
+        listener: listener.parse().unwrap(),
+        hosts: vec![HostMatch::Any],
+    });
+    let route = Route {
+        rank: Rank { created: 0, rule: 0 },
+        attached: attached.to_vec(),
+        matches: vec![Match::of_path(PathMatch::Otherwise)],
+        filters: vec![serde_json::from_str(redirect).unwrap()],
+        policy: "p".parse().unwrap(),
+        action: Action::Refuse {
+            status: crate::route::Refusal::Forbidden,
+            because: crate::problem::CLIENTS_OVER_TLS,
+        },
+    };
+    let snapshot = snapshot(std::slice::from_ref(&route));
+    let outcome = |request: &str| {
+        explain(&snapshot, &RequestKey::parse(request, HeaderMap::new()).unwrap()).outcome
+    };
+    assert_eq!(outcome("GET http://a.example/"), Outcome::Answered);
+    assert!(matches!(outcome("GET https://a.example/"), Outcome::Refused { status: 403, .. }));
+    let text = crate::export::nginx::to_text(&snapshot, &|_| None);
+    assert!(text.contains("if ($scheme = http) { return 308; }"), "{text}");
+}

@@ -10,11 +10,13 @@ use crate::certificate::ClientCertificateMode;
 use crate::endpoint::EndpointState;
 use crate::filter::Filter;
 use crate::filter::headers::HeaderEdits;
+use crate::filter::redirect::SentOn;
 use crate::filter::rewrite::PathRewrite;
 use crate::listener::{Listener, Protocol};
 use crate::matching::{HostMatch, Match, PathMatch};
 use crate::name::{ListenerId, RouteId};
 use crate::provenance::Provenance;
+use crate::request::Scheme;
 use crate::route::{Action, Route, TargetAction, precedence};
 use crate::snapshot::Snapshot;
 
@@ -169,7 +171,17 @@ fn filter(out: &mut String, filter: &Filter) {
         Filter::RequestHeaders(edits) => header_lines(out, "proxy_set_header", edits),
         Filter::ResponseHeaders(edits) => header_lines(out, "add_header", edits),
         Filter::Redirect(redirect) => {
-            let _ = writeln!(out, "        return {}; # redirect", u16::from(redirect.status));
+            let status = u16::from(redirect.status);
+            let _ = match (redirect.sent_on, redirect.scheme) {
+                (SentOn::OtherScheme, Some(Scheme::Https)) => {
+                    writeln!(out, "        if ($scheme = http) {{ return {status}; }} # redirect")
+                }
+                (SentOn::OtherScheme, Some(Scheme::Http)) => {
+                    writeln!(out, "        if ($scheme = https) {{ return {status}; }} # redirect")
+                }
+                (SentOn::OtherScheme, None) => Ok(()),
+                (SentOn::Everybody, _) => writeln!(out, "        return {status}; # redirect"),
+            };
         }
         Filter::Rewrite(rewrite) => {
             if let Some(host) = &rewrite.host {

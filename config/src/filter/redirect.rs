@@ -24,6 +24,49 @@ pub struct Redirect {
     pub path: Option<PathRewrite>,
     /// The status of the answer.
     pub status: RedirectStatus,
+    /// Who is sent on.
+    #[serde(default, skip_serializing_if = "SentOn::is_everybody")]
+    pub sent_on: SentOn,
+}
+
+/// Whom a [`Redirect`] sends on.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SentOn {
+    /// Everybody.
+    #[default]
+    Everybody,
+    /// Those who did not come by its scheme, seen from the client: all others would be sent in a
+    /// circle, so they pass.
+    OtherScheme,
+}
+
+impl SentOn {
+    fn is_everybody(&self) -> bool {
+        *self == Self::Everybody
+    }
+}
+
+impl Redirect {
+    /// The same, where it names nothing but a scheme, for those only who came by the other one.
+    #[must_use]
+    pub fn without_circle(self) -> Self {
+        let Self { scheme, host, port, path, status: _, sent_on: _ } = &self;
+        if scheme.is_some() && host.is_none() && port.is_none() && path.is_none() {
+            Self { sent_on: SentOn::OtherScheme, ..self }
+        } else {
+            self
+        }
+    }
+
+    /// Whether it sends those on who came by `scheme`.
+    #[must_use]
+    pub fn is_for(&self, scheme: Scheme) -> bool {
+        match self.sent_on {
+            SentOn::Everybody => true,
+            SentOn::OtherScheme => self.scheme.is_some_and(|to| to != scheme),
+        }
+    }
 }
 
 /// The statuses that a redirect may have.

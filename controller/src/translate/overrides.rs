@@ -122,7 +122,7 @@ pub(crate) fn written(object: &Object) -> Option<&RouteOverride> {
 
 /// A Route with what overrides change in it.
 pub(crate) struct Dressed {
-    /// The Route, and those that a canary or a redirect of one scheme needs beside it.
+    /// The Route, and that which a canary needs beside it.
     pub(crate) routes: Vec<AnyPart>,
     /// The Policy that they name, if it is one of their own.
     pub(crate) policy: Option<AnyPart>,

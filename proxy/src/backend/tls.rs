@@ -1,6 +1,7 @@
 //! Whether the TLS of a Backend can be verified, and what keeps connections of different policies apart.
 
 pub(crate) mod connector;
+pub(crate) mod failure;
 
 use std::any::Any;
 use std::hash::{BuildHasher, Hash, Hasher};
@@ -15,6 +16,7 @@ use rustls::sign::CertifiedKey;
 use x509_parser_of_engine::prelude::{FromDer, X509Certificate};
 
 use connector::{Connector, SYSTEM};
+use failure::LastTold;
 
 /// How connections to a Backend are verified.
 #[derive(Debug)]
@@ -22,6 +24,7 @@ pub(crate) struct CompiledTls {
     trust: Trust,
     /// What the other engine has made of it.
     made: OnceLock<Arc<dyn Any + Send + Sync>>,
+    told: LastTold,
 }
 
 #[derive(Debug)]
@@ -42,13 +45,13 @@ impl CompiledTls {
         backend: &Backend,
         presented: Option<&Arc<CertifiedKey>>,
     ) -> Self {
-        let made = OnceLock::new();
-        let Some(tls) = &backend.tls else { return Self { trust: Trust::Plain, made } };
+        let (made, told) = (OnceLock::new(), LastTold::default());
+        let Some(tls) = &backend.tls else { return Self { trust: Trust::Plain, made, told } };
         let trust = trust(backend.protocol, tls, presented).unwrap_or_else(|reason| {
             tracing::error!(backend = %id, reason, "nothing is sent to this backend");
             Trust::Unusable(reason.into())
         });
-        Self { trust, made }
+        Self { trust, made, told }
     }
 
     /// Why nothing may be sent; None when something may.
@@ -57,6 +60,11 @@ impl CompiledTls {
             Trust::Unusable(why) => Some(why),
             Trust::Plain | Trust::Verified { .. } => None,
         }
+    }
+
+    /// When a failure was last told.
+    pub(crate) fn last_told(&self) -> &LastTold {
+        &self.told
     }
 
     /// Whether nothing may be sent.

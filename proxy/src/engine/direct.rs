@@ -128,7 +128,7 @@ impl Engine for Direct {
             version: whole.version,
             headers: &whole.headers,
         };
-        let mut begun = self.begin(&conn.facts, &incoming).await;
+        let begun = self.begin(&conn.facts, &incoming).await;
         if let Some(protocol) = spoken(&begun) {
             // Who reads them in pieces has copied what came with the head.
             drop(bytes);
@@ -142,8 +142,6 @@ impl Engine for Direct {
                     self.carry::<_, Upstream>(&mut client, whole, begun.ctx).await;
                 }
                 BackendProtocol::Http2 | BackendProtocol::Grpc => {
-                    // No tunnel goes through a stream, so the Backend is not asked for one.
-                    begun.ctx.is_upgrade = false;
                     // In a box: whatever goes over HTTP/1.1 has room for it else.
                     let carried = self.carry::<_, Call>(&mut client, whole, begun.ctx);
                     Box::pin(carried).await;

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use super::{Errand, Fetched};
 use crate::backend::connect::connect;
+use crate::backend::tls::failure::{self, TlsFailure};
 use crate::forward;
 
 /// Why there is no answer.
@@ -34,9 +35,13 @@ pub(crate) async fn fetch(errand: &Errand, address: SocketAddr) -> Result<Fetche
     let tcp = connect(address, errand.timeout, tell).await.map_err(|_| Lost::Connect)?;
     // What should be encrypted is never sent in clear.
     let connector = backend.tls.connector().ok_or(Lost::Connect)?;
-    let stream = connector.connect(tcp).await.map_err(|_| Lost::Connect)?;
+    let stream = connector.connect(tcp).await.map_err(|error| {
+        failure::tell(backend, address, &TlsFailure::Handshake(&error));
+        Lost::Connect
+    })?;
     let is_http2 = forward::is_http2(backend.spec.protocol);
     if is_http2 && stream.get_ref().1.alpn_protocol() != Some(b"h2") {
+        failure::tell(backend, address, &TlsFailure::NoHttp2);
         return Err(Lost::Connect);
     }
     let request = request(errand, is_http2).ok_or(Lost::Answer)?;

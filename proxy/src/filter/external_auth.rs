@@ -67,7 +67,7 @@ fn about(auth: &ExternalAuth, target: &Target<'_>) -> HeaderMap {
             }
         }
     }
-    let scheme = if target.facts.tls.is_some() { "https" } else { "http" };
+    let scheme = target.scheme.name();
     let host = target.host.and_then(|host| host.to_str().ok()).unwrap_or_default();
     let query = target.query.map(|query| format!("?{query}")).unwrap_or_default();
     let uri = format!("{}{query}", target.path);

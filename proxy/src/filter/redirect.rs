@@ -6,13 +6,17 @@ use http::{HeaderValue, StatusCode};
 use kubeng_config::authority::Host;
 use kubeng_config::filter::redirect::Redirect;
 use kubeng_config::filter::rewrite::RewriteError;
-use kubeng_config::request::Scheme;
 
-use super::Target;
+use super::{Step, Target};
+use crate::forward;
 use crate::reply::Reply;
 
-/// The answer that sends a client on.
-pub(crate) fn reply(redirect: &Redirect, target: &Target<'_>) -> Reply {
+/// Sends a client on, if it is one of those who are.
+pub(crate) fn on_request(redirect: &Redirect, target: &Target<'_>) -> Step {
+    if redirect.is_for(target.scheme) { Step::Reply(reply(redirect, target)) } else { Step::Pass }
+}
+
+fn reply(redirect: &Redirect, target: &Target<'_>) -> Reply {
     let status = StatusCode::from_u16(redirect.status.into()).unwrap_or(StatusCode::FOUND);
     let Ok(location) = location(redirect, target) else {
         return Reply::of(StatusCode::BAD_REQUEST);
@@ -25,18 +29,14 @@ pub(crate) fn reply(redirect: &Redirect, target: &Target<'_>) -> Reply {
 }
 
 fn location(redirect: &Redirect, target: &Target<'_>) -> Result<String, RewriteError> {
-    let Redirect { scheme, host, port, path, status: _ } = redirect;
-    let came_by = if target.facts.tls.is_some() { Scheme::Https } else { Scheme::Http };
-    let to_scheme = scheme.unwrap_or(came_by);
+    let Redirect { scheme, host, port, path, status: _, sent_on: _ } = redirect;
+    let to_scheme = scheme.unwrap_or(target.scheme);
     let port = match (port, scheme) {
         (Some(port), _) => Some(*port),
         (None, Some(_)) => None,
-        (None, None) => Some(target.facts.local_port),
+        (None, None) => own_port(target),
     };
-    let (name, default_port) = match to_scheme {
-        Scheme::Http => ("http", 80),
-        Scheme::Https => ("https", 443),
-    };
+    let (name, default_port) = (to_scheme.name(), to_scheme.port());
     let host = match (host, target.authority.map(|authority| &authority.host)) {
         (Some(host), _) | (None, Some(Host::Name(host))) => Some(host.to_string()),
         (None, Some(Host::V4(address))) => Some(address.to_string()),
@@ -62,11 +62,21 @@ fn location(redirect: &Redirect, target: &Target<'_>) -> Result<String, RewriteE
     Ok(location)
 }
 
+/// The port that the client asked; None for that of its scheme.
+fn own_port(target: &Target<'_>) -> Option<u16> {
+    let facts = target.facts;
+    // Behind a proxy that ends TLS, or begins it, the port here is none that a client could ask.
+    let is_its_own = target.scheme == facts.scheme();
+    let told = forward::told_port(facts, target.headers);
+    told.or_else(|| is_its_own.then_some(facts.local_port))
+}
+
 #[cfg(test)]
 mod tests {
     use kubeng_config::authority::Authority;
-    use kubeng_config::filter::redirect::RedirectStatus;
+    use kubeng_config::filter::redirect::{RedirectStatus, SentOn};
     use kubeng_config::filter::rewrite::PathRewrite;
+    use kubeng_config::request::Scheme;
 
     use super::*;
     use crate::listener::facts::ConnFacts;
@@ -84,6 +94,7 @@ mod tests {
             headers: &http::HeaderMap::new(),
             matched: Some(&matched),
             is_upgrade: false,
+            scheme: facts.scheme(),
             facts,
             now: std::time::Instant::now(),
             at: std::time::SystemTime::now(),
@@ -99,6 +110,7 @@ mod tests {
             port: None,
             path: None,
             status: RedirectStatus::Found,
+            sent_on: SentOn::Everybody,
         };
         let plain = ConnFacts::for_tests(80);
         let other_port = ConnFacts::for_tests(8080);

@@ -35,6 +35,7 @@ impl AskedFor {
             headers: &self.headers,
             matched: None,
             is_upgrade: false,
+            scheme: self.facts.scheme(),
             facts: &self.facts,
             now: Instant::now(),
             at: SystemTime::now(),

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::header::{self, HeaderMap, HeaderValue};
 use ipnet::IpNet;
+use kubeng_config::request::Scheme;
 
 use super::{X_FORWARDED_FOR, X_FORWARDED_HOST, X_FORWARDED_PROTO, is_trusted};
 
@@ -45,15 +46,16 @@ impl Said {
         let told = nodes(&elements);
         let mut said = Self {
             nodes: if is_by_forwarded { told.clone() } else { for_nodes(fields) },
-            proto: fields.get(X_FORWARDED_PROTO).cloned(),
+            proto: None,
             host: fields.get(X_FORWARDED_HOST).cloned(),
             is_by_forwarded,
             is_in_forwarded: false,
         };
+        let at = client_at(&said.nodes, trusted);
+        said.proto = proto(fields, said.nodes.len(), at);
         if told != said.nodes {
             return said;
         }
-        let at = client_at(&said.nodes, trusted);
         if let Some(Element { proto, host, .. }) = elements.into_iter().nth(at) {
             // What the other family leaves out.
             said.proto = said.proto.or_else(|| proto.clone());
@@ -127,6 +129,51 @@ pub(super) fn client_of(fields: &HeaderMap, trusted: &[IpNet]) -> Client {
     let nodes =
         if is_said_by_forwarded(fields) { nodes(&elements(fields).0) } else { for_nodes(fields) };
     client(&nodes, trusted)
+}
+
+/// The scheme that the client used, from the fields of a trusted proxy; None where nothing usable is
+/// said.
+pub(super) fn scheme_of(fields: &HeaderMap, trusted: &[IpNet]) -> Option<Scheme> {
+    if let Some(word) = only_word(fields) {
+        return scheme(word.as_bytes());
+    }
+    if !fields.contains_key(X_FORWARDED_PROTO) && !fields.contains_key(header::FORWARDED) {
+        return None;
+    }
+    scheme(Said::read(fields, trusted).proto?.as_bytes())
+}
+
+/// WebSockets are asked for over HTTP, and some proxies say so.
+fn scheme(text: &[u8]) -> Option<Scheme> {
+    if text.eq_ignore_ascii_case(b"https") || text.eq_ignore_ascii_case(b"wss") {
+        Some(Scheme::Https)
+    } else if text.eq_ignore_ascii_case(b"http") || text.eq_ignore_ascii_case(b"ws") {
+        Some(Scheme::Http)
+    } else {
+        None
+    }
+}
+
+/// What `X-Forwarded-Proto` says of the client, who stands at `at` among so many nodes.
+///
+/// Proxies that append to it say one word for each node. Where that does not fit, only the last word
+/// is for certain that of a proxy which is trusted: the others may be a client's own.
+fn proto(fields: &HeaderMap, nodes: usize, at: usize) -> Option<HeaderValue> {
+    if let Some(word) = only_word(fields) {
+        return Some(word.clone());
+    }
+    let lines = fields.get_all(X_FORWARDED_PROTO).iter();
+    let words: Vec<&[u8]> =
+        lines.flat_map(|line| line.as_bytes().split(|&byte| byte == b',')).collect();
+    let word = if words.len() == nodes { words.get(at) } else { words.last() };
+    HeaderValue::from_bytes(word?.trim_ascii()).ok()
+}
+
+/// What `X-Forwarded-Proto` says where it is no list.
+fn only_word(fields: &HeaderMap) -> Option<&HeaderValue> {
+    let mut lines = fields.get_all(X_FORWARDED_PROTO).iter();
+    let first = lines.next()?;
+    (lines.next().is_none() && !first.as_bytes().contains(&b',')).then_some(first)
 }
 
 /// Whether `Forwarded` counts: nothing else says who the client is, and how it came.

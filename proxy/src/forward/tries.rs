@@ -41,6 +41,8 @@ pub(crate) enum Failure {
     Local,
     /// HTTP/2 says that the request was not looked at.
     Refused,
+    /// There are as many connections to the Endpoint as may be, and none has room.
+    Full,
     /// The connection had gone away, or was about to, before the request was looked at.
     Unseen,
     /// A pooled connection had gone away before it answered.
@@ -85,15 +87,26 @@ pub(crate) fn connection_key(backend: &CompiledBackend, member: &Member) -> u64 
     backend.connection_key ^ member.generation.wrapping_mul(GENERATION_SPREAD)
 }
 
-/// How long to wait before the next try: nothing before the first two.
+/// How long to wait before the next try: nothing before the first two, unless the second one goes to
+/// the Endpoint that has just said that it has enough.
 pub(crate) fn pause(ctx: &RequestContext) -> Option<Duration> {
-    let before = ctx.tries.count.checked_sub(2)?;
+    let unpaused = if comes_back(ctx) { 1 } else { 2 };
+    let before = ctx.tries.count.checked_sub(unpaused)?;
     let retry = &ctx.policy.as_ref()?.retry;
     let longest = retry.backoff.saturating_mul(1 << before.min(10)).min(retry.backoff_max);
     // Half of it and a part of the other half: those who failed together do not come back together.
     let scatter = ctx.backend.as_ref().map_or(0, |backend| backend.state.scatter() % 1024);
     let part = longest / 2 * u32::try_from(scatter).unwrap_or(0) / 1024;
     Some(longest / 2 + part).filter(|pause| !pause.is_zero())
+}
+
+/// Whether a stream was refused and no other Endpoint is left to be asked.
+fn comes_back(ctx: &RequestContext) -> bool {
+    let Some(backend) = ctx.backend.as_ref().filter(|_| ctx.tries.was_refused) else {
+        return false;
+    };
+    let members = backend.state.members();
+    members.iter().all(|member| ctx.tries.failed.contains(&member.address))
 }
 
 /// Chooses the Endpoint of the next try.
@@ -127,7 +140,9 @@ pub(crate) fn choose(
     }
     let chosen = match backend.choose(ctx.wish, &tries.failed, setting) {
         // It was there to answer, so it may be asked again before the client gets nothing.
-        Err(NoEndpoint::None) if tries.was_repeated => backend.choose(ctx.wish, &[], setting),
+        Err(NoEndpoint::None) if tries.was_repeated || tries.was_refused => {
+            backend.choose(ctx.wish, &[], setting)
+        }
         chosen => chosen,
     };
     let in_flight = chosen.map_err(|none| match none {
@@ -228,10 +243,16 @@ pub(crate) fn failed(
     let on = &policy.retry.on;
     let (is_wanted, budget) = match failure {
         // The Endpoint has not seen the request.
-        Failure::Connect | Failure::ConnectTimeout | Failure::Tls | Failure::Local => {
-            (true, Budget::Takes)
+        Failure::Connect
+        | Failure::ConnectTimeout
+        | Failure::Tls
+        | Failure::Local
+        | Failure::Full => (true, Budget::Takes),
+        // It did nothing for the request (RFC 9113 section 8.7), and is there to answer.
+        Failure::Refused => {
+            ctx.tries.was_refused = true;
+            (replay != Replay::Impossible, Budget::Takes)
         }
-        Failure::Refused => (replay != Replay::Impossible, Budget::Takes),
         // An Endpoint may take leave at any time, and be there again on another connection.
         Failure::Unseen => (replay != Replay::Impossible, Budget::Free),
         // Endpoints may close what idles: that is no sign of trouble.
@@ -294,7 +315,9 @@ fn blame(
         }
         Failure::Reset | Failure::Timeout | Failure::BadAnswer => {}
         // It is not to blame: it may close what idles, and say that it has enough.
-        Failure::Local | Failure::Stale | Failure::Refused | Failure::Unseen => return,
+        Failure::Local | Failure::Stale | Failure::Refused | Failure::Full | Failure::Unseen => {
+            return;
+        }
     }
     let _ = backend.member_failed(member, setting.since_start);
     if backend.measures_latency() {
@@ -311,6 +334,7 @@ fn reason_of(ctx: &RequestContext, failure: Failure) -> Reason {
         Failure::Tls => Reason::TlsFailed,
         Failure::Local => Reason::LocalResources,
         Failure::Refused | Failure::Unseen => Reason::StreamRefused,
+        Failure::Full => Reason::EndpointsFull,
         Failure::Stale | Failure::Reset => Reason::Reset,
         Failure::BadAnswer => Reason::BadAnswer,
         Failure::Timeout => timeout_of(ctx),
@@ -339,6 +363,7 @@ pub(crate) fn cut_by(ctx: &RequestContext, failure: Failure) -> Reason {
         | Failure::Tls
         | Failure::Local
         | Failure::Refused
+        | Failure::Full
         | Failure::Unseen
         | Failure::Stale
         | Failure::Reset

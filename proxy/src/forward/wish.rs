@@ -6,7 +6,7 @@ use http::HeaderMap;
 use http::header;
 use kubeng_config::backend::Backend;
 use kubeng_config::backend::balance::{Balance, HashKey, Sticky};
-use kubeng_config::request::cookie_bytes;
+use kubeng_config::request::{Scheme, cookie_bytes};
 
 use super::real_client_of;
 use crate::backend::balance::consistent_hash::hash_of;
@@ -39,7 +39,7 @@ pub(crate) fn set_cookie(ctx: &RequestContext, key: &StickyKey, to: &mut impl Fi
     if ctx.wish.token.is_some_and(|token| key.is_token_of(token, &backend.id, address)) {
         return;
     }
-    let is_tls = ctx.facts.as_ref().is_some_and(|facts| facts.tls.is_some());
+    let is_tls = ctx.scheme == Some(Scheme::Https);
     if let Some(cookie) = sticky::set_cookie(key, &backend.id, address, sticky, is_tls) {
         to.add(&header::SET_COOKIE, cookie);
     }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use http::HeaderValue;
 use ipnet::IpNet;
 use kubeng_config::canonical::Digest;
+use kubeng_config::request::Scheme;
 use rustls::{CipherSuite, ProtocolVersion, ServerConnection};
 
 use super::alarm::Alarm;
@@ -45,6 +46,13 @@ pub(crate) struct ConnFacts {
     pub(crate) body_fault: BodyFault,
     /// Set by the engine when an answer was cut off whose framing does not tell.
     pub(crate) is_cut: AtomicBool,
+}
+
+impl ConnFacts {
+    /// How whoever connected asks: a proxy that stands in front may have been asked otherwise.
+    pub(crate) fn scheme(&self) -> Scheme {
+        if self.tls.is_some() { Scheme::Https } else { Scheme::Http }
+    }
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@ impl Serialize for Record {
             connect,
             client,
             version,
+            scheme,
             tls,
             method,
             host,
@@ -50,6 +51,7 @@ impl Serialize for Record {
         map.put("client", Some(client.ip()))?;
         map.put("clientPort", Some(client.port()))?;
         map.put("protocol", method.as_ref().map(|_| format!("{version:?}")))?;
+        map.put("scheme", method.as_ref().map(|_| scheme.name()))?;
         if let Some(tls) = tls {
             map.put("tlsVersion", tls.version_name())?;
             map.put("tlsCipher", tls.cipher_name())?;

@@ -57,7 +57,6 @@ fn span(record: &Record) -> Option<Value> {
 
 fn of_record(record: &Record) -> Vec<Value> {
     let text = |value: Option<&str>| value.map(|value| json!(value));
-    let scheme = if record.tls.is_some() { "https" } else { "http" };
     let version = format!("{:?}", record.version);
     let endpoint = record.endpoint;
     attributes([
@@ -65,7 +64,7 @@ fn of_record(record: &Record) -> Vec<Value> {
         ("http.response.status_code", record.status.map(|status| json!(status.as_u16()))),
         ("url.path", text(Some(record.texts.path()))),
         ("url.query", text(record.texts.query())),
-        ("url.scheme", text(Some(scheme))),
+        ("url.scheme", text(Some(record.scheme.name()))),
         ("server.address", text(record.host.as_ref().map(|host| host.as_str()))),
         ("client.address", Some(json!(record.client.ip().to_string()))),
         ("network.protocol.version", text(version.strip_prefix("HTTP/"))),

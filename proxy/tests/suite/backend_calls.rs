@@ -40,9 +40,9 @@ struct Counts {
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Manners {
     /// How many requests at a time it takes on each.
-    streams_max: Option<u32>,
+    pub(crate) streams_max: Option<u32>,
     /// After how many requests it takes leave of each.
-    requests_max: Option<usize>,
+    pub(crate) requests_max: Option<usize>,
 }
 
 impl Calls {
@@ -271,9 +271,9 @@ async fn serve_leaving(first: usize) -> SocketAddr {
     address
 }
 
-const PREFACE_BYTES: usize = 24;
-const HEADERS: u8 = 1;
-const SETTINGS: u8 = 4;
+pub(crate) const PREFACE_BYTES: usize = 24;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const SETTINGS: u8 = 4;
 const GOAWAY: u8 = 7;
 
 #[tokio::test]

@@ -1,5 +1,8 @@
 //! Backends that refuse, swallow, break off: what the client gets, and what is tried again.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use http_body_util::{BodyExt, Empty};
@@ -193,49 +196,71 @@ async fn a_request_that_was_seen_is_repeated_only_where_the_policy_says_so() {
     assert_eq!(seen(Deed::Close, all).await, [(502, 2), (502, 2)]);
 }
 
-/// An HTTP/2 Backend that refuses its first stream and answers the others.
-async fn serve_refusing() -> (std::net::SocketAddr, std::sync::Arc<std::sync::atomic::AtomicUsize>)
-{
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let streams = std::sync::Arc::new(AtomicUsize::new(0));
-    let counted = streams.clone();
-    spawn(async move {
-        while let Ok((tcp, _)) = listener.accept().await {
-            let counted = counted.clone();
-            spawn(async move {
-                let Ok(mut connection) = h2::server::handshake(tcp).await else { return };
-                while let Some(Ok((_, mut respond))) = connection.accept().await {
-                    if counted.fetch_add(1, Ordering::SeqCst) == 0 {
-                        respond.send_reset(h2::Reason::REFUSED_STREAM);
-                    } else {
-                        let answer = hyper::Response::new(());
-                        drop(respond.send_response(answer, true));
+/// An HTTP/2 Backend that refuses its first streams and answers the others.
+struct Refusing {
+    address: SocketAddr,
+    streams: Arc<AtomicUsize>,
+    connections: Arc<AtomicUsize>,
+}
+
+impl Refusing {
+    async fn start(refused: usize) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (streams, connections) = (Arc::new(AtomicUsize::new(0)), Arc::default());
+        let this = Self { address, streams, connections };
+        let (streams, connections) = (this.streams.clone(), this.connections.clone());
+        spawn(async move {
+            while let Ok((tcp, _)) = listener.accept().await {
+                let streams = streams.clone();
+                connections.fetch_add(1, Ordering::SeqCst);
+                spawn(async move {
+                    let Ok(mut connection) = h2::server::handshake(tcp).await else { return };
+                    while let Some(Ok((_, mut respond))) = connection.accept().await {
+                        if streams.fetch_add(1, Ordering::SeqCst) < refused {
+                            respond.send_reset(h2::Reason::REFUSED_STREAM);
+                        } else {
+                            let answer = hyper::Response::new(());
+                            drop(respond.send_response(answer, true));
+                        }
                     }
-                }
-            });
-        }
-    });
-    (address, streams)
+                });
+            }
+        });
+        this
+    }
+
+    fn streams(&self) -> usize {
+        self.streams.load(Ordering::SeqCst)
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
 }
 
 #[tokio::test]
 async fn a_stream_that_was_refused_was_not_seen_so_even_a_post_is_repeated() {
-    let (one, seen_by_one) = serve_refusing().await;
-    let (two, seen_by_two) = serve_refusing().await;
-    let mut replica = Replica::start();
     let http2 = |backend: &mut kubeng_config::backend::Backend| {
         backend.protocol = kubeng_config::backend::BackendProtocol::Http2;
     };
-    replica.serve_with(&[one, two], http2, |_| {});
-    // Both refuse once, and there is no third.
+    let (one, two) = (Refusing::start(1).await, Refusing::start(1).await);
+    let mut replica = Replica::start();
+    replica.serve_with(&[one.address, two.address], http2, |_| {});
+    // Both refuse once. Neither has done anything for the request, so one of them is asked again.
+    assert_eq!(post(replica.http, "body").await.status, 200);
+    assert_eq!(one.streams() + two.streams(), 3);
+    // So is one that is alone, over another connection.
+    let alone = Refusing::start(1).await;
+    replica.serve_with(&[alone.address], http2, |_| {});
+    assert_eq!(post(replica.http, "body").await.status, 200);
+    assert_eq!((alone.streams(), alone.connections()), (2, 2));
+    // Not for ever.
+    let never = Refusing::start(usize::MAX).await;
+    replica.serve_with(&[never.address], http2, |_| {});
     assert_eq!(post(replica.http, "body").await.status, 502);
     replica.until_failures("stream_refused", 1).await;
-    assert_eq!(post(replica.http, "body").await.status, 200);
-    let seen =
-        |count: &std::sync::atomic::AtomicUsize| count.load(std::sync::atomic::Ordering::SeqCst);
-    assert_eq!(seen(&seen_by_one) + seen(&seen_by_two), 3);
+    assert_eq!(never.streams(), 3, "as often as anything is tried");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use hyper::Response;
 use hyper::body::Bytes;
 use kubeng_config::filter::Filter;
 use kubeng_config::filter::headers::{Field, HeaderEdits};
-use kubeng_config::filter::redirect::{Redirect, RedirectStatus};
+use kubeng_config::filter::redirect::{Redirect, RedirectStatus, SentOn};
 use kubeng_config::filter::rewrite::{PathRewrite, Rewrite};
 use kubeng_config::matching::HostMatch;
 use kubeng_config::problem;
@@ -166,6 +166,7 @@ async fn filters_edit_redirect_and_rewrite() {
         port: None,
         path: None,
         status: RedirectStatus::PermanentRedirect,
+        sent_on: SentOn::Everybody,
     });
     replica.change([
         route("old", HostMatch::Any, "/old", filters, forward),

@@ -7,6 +7,7 @@ mod support;
 mod backend_calls;
 mod backend_h2;
 mod backend_identity;
+mod backend_limits;
 mod backend_streams;
 mod backend_tls;
 mod bad_backends;

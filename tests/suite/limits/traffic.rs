@@ -421,7 +421,25 @@ fn backends(limits: &Limits) -> Section {
             "TLS handshake with an endpoint",
             time(limits.backend_handshake),
             "fixed",
-            "another endpoint; at last 502: `tls_failed`",
+            "another endpoint; at last 504: `connect_timeout`",
+        ),
+        (
+            "connections over HTTP/2 to one endpoint, of each worker",
+            count_of("proxy/src/engine/direct/multiplex.rs", "GROUP_MAX"),
+            "fixed",
+            "another endpoint; at last 503: `endpoints_full`",
+        ),
+        (
+            "silence of such a connection while requests wait, until it is sent a ping",
+            time(limits.backend_ping_after),
+            "fixed",
+            "",
+        ),
+        (
+            "... and until that is answered",
+            time(limits.backend_ping_within),
+            "fixed",
+            "closed: 502 `reset`, or the answer is cut off",
         ),
         (
             "idle connections to backends, kept by each worker",

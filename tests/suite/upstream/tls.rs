@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
@@ -15,10 +15,11 @@ use tokio::task::JoinSet;
 use super::{kubeng_says, upstream};
 use crate::support::{save, serve, until};
 
-type Authority = CertifiedIssuer<'static, KeyPair>;
+pub(super) type Authority = CertifiedIssuer<'static, KeyPair>;
 
-fn authority() -> Authority {
+pub(super) fn authority(name: &str) -> Authority {
     let mut params = CertificateParams::new(vec![]).unwrap();
+    params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
@@ -41,6 +42,11 @@ async fn serve_tls(authority: &Authority, name: &str) -> (SocketAddr, JoinSet<()
             PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
         )
         .unwrap();
+    serve_config(config).await
+}
+
+/// Answers every request over TLS like this with 200.
+pub(super) async fn serve_config(config: ServerConfig) -> (SocketAddr, JoinSet<()>) {
     let config = Arc::new(config);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -84,7 +90,7 @@ fn indented(pem: &str) -> String {
     pem.trim_end().replace('\n', "\n    ")
 }
 
-fn config_map(authority: &Authority) -> String {
+pub(super) fn config_map(authority: &Authority) -> String {
     format!(
         "apiVersion: v1\nkind: ConfigMap\nmetadata: {{namespace: fin, name: corporate}}\n\
          data:\n  ca.crt: |\n    {}\n---\n",
@@ -94,7 +100,7 @@ fn config_map(authority: &Authority) -> String {
 
 #[tokio::test]
 async fn authorities_and_the_certificate_that_is_presented_follow_their_objects() {
-    let (right, wrong) = (authority(), authority());
+    let (right, wrong) = (authority("right"), authority("wrong"));
     let (address, _tasks) = serve_tls(&right, "erp.internal").await;
     let key = KeyPair::generate().unwrap();
     let shown = CertificateParams::new(vec!["kubeng.internal".to_owned()]).unwrap();

@@ -136,6 +136,14 @@ fn what_a_fleet_gets_wrong_is_told_and_nothing_of_it_is_taken() {
     check(&listener(json!({"address": "web"})), &format!("{place}/address"), "IP");
     check(&listener(json!({"hostname": "a b"})), &format!("{place}/hostname"), "DNS");
     check(&listener(json!({"tls": {}})), place, "HTTPS only");
+    let over_tls = |tls: Value| listener(json!({"protocol": "HTTPS", "tls": tls}));
+    let version = over_tls(json!({"minVersion": "1.1"}));
+    check(&version, &format!("{place}/tls/minVersion"), "\"1.2\" or \"1.3\"");
+    let suite = over_tls(json!({"cipherSuites": ["TLS_AES_128_GCM_SHA256", "RC4"]}));
+    check(&suite, &format!("{place}/tls/cipherSuites/1"), "TLS_CHACHA20_POLY1305_SHA256");
+    let older = json!(["TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256"]);
+    let none = over_tls(json!({"minVersion": "1.3", "cipherSuites": older}));
+    check(&none, place, "no cipher suite is left");
     check(&listener(json!({"connectionsMax": 0})), &format!("{place}/connectionsMax"), "at least");
     let refs = json!({"certificateRefs": [{"namespace": "a", "name": "b"}]});
     check(&listener(refs), &format!("{place}/certificateRefs"), "HTTPS only");

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use kubeng_config::certificate::ClientCertificateMode;
 use kubeng_config::delta::AnyPart;
+use kubeng_config::filter::Filter;
 use kubeng_config::listener::Protocol;
 use kubeng_config::matching::{HostMatch, PathMatch, PathPrefix};
 use kubeng_config::name::{ListenerId, ObjectKey, RouteId};
@@ -13,6 +14,7 @@ use kubeng_config::path::CanonicalPath;
 use kubeng_config::problem::{
     CLIENTS_CLOSED, CLIENTS_CONFLICT, CLIENTS_OVER_TLS, Code, NO_LISTENER, Problem,
 };
+use kubeng_config::request::Scheme;
 use kubeng_config::route::{Action, Attachment, Refusal, Route};
 
 use super::HostClients;
@@ -281,11 +283,26 @@ fn split(
         };
         let refused = Route {
             attached,
-            filters: Vec::new(),
+            filters: in_front(route, code),
             action: Action::Refuse { status: status(code), because: code },
             ..Route::clone(route)
         };
         routes.push(AnyPart::Route(id, Part::new(refused)));
+    }
+}
+
+/// What runs in front of a refusal: over plain HTTP, all up to a redirect that sends clients to where
+/// they can present a certificate. Who comes by TLS that somebody else has ended gets the refusal.
+fn in_front(route: &Route, code: Code) -> Vec<Filter> {
+    let sends_on = |filter: &Filter| {
+        let redirects = matches!(filter, Filter::Redirect(to) if to.is_for(Scheme::Http));
+        redirects || filter.answers_everybody()
+    };
+    match route.filters.iter().position(sends_on) {
+        Some(at) if code == CLIENTS_OVER_TLS => {
+            route.filters.iter().take(at + 1).cloned().collect()
+        }
+        Some(_) | None => Vec::new(),
     }
 }
 

@@ -1,17 +1,15 @@
-//! Routes beside a Route: for the requests of a canary, and for a redirect of one scheme.
+//! Routes beside a Route: for the requests of a canary.
 
 use std::sync::Arc;
 
 use kubeng_config::delta::AnyPart;
 use kubeng_config::filter::Filter;
-use kubeng_config::listener::Protocol;
 use kubeng_config::matching::{CookieMatch, HeaderMatch, Match, TextMatch};
 use kubeng_config::name::{BackendId, RouteId};
 use kubeng_config::part::Part;
 use kubeng_config::patch::Patch;
 use kubeng_config::patch::choice::Canary;
-use kubeng_config::request::Scheme;
-use kubeng_config::route::{Action, Attachment, Route};
+use kubeng_config::route::{Action, Route};
 
 use super::Taken;
 use super::canary::{canary_backend, signed};
@@ -30,18 +28,16 @@ pub(super) fn routes(
         && let Some(canary) = signed(patch, &route.action)
         && let Ok(backend) = canary_backend(view, &id.object, canary)
     {
-        let beside = beside(&id, "canary");
-        all.extend(by_scheme(view, beside, of_canary(&route, canary, backend)));
+        all.push((beside(&id, "canary"), of_canary(&route, canary, backend)));
     }
-    all.extend(by_scheme(view, id, route));
+    all.push((id, route));
     let parts = all.into_iter().map(|(id, route)| (id, with_its_end(route)));
     parts.map(|(id, route)| AnyPart::Route(id, Part::new(route))).collect()
 }
 
-/// Where a Filter answers, nothing is forwarded: whoever explains the Route says so.
+/// Where a Filter answers everybody, nothing is forwarded: whoever explains the Route says so.
 fn with_its_end(mut route: Route) -> Route {
-    let answers = |filter: &Filter| matches!(filter, Filter::Redirect(_) | Filter::Maintenance(_));
-    if route.filters.iter().any(answers) {
+    if route.filters.iter().any(Filter::answers_everybody) {
         route.action = Action::Answer;
     }
     route
@@ -66,38 +62,6 @@ fn of_canary(route: &Route, canary: &Canary, backend: BackendId) -> Route {
         }
     }
     Route { matches, action: forward(backend), ..route.clone() }
-}
-
-/// A redirect that changes nothing but the scheme is for those who came by the other one only: all
-/// others would be sent in a circle.
-fn by_scheme(view: &View<'_>, id: RouteId, route: Route) -> Vec<(RouteId, Route)> {
-    let only_scheme = |filter: &Filter| {
-        let Filter::Redirect(to) = filter else { return None };
-        let is_only = to.host.is_none() && to.port.is_none() && to.path.is_none();
-        to.scheme.filter(|_| is_only)
-    };
-    let Some(scheme) = route.filters.iter().find_map(only_scheme) else { return vec![(id, route)] };
-    let speaks = |at: &Attachment| {
-        let mut listeners = view.settings().listeners.iter();
-        let listener = listeners.find(|(id, _)| *id == at.listener);
-        match listener.map(|(_, listener)| listener.protocol) {
-            Some(Protocol::Https) => Scheme::Https,
-            Some(Protocol::Http | Protocol::Tcp | Protocol::TlsPassthrough) | None => Scheme::Http,
-        }
-    };
-    let (there, elsewhere): (Vec<_>, Vec<_>) =
-        route.attached.iter().cloned().partition(|at| speaks(at) == scheme);
-    let mut routes = Vec::new();
-    if !elsewhere.is_empty() {
-        let id = if there.is_empty() { id.clone() } else { beside(&id, "redirect") };
-        routes.push((id, Route { attached: elsewhere, ..route.clone() }));
-    }
-    if !there.is_empty() {
-        let mut route = Route { attached: there, ..route };
-        route.filters.retain(|filter| only_scheme(filter).is_none());
-        routes.push((id, route));
-    }
-    routes
 }
 
 /// The name of a Route that stands beside `id`: no host and no path holds such a sign.

@@ -245,7 +245,7 @@ fn translate(
     let rank = Rank { created: draft.object.created, rule: number };
     match filters.filter(|_| is_new) {
         Some(filters) => {
-            let answers = filters.iter().any(|filter| matches!(filter, Filter::Redirect(_)));
+            let answers = filters.iter().any(Filter::answers_everybody);
             let action = if answers { Action::Answer } else { draft.action.clone() };
             let made = Made { rank, matches: usable, filters, action };
             draft.push(view, &key, &hosts, (made, own), taken);

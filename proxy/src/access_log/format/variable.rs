@@ -49,7 +49,7 @@ variables! {
     Uri, "uri", "path";
     Args, "args", "query, where it is kept";
     Protocol, "server_protocol", "`HTTP/1.0`, `HTTP/1.1` or `HTTP/2.0`";
-    Scheme, "scheme", "`http` or `https`";
+    Scheme, "scheme", "`http` or `https`, as the client asked a trusted proxy in front";
     Host, "host", "host that was asked for, in lower case";
     Status, "status", "status of the answer; 499 when the client was gone before";
     BodyBytesSent, "body_bytes_sent", "bytes of the body of the answer";
@@ -106,7 +106,7 @@ impl Variable {
             Self::Uri => text(out, Some(texts.path())),
             Self::Args => text(out, texts.query()),
             Self::Protocol => show(out, format_args!("{:?}", record.version)),
-            Self::Scheme => text(out, Some(if tls.is_some() { "https" } else { "http" })),
+            Self::Scheme => text(out, Some(record.scheme.name())),
             Self::Host => shown(out, record.host.as_ref()),
             Self::Status => show(out, record.status.map_or(499, |status| status.as_u16())),
             Self::BodyBytesSent => show(out, record.body_bytes.1),

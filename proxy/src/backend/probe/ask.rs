@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 
 use super::super::CompiledBackend;
 use super::super::tls::connector::Connector;
+use super::super::tls::failure;
 use super::grpc;
 use crate::{forward, proxy_protocol};
 pub(crate) use get::Get;
@@ -49,7 +50,8 @@ impl Asker {
         match tls {
             None => self.ask_over(tcp, address).await,
             Some(connector) => {
-                let stream = connector.connect(tcp).await.map_err(fault)?;
+                let stream =
+                    connector.connect(tcp).await.map_err(|error| failure::in_words(&error))?;
                 self.ask_over(stream, address).await
             }
         }

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, Method, Response, StatusCode};
+use rustls::AlertDescription;
 use tokio::time::timeout_at;
 
 use super::Direct;
@@ -20,7 +21,7 @@ use super::ahead::Ahead;
 use super::answer::{Answer, Framing};
 use super::carry::Broken;
 use super::client::{Client, Gone};
-use super::endpoint::{Endpoint, Outgoing, Wanted};
+use super::endpoint::{Endpoint, Origin, Outgoing, Wanted};
 use super::multiplex::Lease;
 use super::sending::Body;
 use crate::forward::tries::Failure;
@@ -196,6 +197,14 @@ impl Endpoint for Call {
         self.upload.is_done()
     }
 
+    fn beside(&self) -> Origin {
+        Origin::Beside(self.lease.load().number())
+    }
+
+    fn disbelief(&self) -> Option<AlertDescription> {
+        self.lease.load().disbelief()
+    }
+
     fn silence(&self) -> Duration {
         self.silence
     }
@@ -276,7 +285,7 @@ impl Call {
 
     /// What it means that the stream, or its connection, broke.
     fn failure(&self, error: &h2::Error) -> Failure {
-        if self.lease.load().is_disbelieved() {
+        if self.lease.load().disbelief().is_some() {
             Failure::Tls
         } else if error.is_go_away() && error.is_remote() {
             // The stream is none of those that were looked at (RFC 9113 section 6.8).

@@ -14,6 +14,7 @@ use super::pool::Key;
 use super::request::Whole;
 use super::sending::Body;
 use super::{Direct, open, strip};
+use crate::backend::tls::failure::{self, TlsFailure};
 use crate::forward::tries::{self, Failure, Next, Replay};
 use crate::listener::refusal::Rule;
 use crate::over::{self, Over};
@@ -115,10 +116,8 @@ impl Direct {
                     }
                 }
                 Err(Broken::Endpoint(failure)) => {
-                    if failure == Failure::Stale {
-                        // What idles beside it may have gone away at the same time.
-                        from = Origin::Anew;
-                    }
+                    from = origin_after(failure, &endpoint).unwrap_or(from);
+                    tell_disbelief(failure, &endpoint, ctx);
                     tries::failed(ctx, failure, replay, self.shared.setting())
                 }
                 Err(broken) => {
@@ -329,6 +328,33 @@ impl Direct {
         for _ in std::mem::take(body.mirrors()) {
             self.other.errands().clone().send(None);
         }
+    }
+}
+
+/// Where the connection of the next try comes from; None where that stays as it was.
+fn origin_after<E: Endpoint>(failure: Failure, endpoint: &E) -> Option<Origin> {
+    match failure {
+        // What idles beside it may have gone away at the same time.
+        Failure::Stale => Some(Origin::Anew),
+        Failure::Refused => Some(endpoint.beside()),
+        Failure::Connect
+        | Failure::ConnectTimeout
+        | Failure::Tls
+        | Failure::Local
+        | Failure::Full
+        | Failure::Unseen
+        | Failure::Reset
+        | Failure::Timeout
+        | Failure::BadAnswer => None,
+    }
+}
+
+/// Tells it if the Endpoint of the current try does not believe who connects.
+fn tell_disbelief<E: Endpoint>(failure: Failure, endpoint: &E, ctx: &RequestContext) {
+    if let (Failure::Tls, Some(alert), Some(backend), Some(current)) =
+        (failure, endpoint.disbelief(), &ctx.backend, &ctx.tries.current)
+    {
+        failure::tell(backend, current.0.address, &TlsFailure::Disbelieved(alert));
     }
 }
 

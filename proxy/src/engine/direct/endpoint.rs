@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
+use rustls::AlertDescription;
 
 use super::Direct;
 use super::ahead::Ahead;
@@ -89,6 +90,14 @@ pub(super) trait Endpoint: Sized + Send {
     /// Whether all of the request was sent.
     fn is_sent(&self) -> bool;
 
+    /// Where the next try finds its connection once this one was refused on its own.
+    fn beside(&self) -> Origin {
+        Origin::Anew
+    }
+
+    /// How the Endpoint said that it does not believe who connects; None where it did not.
+    fn disbelief(&self) -> Option<AlertDescription>;
+
     /// Silence that is borne.
     fn silence(&self) -> Duration;
 
@@ -142,4 +151,6 @@ pub(super) enum Origin {
     Pool,
     /// It is opened, unless others share it that is known to be well.
     Anew,
+    /// Those that are there but the one of this number, or one that is opened.
+    Beside(u64),
 }

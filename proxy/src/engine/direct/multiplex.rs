@@ -15,23 +15,28 @@ use tokio::time::{timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::endpoint::Wanted;
+use super::endpoint::{Origin, Wanted};
 use super::open;
 use super::pool::Key;
 use super::watched::Load;
+use crate::backend::tls::failure::{self, TlsFailure};
 use crate::forward::tries::Failure;
 use crate::limits::Limits;
+use connection::Patience;
 
 /// All connections, by what they may be used for.
 #[derive(Debug)]
 pub(super) struct Connections {
     groups: Mutex<HashMap<Key, Group, foldhash::fast::RandomState>>,
+    /// So many were begun; gives each its number.
+    begun: AtomicU64,
     /// One for each connection that is open or being opened.
     places: Arc<Semaphore>,
     /// Of those that carry nothing.
     spare_max: usize,
     idle_max: Duration,
     handshake: Duration,
+    patience: Patience,
     tasks: TaskTracker,
     ended: CancellationToken,
 }
@@ -90,11 +95,13 @@ impl Connections {
     pub(super) fn new(limits: &Limits) -> Self {
         Self {
             groups: Mutex::default(),
+            begun: AtomicU64::new(0),
             // One that speaks for a client serves that one only, so there may be one for each.
             places: Arc::new(Semaphore::new(limits.connections_max.min(Semaphore::MAX_PERMITS))),
             spare_max: limits.pool_max,
             idle_max: limits.pool_idle,
             handshake: limits.backend_handshake,
+            patience: Patience::of(limits),
             tasks: TaskTracker::new(),
             ended: CancellationToken::new(),
         }
@@ -110,7 +117,7 @@ impl Connections {
         let by = wanted.ends.map_or(by, |ends| ends.min(by));
         let mut is_opened = false;
         loop {
-            match self.turn(&wanted.key)? {
+            match self.turn(&wanted.key, wanted.from)? {
                 Turn::Use(lease) => return Ok((lease, !is_opened)),
                 Turn::Wait(mut opening) => {
                     let told = timeout_at(by.into(), opening.wait_for(Option::is_some)).await;
@@ -130,13 +137,15 @@ impl Connections {
         }
     }
 
-    fn turn(&self, key: &Key) -> Result<Turn<'_>, Failure> {
+    fn turn(&self, key: &Key, from: Origin) -> Result<Turn<'_>, Failure> {
         let mut groups = self.groups();
         let group = groups.entry(*key).or_default();
         let mut at = 0;
         while let Some(open) = group.open.get_mut(at) {
             if !open.is_usable() {
                 group.open.swap_remove(at);
+            } else if from == Origin::Beside(open.load.number()) {
+                at += 1;
             } else if let Some(lease) = open.lease() {
                 return Ok(Turn::Use(lease));
             } else {
@@ -147,7 +156,7 @@ impl Connections {
             return Ok(Turn::Wait(opening.clone()));
         }
         if group.open.len() >= GROUP_MAX {
-            return Err(Failure::Refused);
+            return Err(Failure::Full);
         }
         let (told, opening) = watch::channel(None);
         group.opening = Some(opening);
@@ -163,15 +172,21 @@ impl Connections {
         let stream = open::open(to, *told, self.handshake, *ends).await?;
         if !stream.speaks_http2() {
             // It took no notice of what was offered; nothing else is spoken to it.
+            failure::tell(&to.backend, to.address, &TlsFailure::NoHttp2);
             return Err(Failure::Tls);
         }
-        let load = Arc::new(Load::default());
+        let load = Arc::new(Load::of(self.begun.fetch_add(1, Ordering::Relaxed)));
         let left = ends.map(|ends| ends.saturating_duration_since(Instant::now()));
         let within = left.map_or(self.handshake, |left| left.min(self.handshake));
-        let (requests, connection) = connection::begin(stream, load.clone(), within).await?;
-        let (driven, ended) = (load.clone(), self.ended.clone());
+        let begun = connection::begin(stream, load.clone(), within).await;
+        let (requests, connection) = begun.inspect_err(|_| {
+            if let Some(alert) = load.disbelief() {
+                failure::tell(&to.backend, to.address, &TlsFailure::Disbelieved(alert));
+            }
+        })?;
+        let (driven, ended, patience) = (load.clone(), self.ended.clone(), self.patience);
         self.tasks.spawn(async move {
-            connection::drive(connection, &driven, &ended).await;
+            connection::drive(connection, &driven, patience, &ended).await;
             drop(place);
         });
         Ok(Open { requests, load, doubt: doubt.clone(), idle: None })
@@ -332,20 +347,27 @@ mod tests {
             let mut connection = options.handshake::<_, Bytes>(tcp).await.unwrap();
             while connection.accept().await.is_some() {}
         });
-        let Turn::Open(opening) = to.turn(&key()).unwrap() else { panic!("there is one") };
-        let load = Arc::new(Load::default());
+        let Turn::Open(opening) = to.turn(&key(), Origin::Pool).unwrap() else {
+            panic!("there is one")
+        };
+        let load = Arc::new(Load::of(to.begun.fetch_add(1, Ordering::Relaxed)));
         let within = Duration::from_secs(30);
         let begun = connection::begin(Stream::Plain(tcp), load.clone(), within).await;
         let (requests, connection) = begun.unwrap();
         let (driven, doubt) = (load.clone(), opening.doubt.clone());
         tasks.spawn(async move {
-            connection::drive(connection, &driven, &CancellationToken::new()).await;
+            let patience = Patience::of(&Limits::default());
+            connection::drive(connection, &driven, patience, &CancellationToken::new()).await;
         });
         opening.finish(Ok(Open { requests, load, doubt, idle: None })).unwrap();
     }
 
     fn lease(from: &Connections) -> Option<Lease> {
-        match from.turn(&key()).unwrap() {
+        lease_from(from, Origin::Pool)
+    }
+
+    fn lease_from(from: &Connections, origin: Origin) -> Option<Lease> {
+        match from.turn(&key(), origin).unwrap() {
             Turn::Use(lease) => Some(lease),
             Turn::Wait(_) | Turn::Open(_) => None,
         }
@@ -367,15 +389,46 @@ mod tests {
     #[tokio::test]
     async fn one_opens_a_connection_and_the_others_wait_for_it() {
         let connections = Connections::new(&Limits::default());
-        let Turn::Open(opening) = connections.turn(&key()).unwrap() else { panic!() };
-        let Turn::Wait(mut told) = connections.turn(&key()).unwrap() else { panic!() };
+        let turn = || connections.turn(&key(), Origin::Pool).unwrap();
+        let Turn::Open(opening) = turn() else { panic!() };
+        let Turn::Wait(mut told) = turn() else { panic!() };
         opening.finish(Err(Failure::Connect)).unwrap_err();
         let told = *told.wait_for(Option::is_some).await.unwrap();
         assert_eq!(told, Some(Err(Failure::Connect)));
         // One who leaves leaves it to the next one.
-        let Turn::Open(opening) = connections.turn(&key()).unwrap() else { panic!() };
+        let Turn::Open(opening) = turn() else { panic!() };
         drop(opening);
-        assert!(matches!(connections.turn(&key()).unwrap(), Turn::Open(_)));
+        assert!(matches!(turn(), Turn::Open(_)));
+    }
+
+    #[tokio::test]
+    async fn who_was_refused_is_put_on_another_connection_and_nobody_else_is() {
+        let (connections, mut tasks) = (Connections::new(&Limits::default()), JoinSet::new());
+        add(&connections, &mut tasks, 100).await;
+        let refused = lease(&connections).unwrap();
+        let beside = Origin::Beside(refused.load().number());
+        assert!(lease_from(&connections, beside).is_none(), "one is opened");
+        assert!(lease(&connections).is_some());
+        // Another one comes up, as soon as this one has no room.
+        let full: Vec<_> = std::iter::from_fn(|| lease(&connections)).collect();
+        add(&connections, &mut tasks, 100).await;
+        drop(full);
+        let other = lease_from(&connections, beside).unwrap();
+        assert_ne!(other.load().number(), refused.load().number());
+    }
+
+    #[tokio::test]
+    async fn there_are_never_more_connections_to_one_endpoint_than_we_say() {
+        let (connections, mut tasks) = (Connections::new(&Limits::default()), JoinSet::new());
+        let mut leases = Vec::new();
+        for _ in 0..GROUP_MAX {
+            add(&connections, &mut tasks, 1).await;
+            leases.push(lease(&connections).unwrap());
+        }
+        let next = connections.turn(&key(), Origin::Pool).map(|_| ());
+        assert_eq!(next, Err(Failure::Full));
+        leases.pop();
+        assert!(lease(&connections).is_some());
     }
 
     #[tokio::test]

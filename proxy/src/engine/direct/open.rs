@@ -4,11 +4,12 @@ use std::hash::BuildHasher;
 use std::io;
 use std::time::{Duration, Instant};
 
-use rustls::AlertDescription as Alert;
+use rustls::AlertDescription;
 use tokio::time::timeout;
 
 use super::stream::Stream;
 use crate::backend::connect::{connect, is_want};
+use crate::backend::tls::failure::{self, TlsFailure};
 use crate::forward::tries::{Failure, Try};
 use crate::listener::facts::ConnFacts;
 use crate::proxy_protocol::Told;
@@ -38,7 +39,7 @@ pub(super) async fn open(
     ends: Option<Instant>,
 ) -> Result<Stream, Failure> {
     let tell = to.backend.spec.proxy_protocol.map(|version| (version, told));
-    let tcp = connect(to.address, to.connect, tell).await.map_err(|error| failure(&error))?;
+    let tcp = connect(to.address, to.connect, tell).await.map_err(|error| of_connect(&error))?;
     let Some(connector) = to.backend.tls.connector() else {
         // What should be encrypted is never sent in clear, whoever has chosen this Backend.
         let is_plain = to.backend.spec.tls.is_none();
@@ -48,12 +49,15 @@ pub(super) async fn open(
     let within = left.map_or(handshake, |left| left.min(handshake));
     match timeout(within, connector.connect(tcp)).await {
         Ok(Ok(stream)) => Ok(Stream::Tls(Box::new(stream))),
-        Ok(Err(_)) => Err(Failure::Tls),
+        Ok(Err(error)) => {
+            failure::tell(&to.backend, to.address, &TlsFailure::Handshake(&error));
+            Err(Failure::Tls)
+        }
         Err(_) => Err(Failure::ConnectTimeout),
     }
 }
 
-fn failure(error: &io::Error) -> Failure {
+fn of_connect(error: &io::Error) -> Failure {
     if is_want(error) {
         Failure::Local
     } else if error.kind() == io::ErrorKind::TimedOut {
@@ -63,24 +67,11 @@ fn failure(error: &io::Error) -> Failure {
     }
 }
 
-/// Whether an Endpoint did not believe who connects. With TLS 1.3 it says so behind the handshake,
-/// where it has read nothing of a request (RFC 8446 section 4.4.2.4).
-pub(super) fn is_disbelief(error: &io::Error) -> bool {
+/// How an Endpoint said that it did not believe who connects; None where it said something else. With
+/// TLS 1.3 it says so behind the handshake, where it has read nothing of a request (RFC 8446 section
+/// 4.4.2.4).
+pub(super) fn disbelief(error: &io::Error) -> Option<AlertDescription> {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    matches!(
-        inner,
-        Some(rustls::Error::AlertReceived(
-            Alert::CertificateRequired
-                | Alert::NoCertificate
-                | Alert::BadCertificate
-                | Alert::UnsupportedCertificate
-                | Alert::CertificateRevoked
-                | Alert::CertificateExpired
-                | Alert::CertificateUnknown
-                | Alert::UnknownCA
-                | Alert::AccessDenied
-                | Alert::HandshakeFailure
-                | Alert::DecryptError
-        ))
-    )
+    let Some(rustls::Error::AlertReceived(alert)) = inner else { return None };
+    Some(*alert).filter(|alert| failure::is_disbelief(*alert))
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::{Bytes, BytesMut};
 use http::Method;
 use http::header::{self, HeaderMap, HeaderValue};
+use rustls::AlertDescription;
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout_at;
 
@@ -37,6 +38,8 @@ pub(super) struct Upstream {
     /// Bytes of the body that were given on.
     pub(super) relayed: u64,
     is_reused: bool,
+    /// How the Endpoint said that it does not believe who connects.
+    disbelief: Option<AlertDescription>,
     key: Key,
 }
 
@@ -72,7 +75,7 @@ impl Endpoint for Upstream {
         let Wanted { to, told, key, from, now, ends } = wanted;
         let idle = match from {
             Origin::Pool => direct.pool.take(&key, now),
-            Origin::Anew => None,
+            Origin::Anew | Origin::Beside(_) => None,
         };
         let is_reused = idle.is_some();
         let stream = match idle {
@@ -93,6 +96,7 @@ impl Endpoint for Upstream {
             write,
             relayed: 0,
             is_reused,
+            disbelief: None,
             key,
         }
     }
@@ -172,6 +176,10 @@ impl Endpoint for Upstream {
         self.sending.is_done()
     }
 
+    fn disbelief(&self) -> Option<AlertDescription> {
+        self.disbelief
+    }
+
     fn silence(&self) -> Duration {
         self.silence
     }
@@ -235,7 +243,7 @@ impl Upstream {
     /// Sends what can be sent, and reads once.
     async fn step<C: Client>(&mut self, client: &mut C) -> Result<Step, Broken> {
         self.read.reserve(READ_BYTES);
-        let Self { stream, read, sending, is_reused, .. } = self;
+        let Self { stream, read, sending, is_reused, disbelief, .. } = self;
         let was_over = sending.is_over();
         let stepped = poll_fn(|cx| {
             if !sending.is_over()
@@ -259,10 +267,11 @@ impl Upstream {
         match stepped.await {
             Ok(step) => Ok(step),
             Err(Wrong::Broken(broken)) => Err(broken),
-            Err(Wrong::Endpoint(error)) if open::is_disbelief(&error) => {
-                Err(Broken::Endpoint(Failure::Tls))
-            }
-            Err(Wrong::Endpoint(_)) => {
+            Err(Wrong::Endpoint(error)) => {
+                *disbelief = open::disbelief(&error);
+                if disbelief.is_some() {
+                    return Err(Broken::Endpoint(Failure::Tls));
+                }
                 let is_stale = *is_reused && read.is_empty();
                 Err(Broken::Endpoint(if is_stale { Failure::Stale } else { Failure::Reset }))
             }

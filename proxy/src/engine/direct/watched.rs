@@ -2,18 +2,21 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
+use rustls::AlertDescription;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::open::is_disbelief;
+use super::open::disbelief;
 use super::stream::Stream;
 
 /// What is known of a connection, by its task and by all whose requests it carries.
 #[derive(Debug, Default)]
 pub(super) struct Load {
+    /// Of its own among those of one worker.
+    number: u64,
     /// Requests that are on their way.
     streams: AtomicUsize,
     /// Requests that ever were.
@@ -22,11 +25,20 @@ pub(super) struct Load {
     reads: AtomicU64,
     /// Whether no further request may begin.
     is_retired: AtomicBool,
-    /// Whether the Endpoint did not believe who connects.
-    is_disbelieved: AtomicBool,
+    /// How the Endpoint said that it does not believe who connects.
+    disbelief: OnceLock<AlertDescription>,
 }
 
 impl Load {
+    /// Of the connection with this number.
+    pub(super) fn of(number: u64) -> Self {
+        Self { number, ..Self::default() }
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
     /// A request begins.
     pub(super) fn begin(&self) {
         self.streams.fetch_add(1, Ordering::Relaxed);
@@ -59,8 +71,9 @@ impl Load {
         self.is_retired.load(Ordering::Relaxed)
     }
 
-    pub(super) fn is_disbelieved(&self) -> bool {
-        self.is_disbelieved.load(Ordering::Relaxed)
+    /// How the Endpoint said that it does not believe who connects; None while it did not.
+    pub(super) fn disbelief(&self) -> Option<AlertDescription> {
+        self.disbelief.get().copied()
     }
 }
 
@@ -97,8 +110,9 @@ impl AsyncRead for Watched {
     ) -> Poll<io::Result<()>> {
         let read = ready!(Pin::new(&mut self.stream).poll_read(cx, out));
         self.load.reads.fetch_add(1, Ordering::Relaxed);
-        if read.as_ref().is_err_and(is_disbelief) {
-            self.load.is_disbelieved.store(true, Ordering::Relaxed);
+        if let Some(alert) = read.as_ref().err().and_then(disbelief) {
+            // The first one counts.
+            let _ = self.load.disbelief.set(alert);
         }
         Poll::Ready(read)
     }

@@ -16,13 +16,15 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::failure::of_connect;
 use super::peer::peer;
 use crate::backend::choice::Wish;
+use crate::backend::tls::failure::{self, TlsFailure};
 use crate::errand::alone::{self, Lost};
 use crate::errand::{Errand, Fetched};
 use crate::filter::{Question, Told, error_pages};
 use crate::forward;
-use crate::forward::tries::{self, Try};
+use crate::forward::tries::{self, Failure, Try};
 use crate::listener::facts::ConnFacts;
 use crate::metrics::WorkerMetrics;
 use crate::pipeline::{self, Begin, Pending};
@@ -177,7 +179,11 @@ impl Errands {
             let peer = peer(&self.shared.limits, &to, None);
             let (mut session, is_reused) = match self.connector.get_http_session(&peer).await {
                 Ok(session) => session,
-                Err(_) => {
+                Err(error) => {
+                    if of_connect(&error) == Failure::Tls {
+                        let told = TlsFailure::Elsewhere(error.root_cause().to_string());
+                        failure::tell(backend, member.address, &told);
+                    }
                     member.avoid(setting.since_start);
                     failed.push(member.address);
                     continue;

@@ -120,11 +120,11 @@ fn what_is_no_address_is_nobody() {
     }
     // A host or scheme that would end the quotes is left out of `Forwarded`.
     check(
-        &[(FOR, "1.1.1.1"), (PROTO, "https, http"), (HOST, "a\";for=6.6.6.6")],
+        &[(FOR, "1.1.1.1"), (PROTO, "https;for=6.6.6.6"), (HOST, "a\";for=6.6.6.6")],
         [
             "for=1.1.1.1, for=192.0.2.7",
             "1.1.1.1, 192.0.2.7",
-            "https, http",
+            "https;for=6.6.6.6",
             "a\";for=6.6.6.6",
             "1.1.1.1",
         ],
@@ -149,4 +149,53 @@ fn the_client_is_found_in_forwarded_where_that_is_all() {
     check(&[("forwarded", "for=192.0.2.4")], Client::OnlyProxies);
     check(&[("forwarded", "for=1.1.1.1"), (FOR, "3.3.3.3")], is("3.3.3.3"));
     check(&[("forwarded", "for=1.1.1.1"), (PROTO, "https")], Client::OnlyProxies);
+}
+
+#[test]
+fn the_scheme_of_the_client_is_what_a_proxy_said_and_not_what_the_client_said_of_itself() {
+    let check = |said: &[(&'static str, &str)], expected: Option<Scheme>| {
+        let trusted = ["192.0.2.0/24".parse().unwrap()];
+        let mut fields = HeaderMap::new();
+        for (name, value) in said {
+            fields.append(*name, value.parse().unwrap());
+        }
+        assert_eq!(scheme_of(&fields, &trusted), expected, "{said:?}");
+    };
+    let (http, https) = (Some(Scheme::Http), Some(Scheme::Https));
+    check(&[], None);
+    check(&[(FOR, "1.1.1.1")], None);
+    for (word, expected) in
+        [("https", https), ("HTTPS", https), ("wss", https), ("http", http), ("ws", http)]
+    {
+        check(&[(PROTO, word)], expected);
+        check(&[(FOR, "1.1.1.1"), (PROTO, word)], expected);
+        check(&[("forwarded", &format!("for=1.1.1.1;proto={word}"))], expected);
+    }
+    for odd in ["gopher", "", "on", "https http"] {
+        check(&[(PROTO, odd)], None);
+    }
+    // In `Forwarded` it stands in the element of the client, whatever it wrote in front of that.
+    check(&[("forwarded", "for=6.6.6.6;proto=https, for=1.1.1.1;proto=http")], http);
+    check(&[("forwarded", "for=1.1.1.1;proto=https, for=192.0.2.4;proto=http")], https);
+    // Proxies that append say one word for each node.
+    check(&[(FOR, "6.6.6.6, 1.1.1.1"), (PROTO, "https, http")], http);
+    check(&[(FOR, "1.1.1.1, 192.0.2.4"), (PROTO, "https, http")], https);
+    check(&[(FOR, "1.1.1.1, 192.0.2.4"), (PROTO, "https"), (PROTO, "http")], https);
+    // Else only the last one is for certain not that of the client.
+    check(&[(FOR, "1.1.1.1"), (PROTO, "https,http")], http);
+    check(&[(PROTO, "http, https")], https);
+}
+
+#[test]
+fn of_a_list_of_schemes_backends_are_told_the_one_that_counts() {
+    check(
+        &[(FOR, "1.1.1.1"), (PROTO, "https, http")],
+        [
+            "for=1.1.1.1;proto=http, for=192.0.2.7;host=\"one.test\"",
+            "1.1.1.1, 192.0.2.7",
+            "http",
+            "one.test",
+            "1.1.1.1",
+        ],
+    );
 }

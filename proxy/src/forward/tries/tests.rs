@@ -104,6 +104,7 @@ fn a_request_that_may_have_been_seen_is_repeated_only_where_that_is_harmless_and
     for failure in [Failure::Connect, Failure::ConnectTimeout, Failure::Tls, Failure::Local] {
         check(failure, Harmful, Retry, Retry);
     }
+    check(Failure::Full, Harmful, Retry, Retry);
     check(Failure::Refused, Harmful, Retry, Retry);
     check(Failure::Refused, Impossible, GiveUp, GiveUp);
     check(Failure::Unseen, Harmful, Retry, Retry);
@@ -261,4 +262,33 @@ fn the_only_endpoint_is_asked_again_rather_than_nobody() {
     }
     let next = answers(&mut ctx, 503, Replay::Harmless);
     assert_eq!(next, Next::GiveUp, "and the last answer is passed on");
+}
+
+#[test]
+fn a_refused_stream_goes_elsewhere_and_comes_back_where_there_is_nobody_else() {
+    let mut ctx = context(&[1, 2]);
+    let first = next_port(&mut ctx).unwrap();
+    assert_eq!(fails(&mut ctx, Failure::Refused, Replay::Harmful), Next::Retry);
+    assert_eq!(pause(&ctx), None, "another one may have room");
+    let second = next_port(&mut ctx).unwrap();
+    assert_ne!(second, first);
+    assert_eq!(fails(&mut ctx, Failure::Refused, Replay::Harmful), Next::Retry);
+    assert!(pause(&ctx).is_some());
+    assert!([first, second].contains(&next_port(&mut ctx).unwrap()));
+    assert_eq!(fails(&mut ctx, Failure::Refused, Replay::Harmful), Next::GiveUp, "not for ever");
+    assert_eq!(ctx.reason, Some(Reason::StreamRefused));
+
+    let mut ctx = context(&[1]);
+    assert_eq!(next_port(&mut ctx), Ok(1));
+    assert_eq!(fails(&mut ctx, Failure::Refused, Replay::Harmful), Next::Retry);
+    assert!(pause(&ctx).is_some(), "it has just said that it has enough");
+    assert_eq!(next_port(&mut ctx), Ok(1));
+}
+
+#[test]
+fn no_room_on_any_connection_is_told_as_such_and_blames_nobody() {
+    let mut ctx = context(&[1]);
+    assert_eq!(next_port(&mut ctx), Ok(1));
+    assert_eq!(fails(&mut ctx, Failure::Full, Replay::Harmful), Next::Retry);
+    assert_eq!(next_port(&mut ctx), Err(Reason::EndpointsFull));
 }

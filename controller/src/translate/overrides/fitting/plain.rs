@@ -13,7 +13,7 @@ use kubeng_config::filter::headers::HeaderEdits;
 use kubeng_config::filter::maintenance::{Maintenance, MaintenancePage};
 use kubeng_config::filter::mirror::Mirror;
 use kubeng_config::filter::rate_limit::RateLimit;
-use kubeng_config::filter::redirect::{Redirect, RedirectStatus};
+use kubeng_config::filter::redirect::{Redirect, RedirectStatus, SentOn};
 use kubeng_config::filter::request_id::RequestIds;
 use kubeng_config::filter::rewrite::Rewrite;
 use kubeng_config::name::{BackendId, ObjectKey};
@@ -127,13 +127,15 @@ pub(super) fn redirect(redirect: &RedirectPatch) -> Option<Filter> {
     if leads_nowhere(redirect) {
         return None;
     }
-    Some(Filter::Redirect(Redirect {
+    let redirect = Redirect {
         scheme: *scheme,
         host: host.clone(),
         port: port.and_then(|port| u16::try_from(port.get()).ok()),
         path: path.clone().map(|PathEdit(path)| path),
         status: status.unwrap_or(RedirectStatus::Found),
-    }))
+        sent_on: SentOn::Everybody,
+    };
+    Some(Filter::Redirect(redirect.without_circle()))
 }
 
 /// Whether it names no other address, so that a client would be sent in a circle.

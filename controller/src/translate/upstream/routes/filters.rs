@@ -6,7 +6,7 @@ use kubeng_config::filter::Filter;
 use kubeng_config::filter::cors::{Cors, Names};
 use kubeng_config::filter::headers::{Field, HeaderEdits};
 use kubeng_config::filter::mirror::Mirror;
-use kubeng_config::filter::redirect::{Redirect, RedirectStatus};
+use kubeng_config::filter::redirect::{Redirect, RedirectStatus, SentOn};
 use kubeng_config::filter::rewrite::{PathRewrite, Rewrite};
 use kubeng_config::matching::{Match, PathMatch, PathPrefix};
 use kubeng_config::name::{BackendId, Hostname, ObjectKind};
@@ -176,13 +176,15 @@ fn redirect(written: &RouteRedirect) -> Result<Redirect, Fault> {
     let status = status.ok_or_else(|| {
         fault("/statusCode", "it is no redirect".to_owned(), "write 301, 302, 303, 307 or 308")
     })?;
-    Ok(Redirect {
+    let redirect = Redirect {
         scheme,
         host: host(hostname.as_deref())?,
         port: port.transpose()?,
         path: path.as_ref().map(path_edit).transpose()?,
         status,
-    })
+        sent_on: SentOn::Everybody,
+    };
+    Ok(redirect.without_circle())
 }
 
 fn rewrite(written: &RouteRewrite) -> Result<Rewrite, Fault> {

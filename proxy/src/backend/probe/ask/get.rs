@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::{Asker, fault};
+use crate::backend::tls::failure;
 use crate::{forward, proxy_protocol};
 
 /// What is asked for.
@@ -40,7 +41,8 @@ impl Asker {
         match tls {
             None => self.get_over(tcp, address, get).await,
             Some(connector) => {
-                let stream = connector.connect(tcp).await.map_err(fault)?;
+                let stream =
+                    connector.connect(tcp).await.map_err(|error| failure::in_words(&error))?;
                 self.get_over(stream, address, get).await
             }
         }

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::direct::stream::Stream;
 use crate::engine::direct::watched::{Load, Watched};
 use crate::forward::tries::Failure;
+use crate::limits::Limits;
 
 /// Begins to speak, and waits until the Endpoint has said how many requests it takes: by then it is known
 /// to speak HTTP/2, and over TLS 1.3 to have believed who connects.
@@ -50,7 +51,7 @@ pub(super) async fn begin(
 }
 
 fn failure(error: &h2::Error, load: &Load) -> Failure {
-    if load.is_disbelieved() {
+    if load.disbelief().is_some() {
         Failure::Tls
     } else if error.is_library() {
         // What came is no HTTP/2.
@@ -74,14 +75,30 @@ fn options() -> Builder {
     options
 }
 
+/// How long the silence of an Endpoint is borne while requests wait.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// Then it is asked whether it is there.
+    ping_after: Duration,
+    /// By when it has to say so.
+    ping_within: Duration,
+}
+
+impl Patience {
+    pub(super) fn of(limits: &Limits) -> Self {
+        Self { ping_after: limits.backend_ping_after, ping_within: limits.backend_ping_within }
+    }
+}
+
 /// Carries the connection until it ends, the Endpoint is gone, or `ended`.
 pub(super) async fn drive(
     mut connection: Connection<Watched, Bytes>,
     load: &Load,
+    patience: Patience,
     ended: &CancellationToken,
 ) {
     let pings = connection.ping_pong();
-    let mut silent = pin!(until_silent(pings, load));
+    let mut silent = pin!(until_silent(pings, load, patience));
     tokio::select! {
         // What is wrong is told to the requests that it carries.
         _ = &mut connection => {}
@@ -92,16 +109,17 @@ pub(super) async fn drive(
 }
 
 /// Ends when requests wait and the Endpoint does not even answer a ping. Who wants a ping less often
-/// than every five minutes ends connections that do not keep to it, so it is not sent more often.
-async fn until_silent(pings: Option<PingPong>, load: &Load) {
+/// than every five minutes ends connections that do not keep to it, so by default it is not sent more often.
+async fn until_silent(pings: Option<PingPong>, load: &Load, patience: Patience) {
     let Some(mut pings) = pings else { return pending().await };
     loop {
         let before = load.reads();
-        sleep(PING_AFTER).await;
+        sleep(patience.ping_after).await;
         if load.reads() != before || load.streams() == 0 {
             continue;
         }
-        if !matches!(timeout(PING_WITHIN, pings.ping(Ping::opaque())).await, Ok(Ok(_))) {
+        let pong = timeout(patience.ping_within, pings.ping(Ping::opaque())).await;
+        if !matches!(pong, Ok(Ok(_))) {
             return;
         }
     }
@@ -115,5 +133,3 @@ const STREAMS: u32 = 100;
 const SEND_BUFFER_BYTES: usize = 64 * 1024;
 /// Decoded fields of one answer, in bytes, as the library counts them.
 const HEAD_BYTES_MAX: u32 = 80 * 1024;
-const PING_AFTER: Duration = Duration::from_secs(330);
-const PING_WITHIN: Duration = Duration::from_secs(20);
