@@ -11,6 +11,7 @@ pub mod record;
 pub(crate) mod registry;
 mod reported;
 mod store;
+pub(crate) mod strangers;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -44,6 +45,7 @@ use registry::Registry;
 pub use action::ActError;
 pub use registry::{AskError, KNOWN_MAX, REPLICAS_MAX};
 
+pub use strangers::Stranger;
 /// How long a replica may take to write down all that it runs.
 pub const DUMP_WITHIN: Duration = Duration::from_secs(20);
 
@@ -133,6 +135,12 @@ impl Replicas {
     }
 
     /// Asks a replica, and waits for its reply.
+    /// Replicas that are turned away because their fleet does not exist.
+    #[must_use]
+    pub fn strangers(&self) -> Vec<Stranger> {
+        self.registry.strangers()
+    }
+
     ///
     /// # Errors
     /// See [`AskError`].

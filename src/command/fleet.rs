@@ -102,7 +102,7 @@ fn trouble(answer: &Value) -> Vec<String> {
             format!("fleet {name}: controller {controller} intends {}", short(other, "digest"))
         })
     });
-    peers.chain(fleets).collect()
+    remote::turned_away(answer).into_iter().chain(peers).chain(fleets).collect()
 }
 
 #[cfg(test)]

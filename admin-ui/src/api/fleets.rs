@@ -21,7 +21,11 @@ pub(crate) async fn list(State(context): State<Context>) -> Result<Json<Value>, 
     computed(move || {
         let fleets: Vec<Value> =
             replicas.fleets().values().map(|view| told(&replicas, &state, view)).collect();
-        Json(json!({ "fleets": fleets, "peers": *replicas.peers() }))
+        Json(json!({
+            "fleets": fleets,
+            "turnedAway": replicas.strangers(),
+            "peers": *replicas.peers(),
+        }))
     })
     .await
 }

@@ -37,7 +37,13 @@ pub(crate) async fn list(
         } else {
             replicas.located(fleet.as_ref())
         };
-        Json(json!({ "replicas": located, "peers": *replicas.peers() }))
+        let mut turned_away = replicas.strangers();
+        turned_away.retain(|one| fleet.as_ref().is_none_or(|fleet| one.fleet == *fleet));
+        Json(json!({
+            "replicas": located,
+            "turnedAway": turned_away,
+            "peers": *replicas.peers(),
+        }))
     })
     .await
 }

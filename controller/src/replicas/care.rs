@@ -7,7 +7,7 @@ use std::time::Duration;
 use kubeng_config::drift::ReplicaState;
 use kubeng_config::fleet::OnDrift;
 use kubeng_config::name::FleetName;
-use kubeng_config::problem::Problem;
+use kubeng_config::problem::{FLEET_ASKED_FOR, Problem};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -22,6 +22,7 @@ use super::probe::{self, Probe, REQUESTS_MAX};
 use super::record::Resolution;
 use super::registry::now;
 use super::store::{self, Known};
+use super::strangers;
 use crate::distribution::{Question, Reply};
 
 /// How often replicas are judged.
@@ -228,9 +229,12 @@ impl Care {
         self.replicas.metrics.disagreements.set(count);
         problems.splice(0..0, disagreements);
         self.problems.send_if_modified(|told| {
-            for problem in problems.iter().filter(|problem| !told.contains(problem)) {
+            // Who was turned away is told when it is, with what it said of itself.
+            let is_told_here = |problem: &&Problem| problem.code != FLEET_ASKED_FOR;
+            for problem in problems.iter().filter(|one| !told.contains(one)).filter(is_told_here) {
                 warn!("{problem}");
             }
+        problems.extend(strangers::problems(&self.replicas.strangers()));
             let is_new = **told != problems;
             if is_new {
                 *told = Arc::new(problems);

@@ -210,6 +210,7 @@ fn replicas() -> Section {
     let server = "controller/src/distribution/server.rs";
     let delivery = "controller/src/distribution/server/delivery.rs";
     let wire = "controller/src/distribution/wire.rs";
+    let strangers = "controller/src/replicas/strangers.rs";
     let probe_every = care.probe_every.map_or_else(|| "never".to_owned(), time);
     let rows = vec![
         (

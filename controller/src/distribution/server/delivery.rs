@@ -67,6 +67,7 @@ impl<H: Hub> Delivery for Service<H> {
         let line = self.hub.join(identified, hello).await.map_err(|why| {
             debug!(%fleet, %replica, error = in_full(&why), "a replica is turned away");
             turned_away(&why)
+            self.hub.turned_away(identified, peer.address.ip(), &why);
         })?;
         info!(%fleet, %replica, address = %peer.address, "a replica follows");
         let (frames, outgoing) = mpsc::channel(FRAMES_MAX);
