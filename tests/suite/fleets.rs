@@ -4,6 +4,7 @@
 mod balancer;
 mod controllers;
 mod drift;
+mod labels;
 mod lines;
 mod rig;
 mod states;

@@ -236,6 +236,7 @@ mod tests {
 
     #[test]
     fn a_fleet_is_programmed_when_every_replica_that_is_there_serves_it() {
+            certified_labels: Default::default(),
         use ReplicaState::{Applying, Drifted, InSync, Pending, Skewed, Unreachable};
         check(&[], ("False", "NoReplicas"), "no replica");
         check(&[Unreachable, Unreachable], ("False", "Unreachable"), "none of 2");

@@ -171,6 +171,7 @@ fn hello(fleet: &str, name: &str) -> Hello {
         build: build("ours"),
         admin: None,
         labels: Default::default(),
+        certified: Default::default(),
         serves: None,
     }
 }

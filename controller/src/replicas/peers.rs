@@ -205,6 +205,7 @@ mod tests {
 
     #[test]
     fn a_replica_is_told_by_the_controller_that_it_is_connected_to() {
+            certified_labels: Default::default(),
         let own = vec![view("r1", true, "1"), view("r2", false, "2"), view("r3", false, "3")];
         let theirs = vec![
             view("r1", false, "9"),

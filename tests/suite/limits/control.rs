@@ -282,6 +282,24 @@ fn replicas() -> Section {
             "`kubeng token create --uses`",
             "it is refused",
         ),
+        (
+            "labels of a replica, of its join token and of its own",
+            count_of("config/src/label.rs", "LABELS_MAX"),
+            "fixed",
+            "no token is made, and the replica does not start",
+        ),
+        (
+            "a join token, with its labels",
+            bytes_of("controller/src/distribution/authority/token.rs", "TOKEN_BYTES_MAX"),
+            "fixed",
+            "it is not made",
+        ),
+        (
+            "replicas without a fleet that are told, and how long after they asked last",
+            format!("{}, {}", count_of(strangers, "STRANGERS_MAX"), time_of(strangers, "TOLD_FOR")),
+            "fixed",
+            "those that asked least lately are not told",
+        ),
     ];
     Section { title: "Controllers and replicas", about: "", rows }
 }

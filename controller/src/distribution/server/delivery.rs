@@ -60,6 +60,7 @@ impl<H: Hub> Delivery for Service<H> {
         let hello = timeout(HELLO_WITHIN, incoming.hello())
             .await
             .map_err(|_| Status::deadline_exceeded("the replica does not say Hello"))??;
+        hello.certified = peer.labels();
         if (&hello.fleet, &hello.replica) != (&identified.fleet, &identified.replica) {
             return Err(turned_away(&TurnedAway::Mistaken(identified)));
         }
