@@ -18,7 +18,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kubeng_config::canonical::Digest;
+use kubeng_config::backend::EndpointSource;
 use kubeng_config::compare::Side;
 use kubeng_config::delta::AnyPart;
 use kubeng_config::export::Export;
@@ -168,10 +168,9 @@ impl Replicas {
             let why = "it replied to another question".to_owned();
             return Err(AskError::Refused { replica: id.clone(), why });
         };
-        let digest = |set: &kubeng_config::endpoint::EndpointSet| {
-            Digest::of([kubeng_config::canonical::to_bytes(&set.as_slice()).as_slice()])
-        };
-        let endpoints = endpoints.into_iter().map(|(id, set)| (id, digest(&set))).collect();
+        let discovering: BTreeSet<&BackendId> = parts.iter().filter_map(discovering).collect();
+        // What is written is configuration, and names in it resolve for each replica by itself.
+        let endpoints = endpoints.into_iter().filter(|(id, _)| discovering.contains(id)).collect();
         Ok(Side { name: format!("replica:{id}"), parts, endpoints: Some(endpoints) })
     }
 
@@ -299,8 +298,20 @@ fn parts(snapshot: &Snapshot) -> Vec<AnyPart> {
     Snapshot::default().delta_to(snapshot).upserts
 }
 
-/// What a replica runs as a document.
+/// What a replica runs as a document, with the Endpoints that it has.
 #[must_use]
 pub fn export(side: &Side) -> Export {
-    Export::of_parts(&side.parts)
+    let written =
+        |(id, set): (&BackendId, &Arc<EndpointSet>)| (id.clone(), set.as_slice().to_vec());
+    let endpoints = side.endpoints.as_ref().map(|sets| sets.iter().map(written).collect());
+    Export { endpoints, ..Export::of_parts(&side.parts) }
 }
+/// The Backend, if it discovers its Endpoints.
+pub(crate) fn discovering(part: &AnyPart) -> Option<&BackendId> {
+    let AnyPart::Backend(id, part) = part else { return None };
+    match part.value().endpoints {
+        EndpointSource::Discovered => Some(id),
+        EndpointSource::Written(_) => None,
+    }
+}
+

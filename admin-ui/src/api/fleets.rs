@@ -49,7 +49,8 @@ pub(crate) async fn write(
     let format = parameter(query.as_deref(), "format").unwrap_or_else(|| "json".to_owned());
     let name = find(&replicas, &fleet)?.facts.name.clone();
     computed(move || {
-        let side = replicas.intended(&name).ok_or_else(|| unknown(name.as_str()))?;
+        let mut side = replicas.intended(&name).ok_or_else(|| unknown(name.as_str()))?;
+        side.endpoints = Some(state.endpoints_of_parts(&side.parts));
         export::write(&side, &format)
     })
     .await?

@@ -92,7 +92,7 @@ pub(super) async fn running(all: &Replicas, id: &ReplicaId) -> Result<Side, Erro
     }
 }
 
-/// The same from the controller at `url`; Endpoints are not told then.
+/// The same from the controller at `url`.
 async fn elsewhere(url: &str, id: &ReplicaId) -> Result<Side, ErrorResponse> {
     let failed = |why: &dyn std::fmt::Display| ErrorResponse {
         status: StatusCode::BAD_GATEWAY,
@@ -108,8 +108,10 @@ async fn elsewhere(url: &str, id: &ReplicaId) -> Result<Side, ErrorResponse> {
     let client = AdminClient::new(url).map_err(|error| failed(&error))?;
     let answer = client.ask(Method::GET, &path, None, None, DUMP_WITHIN).await;
     let answer = answer.map_err(|error| failed(&error))?;
-    let export = Export::read(&answer.body).map_err(|error| failed(&error))?;
-    Ok(Side { name: format!("replica:{id}"), parts: export.into_parts(), endpoints: None })
+    let mut export = Export::read(&answer.body).map_err(|error| failed(&error))?;
+    let set = |(id, endpoints)| (id, Arc::new(EndpointSet::new(endpoints)));
+    let endpoints = export.endpoints.take().map(|sets| sets.into_iter().map(set).collect());
+    Ok(Side { name: format!("replica:{id}"), parts: export.into_parts(), endpoints })
 }
 
 /// Forgets a replica that is not there.
