@@ -225,6 +225,18 @@ impl Replicas {
     }
 
     /// The metrics of replicas in the text format of Prometheus.
+    /// What is wrong with the replicas of a fleet, whichever controller tells of them. Whether a
+    /// deviation was dismissed at another one is not known here.
+    #[must_use]
+    pub fn problems_of(&self, fleet: &FleetName) -> Vec<Problem> {
+        let others = self.located(Some(fleet)).into_iter().filter(|one| one.controller.is_some());
+        let others: Vec<ReplicaView> = others.map(|one| one.view).collect();
+        let mut all = reported::problems(&others, |_, _| false);
+        let told = self.problems();
+        all.extend(told.iter().filter(|problem| reported::is_about(problem, fleet)).cloned());
+        all
+    }
+
     #[must_use]
     pub fn metrics(&self) -> String {
         self.metrics.render()

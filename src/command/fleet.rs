@@ -53,8 +53,10 @@ const HEAD: [&str; 10] = [
     "REPLICAS",
     "INSYNC",
     "OTHERS",
+    "PROBLEMS",
     "STATUS",
     "ENVIRONMENT",
+    "RUNNING",
     "TITLE",
 ];
 
@@ -70,6 +72,7 @@ fn row(fleet: &Value) -> Vec<String> {
         status(fleet),
         text(fleet, "environment").to_owned(),
         text(fleet, "displayName").to_owned(),
+        text(fleet, "summary").to_owned(),
     ]
 }
 
@@ -114,6 +117,7 @@ mod tests {
     #[test]
     fn a_row_says_how_many_serve_and_what_does_not_hold() {
         let mut fleet = json!({
+            "problems": 4, "summary": "2 run 0123456789ab, 1 runs 90ab4d1c22f7",
             "name": "prod", "class": "shared", "environment": "test", "digest": "0123456789abcdef",
             "routes": 3, "replicas": 3, "states": {"InSync": 2, "Drifted": 1}, "displayName": "P",
             "conditions": [

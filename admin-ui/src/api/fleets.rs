@@ -76,7 +76,8 @@ fn told(replicas: &Replicas, state: &ControlState, view: &FleetView) -> Value {
     };
     let digest = snapshot.digest();
     let refused = fleet_status::refused(state, name);
-    let status = fleet_status::told::status(Some(digest), &replicas.views(name), refused);
+    let problems = fleet_status::problems(state, replicas, name);
+    let status = fleet_status::told::status(Some(digest), &views, refused, problems);
     json!({
         "name": name,
         "displayName": display_name,
@@ -93,6 +94,9 @@ fn told(replicas: &Replicas, state: &ControlState, view: &FleetView) -> Value {
         "elsewhere": elsewhere(replicas, name, digest),
         "care": care_of(care),
     })
+        "running": status.running,
+        "summary": compare::summary(&fleet_status::told::groups(&views)),
+        "problems": status.problems,
 }
 
 /// What other controllers intend for the fleet.

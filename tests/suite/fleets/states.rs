@@ -79,6 +79,18 @@ async fn a_replica_that_rejects_says_why_and_harms_nobody_else() {
     rig.until_told("KNG-1701", "prod/r2", true).await;
 
     let before = rig.until("prod/r1", "InSync").await.digest;
+    // Who runs what, and that something is wrong, stands beside the fleet.
+    let listed = rig.kubeng(&["fleet", "list"]).await;
+    let line = listed.out.lines().find(|line| line.starts_with("prod ")).unwrap();
+    let running = super::rig::cell(&listed.out, line, "RUNNING");
+    assert!(running.contains(&format!("1 runs {before}")), "{listed:?}");
+    assert_eq!(running.matches("1 runs ").count(), 2, "{listed:?}");
+    assert_ne!(super::rig::cell(&listed.out, line, "PROBLEMS"), "0", "{listed:?}");
+    let told = rig.controllers[0].json("/api/v1/fleets/prod").await.unwrap();
+    let groups = told["running"].as_array().cloned().unwrap_or_default();
+    let of_fleet = groups.iter().find(|group| group["digest"] == told["digest"]);
+    assert_eq!(of_fleet.map(|group| &group["replicas"]), Some(&1.into()), "{told}");
+
     rig.route("/", "other");
     super::rig::until(&rig.controllers[0], "prod/r1", |shown| {
         shown.state == "InSync" && shown.digest != before
