@@ -13,7 +13,7 @@ mod reported;
 mod store;
 pub(crate) mod strangers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,10 +21,11 @@ use std::time::Duration;
 use kubeng_config::backend::EndpointSource;
 use kubeng_config::compare::Side;
 use kubeng_config::delta::AnyPart;
+use kubeng_config::endpoint::EndpointSet;
 use kubeng_config::export::Export;
 use kubeng_config::fleet::FleetFacts;
 use kubeng_config::heartbeat::Build;
-use kubeng_config::name::FleetName;
+use kubeng_config::name::{BackendId, FleetName};
 use kubeng_config::position::Position;
 use kubeng_config::problem::Problem;
 use kubeng_config::snapshot::Snapshot;
@@ -44,8 +45,8 @@ use registry::Registry;
 
 pub use action::ActError;
 pub use registry::{AskError, KNOWN_MAX, REPLICAS_MAX};
-
 pub use strangers::Stranger;
+
 /// How long a replica may take to write down all that it runs.
 pub const DUMP_WITHIN: Duration = Duration::from_secs(20);
 
@@ -134,13 +135,13 @@ impl Replicas {
         self.registry.get(id)
     }
 
-    /// Asks a replica, and waits for its reply.
     /// Replicas that are turned away because their fleet does not exist.
     #[must_use]
     pub fn strangers(&self) -> Vec<Stranger> {
         self.registry.strangers()
     }
 
+    /// Asks a replica, and waits for its reply.
     ///
     /// # Errors
     /// See [`AskError`].
@@ -224,7 +225,6 @@ impl Replicas {
         Arc::clone(&self.problems.borrow())
     }
 
-    /// The metrics of replicas in the text format of Prometheus.
     /// What is wrong with the replicas of a fleet, whichever controller tells of them. Whether a
     /// deviation was dismissed at another one is not known here.
     #[must_use]
@@ -237,6 +237,7 @@ impl Replicas {
         all
     }
 
+    /// The metrics of replicas in the text format of Prometheus.
     #[must_use]
     pub fn metrics(&self) -> String {
         self.metrics.render()
@@ -269,6 +270,14 @@ impl Replicas {
     #[must_use]
     pub fn views(&self, fleet: &FleetName) -> Vec<ReplicaView> {
         self.located(Some(fleet)).into_iter().map(|located| located.view).collect()
+    }
+
+    /// The address of the other controller that a replica is connected to; none where there is no such.
+    #[must_use]
+    pub fn elsewhere(&self, id: &ReplicaId) -> Option<String> {
+        let mut located = self.located(Some(&id.fleet)).into_iter();
+        let there = located.find(|one| one.view.name == id.name && one.view.connected);
+        there.and_then(|one| one.controller)
     }
 
     /// What other controllers said last.
@@ -305,6 +314,15 @@ impl Replicas {
     }
 }
 
+/// The Backend, if it discovers its Endpoints.
+pub(crate) fn discovering(part: &AnyPart) -> Option<&BackendId> {
+    let AnyPart::Backend(id, part) = part else { return None };
+    match part.value().endpoints {
+        EndpointSource::Discovered => Some(id),
+        EndpointSource::Written(_) => None,
+    }
+}
+
 /// All Parts of a Snapshot.
 fn parts(snapshot: &Snapshot) -> Vec<AnyPart> {
     Snapshot::default().delta_to(snapshot).upserts
@@ -318,12 +336,3 @@ pub fn export(side: &Side) -> Export {
     let endpoints = side.endpoints.as_ref().map(|sets| sets.iter().map(written).collect());
     Export { endpoints, ..Export::of_parts(&side.parts) }
 }
-/// The Backend, if it discovers its Endpoints.
-pub(crate) fn discovering(part: &AnyPart) -> Option<&BackendId> {
-    let AnyPart::Backend(id, part) = part else { return None };
-    match part.value().endpoints {
-        EndpointSource::Discovered => Some(id),
-        EndpointSource::Written(_) => None,
-    }
-}
-

@@ -45,7 +45,7 @@ impl Fleet {
 }
 
 /// The columns of the list.
-const HEAD: [&str; 10] = [
+const HEAD: [&str; 12] = [
     "NAME",
     "CLASS",
     "DIGEST",
@@ -69,10 +69,11 @@ fn row(fleet: &Value) -> Vec<String> {
         fleet["replicas"].to_string(),
         fleet["states"]["InSync"].as_u64().unwrap_or(0).to_string(),
         others(fleet),
+        fleet["problems"].as_u64().unwrap_or(0).to_string(),
         status(fleet),
         text(fleet, "environment").to_owned(),
-        text(fleet, "displayName").to_owned(),
         text(fleet, "summary").to_owned(),
+        text(fleet, "displayName").to_owned(),
     ]
 }
 
@@ -94,10 +95,7 @@ fn status(fleet: &Value) -> String {
 
 /// Who of the other controllers does not answer, or intends something else.
 fn trouble(answer: &Value) -> Vec<String> {
-    let peers = list(answer, "peers").iter().filter_map(|peer| {
-        let error = peer["error"].as_str()?;
-        Some(format!("controller {} did not answer: {error}", text(peer, "url")))
-    });
+    let peers = remote::silent(answer);
     let fleets = list(answer, "fleets").iter().flat_map(|fleet| {
         let others = list(fleet, "elsewhere").iter().filter(|other| other["same"] == false);
         others.map(move |other| {
@@ -117,17 +115,30 @@ mod tests {
     #[test]
     fn a_row_says_how_many_serve_and_what_does_not_hold() {
         let mut fleet = json!({
-            "problems": 4, "summary": "2 run 0123456789ab, 1 runs 90ab4d1c22f7",
             "name": "prod", "class": "shared", "environment": "test", "digest": "0123456789abcdef",
             "routes": 3, "replicas": 3, "states": {"InSync": 2, "Drifted": 1}, "displayName": "P",
+            "problems": 4, "summary": "2 run 0123456789ab, 1 runs 90ab4d1c22f7",
             "conditions": [
                 {"type": "Accepted", "status": "True", "reason": "Accepted"},
                 {"type": "Programmed", "status": "False", "reason": "Pending"},
             ],
         });
         let digest = "0123456789ab";
-        let expected =
-            ["prod", "shared", digest, "3", "3", "2", "1 Drifted", "Pending", "test", "P"];
+        let runs = "2 run 0123456789ab, 1 runs 90ab4d1c22f7";
+        let expected = [
+            "prod",
+            "shared",
+            digest,
+            "3",
+            "3",
+            "2",
+            "1 Drifted",
+            "4",
+            "Pending",
+            "test",
+            runs,
+            "P",
+        ];
         assert_eq!(row(&fleet), expected);
         fleet["conditions"][1]["status"] = "True".into();
         fleet["conditions"][1]["reason"] = "Programmed".into();

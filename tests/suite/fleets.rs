@@ -6,6 +6,7 @@ mod controllers;
 mod drift;
 mod labels;
 mod lines;
+mod peers;
 mod rig;
 mod states;
 mod tampered;

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use kubeng_config::canonical::Digest;
+use kubeng_config::compare;
 use kubeng_config::fleet::{FleetCare, FleetClass, FleetFacts, OnDrift};
 use kubeng_config::name::FleetName;
 use kubeng_controller::control::ControlState;
@@ -48,6 +49,7 @@ pub(crate) async fn write(
     let replicas = replicas_of(&context)?.clone();
     let format = parameter(query.as_deref(), "format").unwrap_or_else(|| "json".to_owned());
     let name = find(&replicas, &fleet)?.facts.name.clone();
+    let state = context.control.now();
     computed(move || {
         let mut side = replicas.intended(&name).ok_or_else(|| unknown(name.as_str()))?;
         side.endpoints = Some(state.endpoints_of_parts(&side.parts));
@@ -75,6 +77,7 @@ fn told(replicas: &Replicas, state: &ControlState, view: &FleetView) -> Value {
         FleetClass::Dedicated { tenant } => ("dedicated", Some(tenant)),
     };
     let digest = snapshot.digest();
+    let views = replicas.views(name);
     let refused = fleet_status::refused(state, name);
     let problems = fleet_status::problems(state, replicas, name);
     let status = fleet_status::told::status(Some(digest), &views, refused, problems);
@@ -91,12 +94,12 @@ fn told(replicas: &Replicas, state: &ControlState, view: &FleetView) -> Value {
         "replicas": status.replicas.known,
         "states": status.replicas.states,
         "conditions": status.conditions,
-        "elsewhere": elsewhere(replicas, name, digest),
-        "care": care_of(care),
-    })
         "running": status.running,
         "summary": compare::summary(&fleet_status::told::groups(&views)),
         "problems": status.problems,
+        "elsewhere": elsewhere(replicas, name, digest),
+        "care": care_of(care),
+    })
 }
 
 /// What other controllers intend for the fleet.

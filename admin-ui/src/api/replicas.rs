@@ -1,11 +1,14 @@
 //! `/api/v1/replicas`: every replica with its state, what it says of itself, and what it runs.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use form_urlencoded::byte_serialize;
 use kubeng_config::compare::Side;
+use kubeng_config::endpoint::EndpointSet;
 use kubeng_config::export::Export;
 use kubeng_config::name::FleetName;
 use kubeng_controller::replicas::entry::ReplicaId;
@@ -78,14 +81,10 @@ pub(crate) async fn write(
 pub(super) async fn running(all: &Replicas, id: &ReplicaId) -> Result<Side, ErrorResponse> {
     match all.running(id).await {
         Ok(side) => Ok(side),
-        Err(error @ (AskError::Away(_) | AskError::Unknown(_))) => {
-            let mut located = all.located(Some(&id.fleet)).into_iter();
-            let there = located.find(|one| one.view.name == id.name && one.view.connected);
-            match there.and_then(|one| one.controller) {
-                Some(url) => elsewhere(&url, id).await,
-                None => Err(error.into()),
-            }
-        }
+        Err(error @ (AskError::Away(_) | AskError::Unknown(_))) => match all.elsewhere(id) {
+            Some(url) => elsewhere(&url, id).await,
+            None => Err(error.into()),
+        },
         Err(error @ (AskError::Busy(_) | AskError::Silent { .. } | AskError::Refused { .. })) => {
             Err(error.into())
         }
@@ -122,7 +121,19 @@ pub(crate) async fn forget(
     let replicas: &Replicas = replicas_of(&context)?;
     let id = id(&fleet, &name)?;
     if replicas.get(&id).is_none() {
-        return Err(unknown(&id));
+        let mut located = replicas.located(Some(&id.fleet)).into_iter();
+        let known = located.find(|one| one.view.name == id.name).and_then(|one| one.controller);
+        return Err(known.map_or_else(
+            || unknown(&id),
+            |url| ErrorResponse {
+                status: StatusCode::CONFLICT,
+                slug: "elsewhere",
+                title: "Another controller knows it",
+                detail: format!(
+                    "replica {id} is known to the controller at {url}: forget it there"
+                ),
+            },
+        ));
     }
     if replicas.forget(&id) {
         return Ok(StatusCode::NO_CONTENT);

@@ -83,13 +83,14 @@ impl ReplicaCounts {
     }
 }
 
-/// The status of a Fleet with these replicas. `refused` is why its newest form is not taken; without a
-/// `target` none ever was.
+/// The status of a Fleet with these replicas and so many `problems`. `refused` is why its newest form is
+/// not taken; without a `target` none ever was.
 #[must_use]
 pub fn status(
     target: Option<Digest>,
     views: &[ReplicaView],
     refused: Option<&Problem>,
+    problems: usize,
 ) -> FleetStatus {
     let accepted = match refused {
         None => condition("Accepted", true, "Accepted", "it is served as it is written".into()),
@@ -103,14 +104,14 @@ pub fn status(
             condition("Accepted", false, "Invalid", shortened(message))
         }
     };
-    FleetStatus {
     let runs = |group: &Group| Runs { digest: group.digest, replicas: group.replicas.len() };
+    FleetStatus {
         conditions: vec![accepted, programmed(target, views)],
         replicas: ReplicaCounts::of(views),
         configuration_digest: target,
-    }
         running: groups(views).iter().take(RUNNING_MAX).map(runs).collect(),
         problems,
+    }
 }
 
 /// Whether every replica that is there serves what it should.
@@ -210,10 +211,10 @@ pub(super) fn applied(
 
 const MESSAGE_CHARS_MAX: usize = 2_000;
 
-#[cfg(test)]
 /// How many different configurations a status names.
 const RUNNING_MAX: usize = 16;
 
+#[cfg(test)]
 mod tests {
     use kubeng_config::problem::{BAD_VALUE, Subject};
 
@@ -235,6 +236,7 @@ mod tests {
             version: String::new(),
             skew: None,
             labels: BTreeMap::new(),
+            certified_labels: Default::default(),
             admin: None,
             heartbeat: None,
         }
@@ -263,7 +265,6 @@ mod tests {
 
     #[test]
     fn a_fleet_is_programmed_when_every_replica_that_is_there_serves_it() {
-            certified_labels: Default::default(),
         use ReplicaState::{Applying, Drifted, InSync, Pending, Skewed, Unreachable};
         check(&[], ("False", "NoReplicas"), "no replica");
         check(&[Unreachable, Unreachable], ("False", "Unreachable"), "none of 2");
@@ -296,7 +297,6 @@ mod tests {
     }
 
     #[test]
-    #[test]
     fn replicas_are_grouped_by_what_they_run_the_most_first() {
         let runs = |name: &str, running: Option<&str>| ReplicaView {
             running: running.map(|what| Digest::of([what.as_bytes()])),
@@ -320,6 +320,7 @@ mod tests {
         assert_eq!(status(target(), &many, None, 0).running.len(), RUNNING_MAX);
     }
 
+    #[test]
     fn a_condition_keeps_its_time_until_it_changes() {
         let told = status(target(), &[view("r0", ReplicaState::InSync)], None, 2);
         let first = applied("prod", Some(3), &told, &Value::Null, "t1");
