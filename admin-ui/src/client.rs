@@ -1,11 +1,12 @@
 //! Asking the admin listener of another process.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::handshake;
-use hyper::http::{Method, Request, StatusCode, Uri, header};
+use hyper::http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::net::TcpStream;
@@ -26,6 +27,14 @@ pub struct Answer {
     pub body: String,
     /// The version of what was read, for a change of it.
     pub etag: Option<String>,
+}
+
+/// An answer as it came, whether it is well or not.
+pub(crate) struct Passed {
+    pub(crate) status: StatusCode,
+    pub(crate) kind: Option<HeaderValue>,
+    pub(crate) etag: Option<HeaderValue>,
+    pub(crate) body: Bytes,
 }
 
 /// Why there is no answer that is well. The next one may be.
@@ -85,6 +94,12 @@ impl AdminClient {
         &self.url
     }
 
+    /// Whether its address says that it is on this machine.
+    pub(crate) fn is_on_this_machine(&self) -> bool {
+        let address = self.host.parse::<IpAddr>();
+        address.map_or(self.host == "localhost", |address| address.is_loopback())
+    }
+
     /// Asks for `/api/v1` + `path`, over a connection of its own. `etag` goes as `If-Match`.
     ///
     /// # Errors
@@ -97,6 +112,26 @@ impl AdminClient {
         body: Option<&Value>,
         within: Duration,
     ) -> Result<Answer, ClientError> {
+        let body = Bytes::from(body.map(Value::to_string).unwrap_or_default());
+        let Passed { status, kind: _, etag, body } =
+            self.pass(method, path, etag, body, within).await?;
+        let body = String::from_utf8(body.to_vec()).map_err(|_| ClientError::Unreadable)?;
+        if !status.is_success() {
+            return Err(ClientError::Refused { status, detail: detail(&body) });
+        }
+        let etag = etag.as_ref().and_then(|tag| tag.to_str().ok()).map(str::to_owned);
+        Ok(Answer { body, etag })
+    }
+
+    /// The same, whatever the answer says.
+    pub(crate) async fn pass(
+        &self,
+        method: Method,
+        path: &str,
+        etag: Option<&str>,
+        body: Bytes,
+        within: Duration,
+    ) -> Result<Passed, ClientError> {
         let exchange = self.exchange(method, path, etag, body);
         tokio::time::timeout(within, exchange).await.map_err(|_| ClientError::Late(within))?
     }
@@ -106,8 +141,8 @@ impl AdminClient {
         method: Method,
         path: &str,
         etag: Option<&str>,
-        body: Option<&Value>,
-    ) -> Result<Answer, ClientError> {
+        body: Bytes,
+    ) -> Result<Passed, ClientError> {
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await;
         let io = TokioIo::new(stream.map_err(ClientError::Connect)?);
         let (mut sender, connection) = handshake(io).await.map_err(ClientError::Exchange)?;
@@ -119,22 +154,16 @@ impl AdminClient {
         if let Some(etag) = etag {
             request = request.header(header::IF_MATCH, etag);
         }
-        let body = Bytes::from(body.map(Value::to_string).unwrap_or_default());
         let request = request.body(Full::new(body));
         let request = request.map_err(|_| ClientError::Address(path.to_owned()))?;
         let answer = async move {
             let answer = sender.send_request(request).await.map_err(ClientError::Exchange)?;
             let status = answer.status();
-            let etag = answer.headers().get(header::ETAG).and_then(|tag| tag.to_str().ok());
-            let etag = etag.map(str::to_owned);
+            let field = |name| answer.headers().get(name).cloned();
+            let (kind, etag) = (field(header::CONTENT_TYPE), field(header::ETAG));
             let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
             let body = body.map_err(|_| ClientError::Unreadable)?.to_bytes();
-            let body = String::from_utf8(body.to_vec()).map_err(|_| ClientError::Unreadable)?;
-            if status.is_success() {
-                Ok(Answer { body, etag })
-            } else {
-                Err(ClientError::Refused { status, detail: detail(&body) })
-            }
+            Ok(Passed { status, kind, etag, body })
         };
         // The connection ends by itself once the answer is there.
         let (answer, _ended) = tokio::join!(answer, connection);
@@ -165,6 +194,22 @@ mod tests {
             ("", false),
         ] {
             assert_eq!(AdminClient::new(url).is_ok(), is_well, "{url}");
+        }
+    }
+
+    #[test]
+    fn only_loopback_is_on_this_machine() {
+        for (url, is_here) in [
+            ("http://127.0.0.1:9180", true),
+            ("http://127.9.9.9:1", true),
+            ("http://[::1]:9180", true),
+            ("http://localhost:9180", true),
+            ("http://0.0.0.0:9180", false),
+            ("http://192.0.2.1:9180", false),
+            ("http://controller:9180", false),
+            ("http://localhost.example:9180", false),
+        ] {
+            assert_eq!(AdminClient::new(url).unwrap().is_on_this_machine(), is_here, "{url}");
         }
     }
 }

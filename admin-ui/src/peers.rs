@@ -20,6 +20,13 @@ const WITHIN: Duration = Duration::from_secs(2);
 
 /// Tells `replicas` what the other controllers say, until it is told to stop.
 pub async fn follow(replicas: Replicas, peers: Vec<AdminClient>, stop: CancellationToken) {
+    // Who there is, is known before anybody has answered.
+    let unasked = |peer: &AdminClient| PeerReport {
+        url: peer.url().to_owned(),
+        error: Some("it has not been asked yet".to_owned()),
+        ..PeerReport::default()
+    };
+    replicas.set_peers(peers.iter().map(unasked).collect());
     let mut tick = tokio::time::interval(ASKED_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

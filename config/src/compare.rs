@@ -6,6 +6,7 @@
 pub mod lines;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -13,6 +14,7 @@ use serde_json::Value;
 use crate::canonical::Digest;
 use crate::delta::AnyPart;
 use crate::difference;
+use crate::endpoint::EndpointSet;
 use crate::name::BackendId;
 
 /// The replicas that run one configuration.
@@ -64,8 +66,8 @@ pub struct Side {
     pub name: String,
     /// All Parts.
     pub parts: Vec<AnyPart>,
-    /// The digest of the Endpoints of each Backend; none where they are not known.
-    pub endpoints: Option<BTreeMap<BackendId, Digest>>,
+    /// The Endpoints of each Backend that discovers its own; none where they are not known.
+    pub endpoints: Option<BTreeMap<BackendId, Arc<EndpointSet>>>,
 }
 
 /// In what two sides differ.

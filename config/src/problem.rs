@@ -355,6 +355,9 @@ codes! {
     CONTROLLERS_DISAGREE = 1746 Error, "Controllers intend different configurations",
         "Two controllers have read equally far and intend different configurations for one fleet, so what its replicas serve depends on which of them they are connected to.",
         "Give all controllers the same settings, the same version and the same manifests.";
+    FLEET_ASKED_FOR = 1747 Warning, "Replicas ask for a fleet that does not exist",
+        "Replicas have joined with tokens for a fleet of which the controller has no Fleet object, so they are turned away. They serve what they had before, or nothing, and ask again every few seconds.",
+        "Write the Fleet; or stop the replicas, mend their --fleet and join them with a token of the fleet that is meant.";
 }
 
 #[cfg(test)]

@@ -1,10 +1,11 @@
 //! The controller's questions and their answers; the admin plane asks nothing else.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kubeng_config::backend::EndpointSource;
 use kubeng_config::canonical::Digest;
+use kubeng_config::delta::AnyPart;
 use kubeng_config::endpoint::EndpointSet;
 use kubeng_config::explain::{Explanation, explain};
 use kubeng_config::export::Export;
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 
 use crate::endpoints::EndpointBook;
 use crate::object::SourceName;
+use crate::replicas;
 use crate::translate::verdict::Verdict;
 use crate::world::World;
 
@@ -163,6 +165,14 @@ impl ControlState {
         }
     }
 
+    /// The Endpoints of those of these Backends that discover theirs: none where none is known.
+    #[must_use]
+    pub fn endpoints_of_parts(&self, parts: &[AnyPart]) -> BTreeMap<BackendId, Arc<EndpointSet>> {
+        let known =
+            |id: &BackendId| (id.clone(), self.endpoints_of(id).cloned().unwrap_or_default());
+        parts.iter().filter_map(replicas::discovering).map(known).collect()
+    }
+
     /// All fleets, by name.
     pub fn fleets(&self) -> impl Iterator<Item = &FleetName> {
         self.worlds().map(|world| &world.settings().fleet)
@@ -171,7 +181,7 @@ impl ControlState {
     /// The same with the eyes of one of the fleets; none if there is none of that name.
     #[must_use]
     pub fn of_fleet(&self, name: &FleetName) -> Option<Self> {
-        let world = self.worlds().find(|world| world.settings().fleet == *name)?.clone();
+        let world = self.world_of(name)?.clone();
         Some(Self { world, others: Vec::new(), ..self.clone() })
     }
 
@@ -179,6 +189,11 @@ impl ControlState {
     #[must_use]
     pub fn position(&self) -> &Position {
         &self.position
+    }
+
+    /// The World of a fleet.
+    pub(crate) fn world_of(&self, name: &FleetName) -> Option<&World> {
+        self.worlds().find(|world| world.settings().fleet == *name)
     }
 
     fn worlds(&self) -> impl Iterator<Item = &World> {

@@ -172,6 +172,9 @@ pub struct Hello {
     pub admin: Option<std::net::SocketAddr>,
     /// What its own settings say of it, such as where it stands.
     pub labels: BTreeMap<String, String>,
+    /// What its certificate says of it, which stands above its own settings. It does not say that
+    /// itself: whoever reads its certificate puts it here.
+    pub certified: BTreeMap<String, String>,
     /// What it serves: the last Statement that it has acknowledged or read from disk; none for nothing.
     pub serves: Option<SignedStatement>,
 }

@@ -2,7 +2,7 @@
 
 pub mod told;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,7 @@ use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::pace::Backoff;
 use crate::replicas::Replicas;
+use crate::world::World;
 use told::{FleetStatus, applied, status};
 
 /// What is known of replicas, once somebody serves them.
@@ -89,7 +90,8 @@ fn wanted(state: &ControlState, replicas: &Replicas) -> Vec<Wanted> {
             continue;
         }
         let target = Some(fleet.snapshot.digest());
-        let status = status(target, &replicas.views(name), refused(state, name));
+        let (refused, problems) = (refused(state, name), problems(state, replicas, name));
+        let status = status(target, &replicas.views(name), refused, problems);
         wanted.push((key, written.generation, status));
     }
     // Those that were never taken.
@@ -98,7 +100,7 @@ fn wanted(state: &ControlState, replicas: &Replicas) -> Vec<Wanted> {
         let is_known = wanted.iter().any(|(known, ..)| known == key);
         let is_of_cluster = problem.provenance.as_ref().is_some_and(is_of_cluster);
         if key.kind == ObjectKind::Fleet && !is_known && is_of_cluster {
-            wanted.push((key.clone(), None, status(None, &[], Some(problem))));
+            wanted.push((key.clone(), None, status(None, &[], Some(problem), 1)));
         }
     }
     wanted
@@ -117,6 +119,24 @@ pub fn refused<'a>(state: &'a ControlState, fleet: &FleetName) -> Option<&'a Pro
         Subject::Other(_) => false,
     };
     state.source_problems.iter().find(is_about_it)
+}
+
+/// How many things are wrong with what is for a fleet, with the Fleet itself, and with its replicas. One
+/// that concerns several fleets counts for each.
+#[must_use]
+pub fn problems(state: &ControlState, replicas: &Replicas, fleet: &FleetName) -> usize {
+    let key = key(fleet);
+    let is_about_it = |problem: &&Problem| match &problem.subject {
+        Subject::Object(subject) => *subject == key,
+        Subject::Other(_) => false,
+    };
+    let of_itself = state.source_problems.iter().filter(is_about_it);
+    // Of half of what there is many would be wrong.
+    let world = state.world_of(fleet).filter(|_| state.is_open);
+    let of_objects = world.into_iter().flat_map(World::problems);
+    let of_replicas = replicas.problems_of(fleet);
+    let all: BTreeSet<&Problem> = of_itself.chain(of_objects).chain(&of_replicas).collect();
+    all.len()
 }
 
 fn is_of_cluster(provenance: &Provenance) -> bool {

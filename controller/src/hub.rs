@@ -2,6 +2,7 @@
 
 mod session;
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use kubeng_config::statement::SignedStatement;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::warn;
 
 use crate::distribution::Hello;
 use crate::distribution::feed::FleetFeed;
@@ -46,9 +48,11 @@ impl Hub for ReplicaHub {
         }
         let feeds = self.registry.feeds();
         let Some(feed) = feeds.get(&hello.fleet) else {
-            // Without any fleet nothing has been read yet.
-            let unknown = TurnedAway::UnknownFleet(hello.fleet);
-            return Err(if feeds.is_empty() { TurnedAway::NotReady } else { unknown });
+            return Err(if self.registry.knows_all_fleets() {
+                TurnedAway::UnknownFleet(hello.fleet)
+            } else {
+                TurnedAway::NotReady
+            });
         };
         let is_believed = hello.serves.as_ref().is_none_or(|signed| (self.believes)(signed));
         let id = ReplicaId { fleet: hello.fleet.clone(), name: hello.replica.clone() };
@@ -61,6 +65,20 @@ impl Hub for ReplicaHub {
         let session = Session { id, registry, metrics, publisher, joined, to, from };
         self.sessions.spawn(session.run(self.stop.clone()));
         Ok(Line { to: to_replica, from: from_replica })
+    }
+
+    fn turned_away(&self, identified: Identified, address: IpAddr, why: &TurnedAway) {
+        match why {
+            TurnedAway::UnknownFleet(_) => {
+                let id = ReplicaId { fleet: identified.fleet, name: identified.replica };
+                if self.registry.turned_away(&id, address) {
+                    warn!(fleet = %id.fleet, replica = %id.name, %address, error = %why,
+                        "a replica is turned away");
+                }
+            }
+            // It says so itself, or asks elsewhere and again.
+            TurnedAway::Mistaken(_) | TurnedAway::NotReady => {}
+        }
     }
 }
 

@@ -11,19 +11,21 @@ pub mod record;
 pub(crate) mod registry;
 mod reported;
 mod store;
+pub(crate) mod strangers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kubeng_config::canonical::Digest;
+use kubeng_config::backend::EndpointSource;
 use kubeng_config::compare::Side;
 use kubeng_config::delta::AnyPart;
+use kubeng_config::endpoint::EndpointSet;
 use kubeng_config::export::Export;
 use kubeng_config::fleet::FleetFacts;
 use kubeng_config::heartbeat::Build;
-use kubeng_config::name::FleetName;
+use kubeng_config::name::{BackendId, FleetName};
 use kubeng_config::position::Position;
 use kubeng_config::problem::Problem;
 use kubeng_config::snapshot::Snapshot;
@@ -43,6 +45,7 @@ use registry::Registry;
 
 pub use action::ActError;
 pub use registry::{AskError, KNOWN_MAX, REPLICAS_MAX};
+pub use strangers::Stranger;
 
 /// How long a replica may take to write down all that it runs.
 pub const DUMP_WITHIN: Duration = Duration::from_secs(20);
@@ -132,6 +135,12 @@ impl Replicas {
         self.registry.get(id)
     }
 
+    /// Replicas that are turned away because their fleet does not exist.
+    #[must_use]
+    pub fn strangers(&self) -> Vec<Stranger> {
+        self.registry.strangers()
+    }
+
     /// Asks a replica, and waits for its reply.
     ///
     /// # Errors
@@ -160,10 +169,9 @@ impl Replicas {
             let why = "it replied to another question".to_owned();
             return Err(AskError::Refused { replica: id.clone(), why });
         };
-        let digest = |set: &kubeng_config::endpoint::EndpointSet| {
-            Digest::of([kubeng_config::canonical::to_bytes(&set.as_slice()).as_slice()])
-        };
-        let endpoints = endpoints.into_iter().map(|(id, set)| (id, digest(&set))).collect();
+        let discovering: BTreeSet<&BackendId> = parts.iter().filter_map(discovering).collect();
+        // What is written is configuration, and names in it resolve for each replica by itself.
+        let endpoints = endpoints.into_iter().filter(|(id, _)| discovering.contains(id)).collect();
         Ok(Side { name: format!("replica:{id}"), parts, endpoints: Some(endpoints) })
     }
 
@@ -217,6 +225,18 @@ impl Replicas {
         Arc::clone(&self.problems.borrow())
     }
 
+    /// What is wrong with the replicas of a fleet, whichever controller tells of them. Whether a
+    /// deviation was dismissed at another one is not known here.
+    #[must_use]
+    pub fn problems_of(&self, fleet: &FleetName) -> Vec<Problem> {
+        let others = self.located(Some(fleet)).into_iter().filter(|one| one.controller.is_some());
+        let others: Vec<ReplicaView> = others.map(|one| one.view).collect();
+        let mut all = reported::problems(&others, |_, _| false);
+        let told = self.problems();
+        all.extend(told.iter().filter(|problem| reported::is_about(problem, fleet)).cloned());
+        all
+    }
+
     /// The metrics of replicas in the text format of Prometheus.
     #[must_use]
     pub fn metrics(&self) -> String {
@@ -250,6 +270,14 @@ impl Replicas {
     #[must_use]
     pub fn views(&self, fleet: &FleetName) -> Vec<ReplicaView> {
         self.located(Some(fleet)).into_iter().map(|located| located.view).collect()
+    }
+
+    /// The address of the other controller that a replica is connected to; none where there is no such.
+    #[must_use]
+    pub fn elsewhere(&self, id: &ReplicaId) -> Option<String> {
+        let mut located = self.located(Some(&id.fleet)).into_iter();
+        let there = located.find(|one| one.view.name == id.name && one.view.connected);
+        there.and_then(|one| one.controller)
     }
 
     /// What other controllers said last.
@@ -286,13 +314,25 @@ impl Replicas {
     }
 }
 
+/// The Backend, if it discovers its Endpoints.
+pub(crate) fn discovering(part: &AnyPart) -> Option<&BackendId> {
+    let AnyPart::Backend(id, part) = part else { return None };
+    match part.value().endpoints {
+        EndpointSource::Discovered => Some(id),
+        EndpointSource::Written(_) => None,
+    }
+}
+
 /// All Parts of a Snapshot.
 fn parts(snapshot: &Snapshot) -> Vec<AnyPart> {
     Snapshot::default().delta_to(snapshot).upserts
 }
 
-/// What a replica runs as a document.
+/// What a replica runs as a document, with the Endpoints that it has.
 #[must_use]
 pub fn export(side: &Side) -> Export {
-    Export::of_parts(&side.parts)
+    let written =
+        |(id, set): (&BackendId, &Arc<EndpointSet>)| (id.clone(), set.as_slice().to_vec());
+    let endpoints = side.endpoints.as_ref().map(|sets| sets.iter().map(written).collect());
+    Export { endpoints, ..Export::of_parts(&side.parts) }
 }

@@ -17,7 +17,7 @@ pub(super) struct Drift {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// List deviations; exit code 1 when one is open
+    /// List deviations; exit code 1 when one is open, or another controller does not say
     List(List),
     /// Show one with what differs
     Show(One),
@@ -84,9 +84,12 @@ impl List {
                 let rows: Vec<_> = shown.map(row).collect();
                 let head = ["ID", "REPLICA", "STATE", "SINCE", "RESOLUTION", "TEXT"];
                 say(remote::table(&head, &rows))?;
+                remote::silent(&answer).iter().for_each(tell_line);
             }
         }
-        Ok(if any_open { Finding::Problems } else { Finding::Fine })
+        // Who does not say may keep an open one.
+        let is_fine = !any_open && remote::silent(&answer).is_empty();
+        Ok(if is_fine { Finding::Fine } else { Finding::Problems })
     }
 }
 
@@ -122,6 +125,9 @@ fn show(record: &Value) -> anyhow::Result<()> {
     say_line(format_args!("replica   {}", replica(record)))?;
     say_line(format_args!("state     {} since {}", text(record, "state"), text(record, "since")))?;
     say_line(text(record, "text"))?;
+    if let Some(controller) = record["controller"].as_str() {
+        say_line(format_args!("kept by   {controller}"))?;
+    }
     if let Some(folder) = record["evidence"].as_str() {
         say_line(format_args!("evidence  {folder}"))?;
     }

@@ -38,7 +38,9 @@ impl Export {
             Format::Yaml => say(document.to_yaml()?)?,
             Format::Json => say(document.to_json())?,
             Format::Nginx => {
-                say(nginx::to_text(loaded.snapshot(), &load::provenance_of(&loaded)))?;
+                let endpoints_of = |id: &_| loaded.state().endpoints_of(id).cloned();
+                let from = load::provenance_of(&loaded);
+                say(nginx::to_text(loaded.snapshot(), &from, &endpoints_of))?;
             }
         }
         for problem in loaded.problems() {

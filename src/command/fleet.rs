@@ -45,7 +45,7 @@ impl Fleet {
 }
 
 /// The columns of the list.
-const HEAD: [&str; 10] = [
+const HEAD: [&str; 12] = [
     "NAME",
     "CLASS",
     "DIGEST",
@@ -53,8 +53,10 @@ const HEAD: [&str; 10] = [
     "REPLICAS",
     "INSYNC",
     "OTHERS",
+    "PROBLEMS",
     "STATUS",
     "ENVIRONMENT",
+    "RUNNING",
     "TITLE",
 ];
 
@@ -67,8 +69,10 @@ fn row(fleet: &Value) -> Vec<String> {
         fleet["replicas"].to_string(),
         fleet["states"]["InSync"].as_u64().unwrap_or(0).to_string(),
         others(fleet),
+        fleet["problems"].as_u64().unwrap_or(0).to_string(),
         status(fleet),
         text(fleet, "environment").to_owned(),
+        text(fleet, "summary").to_owned(),
         text(fleet, "displayName").to_owned(),
     ]
 }
@@ -91,10 +95,7 @@ fn status(fleet: &Value) -> String {
 
 /// Who of the other controllers does not answer, or intends something else.
 fn trouble(answer: &Value) -> Vec<String> {
-    let peers = list(answer, "peers").iter().filter_map(|peer| {
-        let error = peer["error"].as_str()?;
-        Some(format!("controller {} did not answer: {error}", text(peer, "url")))
-    });
+    let peers = remote::silent(answer);
     let fleets = list(answer, "fleets").iter().flat_map(|fleet| {
         let others = list(fleet, "elsewhere").iter().filter(|other| other["same"] == false);
         others.map(move |other| {
@@ -102,7 +103,7 @@ fn trouble(answer: &Value) -> Vec<String> {
             format!("fleet {name}: controller {controller} intends {}", short(other, "digest"))
         })
     });
-    peers.chain(fleets).collect()
+    remote::turned_away(answer).into_iter().chain(peers).chain(fleets).collect()
 }
 
 #[cfg(test)]
@@ -116,14 +117,28 @@ mod tests {
         let mut fleet = json!({
             "name": "prod", "class": "shared", "environment": "test", "digest": "0123456789abcdef",
             "routes": 3, "replicas": 3, "states": {"InSync": 2, "Drifted": 1}, "displayName": "P",
+            "problems": 4, "summary": "2 run 0123456789ab, 1 runs 90ab4d1c22f7",
             "conditions": [
                 {"type": "Accepted", "status": "True", "reason": "Accepted"},
                 {"type": "Programmed", "status": "False", "reason": "Pending"},
             ],
         });
         let digest = "0123456789ab";
-        let expected =
-            ["prod", "shared", digest, "3", "3", "2", "1 Drifted", "Pending", "test", "P"];
+        let runs = "2 run 0123456789ab, 1 runs 90ab4d1c22f7";
+        let expected = [
+            "prod",
+            "shared",
+            digest,
+            "3",
+            "3",
+            "2",
+            "1 Drifted",
+            "4",
+            "Pending",
+            "test",
+            runs,
+            "P",
+        ];
         assert_eq!(row(&fleet), expected);
         fleet["conditions"][1]["status"] = "True".into();
         fleet["conditions"][1]["reason"] = "Programmed".into();

@@ -86,6 +86,28 @@ pub(super) fn short<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().and_then(|digest| digest.get(..12)).unwrap_or("-")
 }
 
+/// Who of the other controllers did not answer, and why, one a line.
+pub(super) fn silent(answer: &Value) -> Vec<String> {
+    let told = |peer: &Value| {
+        let error = peer["error"].as_str()?;
+        Some(format!("controller {} did not answer: {error}", text(peer, "url")))
+    };
+    list(answer, "peers").iter().filter_map(told).collect()
+}
+
+/// Replicas whose fleet does not exist, and what to do, one a line.
+pub(super) fn turned_away(answer: &Value) -> Vec<String> {
+    let told = |replica: &Value| {
+        let [fleet, name] = ["fleet", "name"].map(|member| text(replica, member));
+        let (address, since) = (text(replica, "address"), text(replica, "since"));
+        format!(
+            "replica {fleet}/{name} at {address} is turned away since {since}: there is no fleet \
+             {fleet}; write a Fleet of this name, or join the replica to another one"
+        )
+    };
+    list(answer, "turnedAway").iter().map(told).collect()
+}
+
 /// The elements of a list, in order.
 pub(super) fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     value[name].as_array().map_or(&[], Vec::as_slice)

@@ -101,14 +101,8 @@ impl List {
                 let rows: Vec<_> = list(&answer, "replicas").iter().map(row).collect();
                 let head = ["NAME", "FLEET", "STATE", "DIGEST", "SINCE", "VERSION", "TEXT"];
                 say(remote::table(&head, &rows))?;
-                for peer in list(&answer, "peers") {
-                    if let Some(error) = peer["error"].as_str() {
-                        tell_line(format_args!(
-                            "controller {} did not answer: {error}",
-                            text(peer, "url")
-                        ));
-                    }
-                }
+                remote::turned_away(&answer).iter().for_each(tell_line);
+                remote::silent(&answer).iter().for_each(tell_line);
             }
         }
         Ok(Finding::Fine)

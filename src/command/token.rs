@@ -10,6 +10,7 @@ use kubeng_controller::distribution::authority::Authority;
 
 use super::Finding;
 use super::say::say_line;
+use crate::settings::replica::labels;
 
 /// Make tokens that replicas join a fleet with
 #[derive(Debug, Args)]
@@ -38,6 +39,10 @@ struct Create {
     /// How many replicas may join with it
     #[arg(long, value_name = "COUNT", default_value_t = 1)]
     uses: u16,
+    /// Label that the replicas that join with it have from then on, such as zone=a, whatever their own
+    /// settings say; may be repeated
+    #[arg(long = "label", value_name = "NAME=VALUE")]
+    labels: Vec<String>,
 }
 
 impl Token {
@@ -57,8 +62,10 @@ impl Create {
              starts makes it",
             self.authority.display()
         );
+        let labels = labels(&self.labels)?;
         let authority = Authority::open(&self.authority)?;
-        let token = authority.create_token(&self.fleet, self.life, self.uses, SystemTime::now())?;
+        let (fleet, now) = (&self.fleet, SystemTime::now());
+        let token = authority.create_labelled_token(fleet, labels, self.life, self.uses, now)?;
         say_line(token)?;
         Ok(Finding::Fine)
     }

@@ -70,8 +70,8 @@ pub(crate) struct GivenController {
     #[serde(deserialize_with = "address::in_file")]
     pub(crate) admin: Option<SocketAddr>,
 
-    /// Admin listener of another controller, as http://HOST:PORT, which is asked for its replicas and for
-    /// what it intends; may be repeated
+    /// Admin listener of another controller, as http://HOST:PORT, which is asked for its replicas, their
+    /// drift and what it intends; may be repeated
     #[arg(
         long = "peer-admin",
         value_name = "URL",

@@ -79,7 +79,8 @@ pub(crate) struct GivenReplica {
     #[arg(long, value_name = "FILE", env = "KUBENG_DATA_KEY_FILE")]
     data_key_file: Option<PathBuf>,
 
-    /// Label that is shown beside this replica, such as site=bj; may be repeated
+    /// Label that is shown beside this replica, such as site=bj; may be repeated. Those of its join token
+    /// stand above it
     #[arg(long = "label", value_name = "NAME=VALUE", env = "KUBENG_LABELS", value_delimiter = ',')]
     labels: Vec<String>,
 
@@ -294,7 +295,8 @@ pub(super) fn listen_at(given: &[String]) -> anyhow::Result<BTreeMap<ListenerId,
     Ok(listen)
 }
 
-fn labels(given: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
+/// Labels as they are written, NAME=VALUE each.
+pub(crate) fn labels(given: &[String]) -> anyhow::Result<BTreeMap<String, String>> {
     ensure!(
         given.len() <= LABELS_MAX,
         "--label stands {} times; at most {LABELS_MAX}",

@@ -122,6 +122,22 @@ fn explain_names_the_winner_and_why_others_lost() {
 }
 
 #[test]
+fn an_nginx_export_lists_the_servers_that_manifests_name() {
+    let slice = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: web-1, \
+                 namespace: shop, labels: {kubernetes.io/service-name: web}}\n\
+                 addressType: IPv4\nports:\n- {port: 8080}\nendpoints:\n- addresses: [10.0.0.1]\n\
+                 - addresses: [10.0.0.2]\n";
+    let manifests = good();
+    let export = |wanted: &[&str]| {
+        let path = manifests.path().to_str().unwrap();
+        check(&["export", "--manifests", path, "--format", "nginx"], 0, wanted);
+    };
+    export(&["upstream \"Service/shop/web:80\"", "# endpoints are discovered"]);
+    std::fs::write(manifests.path().join("c.yaml"), slice).unwrap();
+    export(&["    server 10.0.0.1:8080 weight=1;", "    server 10.0.0.2:8080 weight=1;"]);
+}
+
+#[test]
 fn export_never_shows_a_secret_and_diff_reads_it_back() {
     let before = good();
     let path = before.path().to_str().unwrap();

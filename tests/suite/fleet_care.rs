@@ -104,7 +104,7 @@ async fn controllers_that_intend_something_else_are_told_of_and_count_each_other
     save(&rig.manifests(), "web.yaml", &web);
     until(fleet, |fleet| fleet["elsewhere"][0]["same"] == false).await;
     let problems = async || text(&second, "/api/v1/problems").await;
-    until(problems, |problems| problems.contains("KNG-1746")).await;
+    let told = until(problems, |problems| problems.contains("KNG-1746")).await;
     let metrics = async || text(&second, "/metrics").await;
     until(metrics, |metrics| metrics.contains("kubeng_controllers_disagree 1")).await;
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_kubeng"));
@@ -114,6 +114,24 @@ async fn controllers_that_intend_something_else_are_told_of_and_count_each_other
         (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(out.contains("test") && out.contains("Programmed"), "{out}");
     assert!(err.contains(&format!("fleet prod: controller {peer} intends")), "{err}");
+
+    // The Problem says who intends what, in the log too, and is over when both intend the same.
+    let told: Value = serde_json::from_str(&told).unwrap();
+    let all = told["problems"].as_array().unwrap();
+    let problem = all.iter().find(|problem| problem["code"] == "KNG-1746").unwrap();
+    let message = problem["message"].as_str().unwrap();
+    let theirs = json(&first, "/api/v1/fleets/prod").await["digest"].as_str().unwrap().to_owned();
+    for word in [peer.as_str(), &theirs[..12], "this controller intends", "position"] {
+        assert!(message.contains(word), "{word:?} is not in {problem}");
+    }
+    let is_logged = second.log().iter().any(|line| line.contains("KNG-1746"));
+    assert!(is_logged, "{}", second.log_end());
+    // The first one knows of no other, so it compares with nobody.
+    assert!(!text(&first, "/api/v1/problems").await.contains("KNG-1746"));
+    std::fs::remove_file(rig.manifests().join("web.yaml")).unwrap();
+    until(fleet, |fleet| fleet["elsewhere"][0]["same"] == true).await;
+    until(problems, |problems| !problems.contains("KNG-1746")).await;
+    until(metrics, |metrics| metrics.contains("kubeng_controllers_disagree 0")).await;
 }
 
 async fn asked(kubeng: &Kubeng, body: usize) -> (u16, Option<String>) {

@@ -4,7 +4,9 @@
 mod balancer;
 mod controllers;
 mod drift;
+mod labels;
 mod lines;
+mod peers;
 mod rig;
 mod states;
 mod tampered;

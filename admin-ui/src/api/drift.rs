@@ -1,23 +1,38 @@
-//! `/api/v1/drift`: deviations of replicas, and what is done about them.
+//! `/api/v1/drift`: deviations of replicas, and what is done about them. With `local` other controllers
+//! are not asked.
+
+mod elsewhere;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use kubeng_controller::replicas::record::{DriftRecord, RecordError};
-use kubeng_controller::replicas::{ActError, Replicas};
+use kubeng_controller::replicas::{ActError, AskError, Replicas};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{computed, replicas_of};
+use super::{computed, parameter, replicas_of};
 use crate::problem::ErrorResponse;
 use crate::server::Context;
 
-pub(crate) async fn list(State(context): State<Context>) -> Result<Json<Value>, ErrorResponse> {
+pub(crate) async fn list(
+    State(context): State<Context>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<Value>, ErrorResponse> {
     let replicas = replicas_of(&context)?.clone();
+    let (others, peers) = if is_local(query.as_deref()) {
+        (Vec::new(), Vec::new())
+    } else {
+        elsewhere::list(&replicas).await
+    };
     computed(move || {
-        let drift: Vec<Value> = replicas.drift().iter().map(told).collect();
-        Json(json!({ "drift": drift }))
+        let mut drift: Vec<Value> = replicas.drift().iter().map(told).collect();
+        drift.extend(others);
+        // The newest first, whoever keeps it.
+        let age = |record: &Value| (record["sinceSeconds"].as_u64(), record["id"].to_string());
+        drift.sort_by_cached_key(|record| std::cmp::Reverse(age(record)));
+        Json(json!({ "drift": drift, "peers": peers }))
     })
     .await
 }
@@ -25,10 +40,18 @@ pub(crate) async fn list(State(context): State<Context>) -> Result<Json<Value>, 
 pub(crate) async fn read(
     State(context): State<Context>,
     Path(id): Path<String>,
+    RawQuery(query): RawQuery,
 ) -> Result<Response, ErrorResponse> {
-    let record = replicas_of(&context)?.drift_record(&id);
-    let record = record.ok_or_else(|| ErrorResponse::from(RecordError::Unknown(id)))?;
-    Ok(tagged(&record, told(&record)))
+    let replicas = replicas_of(&context)?;
+    match replicas.drift_record(&id) {
+        Some(record) => Ok(tagged(&record, told(&record))),
+        None if is_local(query.as_deref()) => Err(RecordError::Unknown(id).into()),
+        None => elsewhere::read(replicas, &id).await,
+    }
+}
+
+fn is_local(query: Option<&str>) -> bool {
+    parameter(query, "local").is_some_and(|value| value == "true")
 }
 
 /// What is said about an act.
@@ -52,35 +75,102 @@ const BY_BYTES_MAX: usize = 100;
 pub(crate) async fn act(
     State(context): State<Context>,
     Path((id, verb)): Path<(String, String)>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: axum::body::Bytes,
 ) -> Result<Response, ErrorResponse> {
     let replicas: Replicas = replicas_of(&context)?.clone();
+    let verb = Verb::parse(&verb)?;
     let etag = required_tag(&headers)?;
-    let Act { reason, by } = parse(&body)?;
+    let act = parse(&body)?;
+    if replicas.drift_record(&id).is_none() && !is_local(query.as_deref()) {
+        return elsewhere::act(&replicas, (&id, verb.as_str()), &etag, body).await;
+    }
+    carry_out(&replicas, (&id, verb), &etag, act).await
+}
+
+/// What is done about a deviation.
+#[derive(Clone, Copy)]
+enum Verb {
+    Heal,
+    Adopt,
+    Dismiss,
+}
+
+impl Verb {
+    fn parse(verb: &str) -> Result<Self, ErrorResponse> {
+        match verb {
+            "heal" => Ok(Self::Heal),
+            "adopt" => Ok(Self::Adopt),
+            "dismiss" => Ok(Self::Dismiss),
+            other => Err(ErrorResponse::not_found(format!(
+                "nothing is called {other:.80?} here; write heal, adopt or dismiss"
+            ))),
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Heal => "heal",
+            Self::Adopt => "adopt",
+            Self::Dismiss => "dismiss",
+        }
+    }
+}
+
+/// Does it to a record that this controller keeps.
+async fn carry_out(
+    replicas: &Replicas,
+    (id, verb): (&str, Verb),
+    etag: &str,
+    Act { reason, by }: Act,
+) -> Result<Response, ErrorResponse> {
     let by = if by.is_empty() { "admin".to_owned() } else { by };
-    let etag = Some(etag.as_str());
-    match verb.as_str() {
-        "heal" => {
-            let record = replicas.heal(&id, etag, &by).await?;
+    let etag = Some(etag);
+    let refused = |error| located(replicas, error);
+    match verb {
+        Verb::Heal => {
+            let record = replicas.heal(id, etag, &by).await.map_err(refused)?;
             Ok(tagged(&record, told(&record)))
         }
-        "adopt" => {
-            let (record, adoption) = replicas.adopt(&id, etag, &by, &reason).await?;
+        Verb::Adopt => {
+            let adopted = replicas.adopt(id, etag, &by, &reason).await;
+            let (record, adoption) = adopted.map_err(refused)?;
             let value = json!({ "record": told(&record), "adoption": adoption });
             Ok(tagged(&record, value))
         }
-        "dismiss" => {
+        Verb::Dismiss => {
             if reason.trim().is_empty() {
                 return Err(invalid("reason is missing; say why the deviation is well".into()));
             }
-            let record = replicas.dismiss(&id, etag, &by, &reason)?;
+            let record = replicas.dismiss(id, etag, &by, &reason)?;
             Ok(tagged(&record, told(&record)))
         }
-        other => Err(ErrorResponse::not_found(format!(
-            "nothing is called {other:?} here; write heal, adopt or dismiss"
-        ))),
     }
+}
+
+/// Says which controller a replica is connected to that this one does not reach.
+fn located(replicas: &Replicas, error: ActError) -> ErrorResponse {
+    let away = match &error {
+        ActError::Ask(AskError::Away(id)) => replicas.elsewhere(id),
+        ActError::Ask(
+            AskError::Unknown(_)
+            | AskError::Busy(_)
+            | AskError::Silent { .. }
+            | AskError::Refused { .. },
+        )
+        | ActError::Record(_)
+        | ActError::Unhealed { .. }
+        | ActError::Program
+        | ActError::FleetGone => None,
+    };
+    let mut response = ErrorResponse::from(error);
+    if let Some(url) = away {
+        response.detail.push_str(&format!(
+            ": {url}, which keeps a record of its own of what it finds; see kubeng drift list"
+        ));
+    }
+    response
 }
 
 fn parse(body: &[u8]) -> Result<Act, ErrorResponse> {
@@ -112,6 +202,8 @@ fn required_tag(headers: &HeaderMap) -> Result<String, ErrorResponse> {
 fn told(record: &DriftRecord) -> Value {
     let mut value = json!(record);
     value["etag"] = record.etag().into();
+    // That this controller keeps it, as for replicas.
+    value["controller"] = Value::Null;
     value
 }
 

@@ -3,14 +3,15 @@
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use kubeng_config::compare::Side;
-use kubeng_config::export::{Export, nginx};
+use kubeng_config::export::nginx;
+use kubeng_config::name::BackendId;
 use kubeng_config::snapshot::Snapshot;
 
 use crate::problem::ErrorResponse;
 
 /// Writes all Parts of a side.
 pub(super) fn write(side: &Side, format: &str) -> Result<Response, ErrorResponse> {
-    let export = || Export::of_parts(&side.parts);
+    let export = || kubeng_controller::replicas::export(side);
     let (kind, text) = match format {
         "json" => ("application/json", export().to_json()),
         "yaml" => {
@@ -29,7 +30,8 @@ pub(super) fn write(side: &Side, format: &str) -> Result<Response, ErrorResponse
                     side.name
                 ),
             })?;
-            ("text/plain; charset=utf-8", nginx::to_text(&snapshot, &|_| None))
+            let endpoints_of = |id: &BackendId| side.endpoints.as_ref()?.get(id).cloned();
+            ("text/plain; charset=utf-8", nginx::to_text(&snapshot, &|_| None, &endpoints_of))
         }
         other => {
             let detail = format!("format is {other:?}; write json, yaml or nginx");

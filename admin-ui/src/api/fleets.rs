@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 use kubeng_config::canonical::Digest;
+use kubeng_config::compare;
 use kubeng_config::fleet::{FleetCare, FleetClass, FleetFacts, OnDrift};
 use kubeng_config::name::FleetName;
 use kubeng_controller::control::ControlState;
@@ -21,7 +22,11 @@ pub(crate) async fn list(State(context): State<Context>) -> Result<Json<Value>, 
     computed(move || {
         let fleets: Vec<Value> =
             replicas.fleets().values().map(|view| told(&replicas, &state, view)).collect();
-        Json(json!({ "fleets": fleets, "peers": *replicas.peers() }))
+        Json(json!({
+            "fleets": fleets,
+            "turnedAway": replicas.strangers(),
+            "peers": *replicas.peers(),
+        }))
     })
     .await
 }
@@ -44,8 +49,10 @@ pub(crate) async fn write(
     let replicas = replicas_of(&context)?.clone();
     let format = parameter(query.as_deref(), "format").unwrap_or_else(|| "json".to_owned());
     let name = find(&replicas, &fleet)?.facts.name.clone();
+    let state = context.control.now();
     computed(move || {
-        let side = replicas.intended(&name).ok_or_else(|| unknown(name.as_str()))?;
+        let mut side = replicas.intended(&name).ok_or_else(|| unknown(name.as_str()))?;
+        side.endpoints = Some(state.endpoints_of_parts(&side.parts));
         export::write(&side, &format)
     })
     .await?
@@ -70,8 +77,10 @@ fn told(replicas: &Replicas, state: &ControlState, view: &FleetView) -> Value {
         FleetClass::Dedicated { tenant } => ("dedicated", Some(tenant)),
     };
     let digest = snapshot.digest();
+    let views = replicas.views(name);
     let refused = fleet_status::refused(state, name);
-    let status = fleet_status::told::status(Some(digest), &replicas.views(name), refused);
+    let problems = fleet_status::problems(state, replicas, name);
+    let status = fleet_status::told::status(Some(digest), &views, refused, problems);
     json!({
         "name": name,
         "displayName": display_name,
@@ -85,6 +94,9 @@ fn told(replicas: &Replicas, state: &ControlState, view: &FleetView) -> Value {
         "replicas": status.replicas.known,
         "states": status.replicas.states,
         "conditions": status.conditions,
+        "running": status.running,
+        "summary": compare::summary(&fleet_status::told::groups(&views)),
+        "problems": status.problems,
         "elsewhere": elsewhere(replicas, name, digest),
         "care": care_of(care),
     })

@@ -1,11 +1,14 @@
 //! `/api/v1/replicas`: every replica with its state, what it says of itself, and what it runs.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Path, RawQuery, State};
 use axum::http::{Method, StatusCode};
 use axum::response::Response;
 use form_urlencoded::byte_serialize;
 use kubeng_config::compare::Side;
+use kubeng_config::endpoint::EndpointSet;
 use kubeng_config::export::Export;
 use kubeng_config::name::FleetName;
 use kubeng_controller::replicas::entry::ReplicaId;
@@ -37,7 +40,13 @@ pub(crate) async fn list(
         } else {
             replicas.located(fleet.as_ref())
         };
-        Json(json!({ "replicas": located, "peers": *replicas.peers() }))
+        let mut turned_away = replicas.strangers();
+        turned_away.retain(|one| fleet.as_ref().is_none_or(|fleet| one.fleet == *fleet));
+        Json(json!({
+            "replicas": located,
+            "turnedAway": turned_away,
+            "peers": *replicas.peers(),
+        }))
     })
     .await
 }
@@ -72,21 +81,17 @@ pub(crate) async fn write(
 pub(super) async fn running(all: &Replicas, id: &ReplicaId) -> Result<Side, ErrorResponse> {
     match all.running(id).await {
         Ok(side) => Ok(side),
-        Err(error @ (AskError::Away(_) | AskError::Unknown(_))) => {
-            let mut located = all.located(Some(&id.fleet)).into_iter();
-            let there = located.find(|one| one.view.name == id.name && one.view.connected);
-            match there.and_then(|one| one.controller) {
-                Some(url) => elsewhere(&url, id).await,
-                None => Err(error.into()),
-            }
-        }
+        Err(error @ (AskError::Away(_) | AskError::Unknown(_))) => match all.elsewhere(id) {
+            Some(url) => elsewhere(&url, id).await,
+            None => Err(error.into()),
+        },
         Err(error @ (AskError::Busy(_) | AskError::Silent { .. } | AskError::Refused { .. })) => {
             Err(error.into())
         }
     }
 }
 
-/// The same from the controller at `url`; Endpoints are not told then.
+/// The same from the controller at `url`.
 async fn elsewhere(url: &str, id: &ReplicaId) -> Result<Side, ErrorResponse> {
     let failed = |why: &dyn std::fmt::Display| ErrorResponse {
         status: StatusCode::BAD_GATEWAY,
@@ -102,8 +107,10 @@ async fn elsewhere(url: &str, id: &ReplicaId) -> Result<Side, ErrorResponse> {
     let client = AdminClient::new(url).map_err(|error| failed(&error))?;
     let answer = client.ask(Method::GET, &path, None, None, DUMP_WITHIN).await;
     let answer = answer.map_err(|error| failed(&error))?;
-    let export = Export::read(&answer.body).map_err(|error| failed(&error))?;
-    Ok(Side { name: format!("replica:{id}"), parts: export.into_parts(), endpoints: None })
+    let mut export = Export::read(&answer.body).map_err(|error| failed(&error))?;
+    let set = |(id, endpoints)| (id, Arc::new(EndpointSet::new(endpoints)));
+    let endpoints = export.endpoints.take().map(|sets| sets.into_iter().map(set).collect());
+    Ok(Side { name: format!("replica:{id}"), parts: export.into_parts(), endpoints })
 }
 
 /// Forgets a replica that is not there.
@@ -114,7 +121,19 @@ pub(crate) async fn forget(
     let replicas: &Replicas = replicas_of(&context)?;
     let id = id(&fleet, &name)?;
     if replicas.get(&id).is_none() {
-        return Err(unknown(&id));
+        let mut located = replicas.located(Some(&id.fleet)).into_iter();
+        let known = located.find(|one| one.view.name == id.name).and_then(|one| one.controller);
+        return Err(known.map_or_else(
+            || unknown(&id),
+            |url| ErrorResponse {
+                status: StatusCode::CONFLICT,
+                slug: "elsewhere",
+                title: "Another controller knows it",
+                detail: format!(
+                    "replica {id} is known to the controller at {url}: forget it there"
+                ),
+            },
+        ));
     }
     if replicas.forget(&id) {
         return Ok(StatusCode::NO_CONTENT);

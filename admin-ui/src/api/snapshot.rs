@@ -4,6 +4,7 @@ use axum::extract::{RawQuery, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use kubeng_config::export::nginx;
+use kubeng_config::name::BackendId;
 use kubeng_controller::control::ControlState;
 
 use super::{computed, of_fleet};
@@ -31,7 +32,9 @@ fn write(state: &ControlState, format: &str) -> Result<Response, ErrorResponse> 
             ("application/yaml", text)
         }
         "nginx" => {
-            let text = nginx::to_text(state.snapshot(), &|id| state.provenance_of(id));
+            let endpoints_of = |id: &BackendId| state.endpoints_of(id).cloned();
+            let text =
+                nginx::to_text(state.snapshot(), &|id| state.provenance_of(id), &endpoints_of);
             ("text/plain; charset=utf-8", text)
         }
         other => {

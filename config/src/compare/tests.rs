@@ -1,4 +1,5 @@
 use super::*;
+use crate::endpoint::Endpoint;
 use crate::listener::{Listener, Protocol};
 use crate::part::Part;
 
@@ -53,11 +54,13 @@ fn only_what_differs_is_told_field_by_field() {
 
 #[test]
 fn endpoints_are_compared_beside_and_do_not_count() {
-    let of = |digests: &[(&str, &str)]| {
-        let digest = |(id, of): &(&str, &str)| {
-            (format!("Service/shop/{id}:80").parse().unwrap(), Digest::of([of.as_bytes()]))
+    let of = |sets: &[(&str, &str)]| {
+        let set = |(id, last): &(&str, &str)| {
+            let endpoint = Endpoint::new(format!("10.0.0.{last}:80").parse().unwrap());
+            let set = Arc::new(EndpointSet::new(vec![endpoint]));
+            (format!("Service/shop/{id}:80").parse().unwrap(), set)
         };
-        Some(digests.iter().map(digest).collect())
+        Some(sets.iter().map(set).collect())
     };
     let left = Side { endpoints: of(&[("a", "1"), ("b", "1")]), ..side("a", Vec::new()) };
     let right = Side { endpoints: of(&[("a", "2"), ("c", "1")]), ..side("b", Vec::new()) };

@@ -4,32 +4,35 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
-use crate::backend::{Backend, EndpointSource};
+use crate::backend::{Backend, EndpointSource, WrittenEndpoint};
 use crate::certificate::ClientCertificateMode;
-use crate::endpoint::EndpointState;
+use crate::endpoint::{Endpoint, EndpointSet, EndpointState};
 use crate::filter::Filter;
 use crate::filter::headers::HeaderEdits;
 use crate::filter::redirect::SentOn;
 use crate::filter::rewrite::PathRewrite;
 use crate::listener::{Listener, Protocol};
 use crate::matching::{HostMatch, Match, PathMatch};
-use crate::name::{ListenerId, RouteId};
+use crate::name::{BackendId, ListenerId, RouteId};
 use crate::provenance::Provenance;
 use crate::request::Scheme;
 use crate::route::{Action, Route, TargetAction, precedence};
 use crate::snapshot::Snapshot;
 
-/// Writes `snapshot` as reading text; `provenance_of` says where a Route's Object was read.
+/// Writes `snapshot` as reading text; `provenance_of` says where a Route's Object was read, `endpoints_of`
+/// what is known of the Endpoints of a Backend that discovers its own.
 #[must_use]
 pub fn to_text(
     snapshot: &Snapshot,
     provenance_of: &dyn Fn(&RouteId) -> Option<Provenance>,
+    endpoints_of: &dyn Fn(&BackendId) -> Option<Arc<EndpointSet>>,
 ) -> String {
     let mut out =
         format!("# Reading text of snapshot {}; nginx cannot run it.\n", snapshot.digest().short());
     for (id, part) in snapshot.backends().sorted() {
-        upstream(&mut out, &id.to_string(), part.value());
+        upstream(&mut out, id, part.value(), endpoints_of);
     }
     for (id, part) in snapshot.listeners().sorted() {
         for (host, locations) in by_host(snapshot, id) {
@@ -68,28 +71,47 @@ fn by_host<'a>(
     hosts
 }
 
-fn upstream(out: &mut String, name: &str, backend: &Backend) {
-    let _ = writeln!(out, "\nupstream \"{name}\" {{");
+fn upstream(
+    out: &mut String,
+    id: &BackendId,
+    backend: &Backend,
+    endpoints_of: &dyn Fn(&BackendId) -> Option<Arc<EndpointSet>>,
+) {
+    let _ = writeln!(out, "\nupstream \"{id}\" {{");
     let _ = writeln!(out, "    # {:?}, {:?}", backend.protocol, backend.balance);
     match &backend.endpoints {
-        EndpointSource::Discovered => out.push_str("    # endpoints are discovered\n"),
+        EndpointSource::Discovered => match endpoints_of(id) {
+            None => out.push_str("    # endpoints are discovered\n"),
+            Some(set) if set.as_slice().is_empty() => {
+                out.push_str("    # endpoints are discovered: there is none\n");
+            }
+            Some(set) => set.as_slice().iter().for_each(|endpoint| {
+                let Endpoint { address, weight, zone: _, state, priority } = endpoint;
+                member(out, &address.to_string(), (*state, *weight, *priority));
+            }),
+        },
         EndpointSource::Written(endpoints) => {
             for endpoint in endpoints {
-                let (address, port) = (&endpoint.address, endpoint.port);
-                let share = match (endpoint.state, endpoint.weight) {
-                    (EndpointState::Active, 0) => "down".to_owned(),
-                    (EndpointState::Active, weight) => format!("weight={weight}"),
-                    (EndpointState::Draining, _) => "drain".to_owned(),
-                };
-                let backup = match endpoint.priority {
-                    0 => ";".to_owned(),
-                    priority => format!(" backup; # priority {priority}"),
-                };
-                let _ = writeln!(out, "    server {address}:{port} {share}{backup}");
+                let WrittenEndpoint { address, port, weight, zone: _, state, priority } = endpoint;
+                member(out, &format!("{address}:{port}"), (*state, *weight, *priority));
             }
         }
     }
     out.push_str("}\n");
+}
+
+/// One server of an `upstream`.
+fn member(out: &mut String, address: &str, (state, weight, priority): (EndpointState, u16, u8)) {
+    let share = match (state, weight) {
+        (EndpointState::Active, 0) => "down".to_owned(),
+        (EndpointState::Active, weight) => format!("weight={weight}"),
+        (EndpointState::Draining, _) => "drain".to_owned(),
+    };
+    let backup = match priority {
+        0 => ";".to_owned(),
+        priority => format!(" backup; # priority {priority}"),
+    };
+    let _ = writeln!(out, "    server {address} {share}{backup}");
 }
 
 fn server(
@@ -249,6 +271,52 @@ fn action(out: &mut String, action: &Action) {
                     }
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::AddressRule;
+    use crate::backend::BackendProtocol;
+
+    #[test]
+    fn an_upstream_lists_the_servers_that_are_known() {
+        let id: BackendId = "Service/shop/web:80".parse().unwrap();
+        let backend = Backend {
+            protocol: BackendProtocol::Http1,
+            tls: None,
+            balance: Default::default(),
+            affinity: None,
+            resilience: None,
+            endpoints: EndpointSource::Discovered,
+            resolve: None,
+            addresses: AddressRule::Tenant,
+            proxy_protocol: None,
+        };
+        let text = |known: Option<Vec<Endpoint>>| {
+            let mut out = String::new();
+            let set = known.map(|endpoints| Arc::new(EndpointSet::new(endpoints)));
+            upstream(&mut out, &id, &backend, &|_| set.clone());
+            out
+        };
+        assert!(text(None).contains("    # endpoints are discovered\n"));
+        assert!(text(Some(Vec::new())).contains("there is none\n"));
+        let at = |address: &str| Endpoint::new(address.parse().unwrap());
+        let found = text(Some(vec![
+            Endpoint { weight: 5, ..at("10.0.0.1:80") },
+            Endpoint { weight: 0, ..at("10.0.0.2:80") },
+            Endpoint { state: EndpointState::Draining, ..at("10.0.0.3:80") },
+            Endpoint { priority: 2, ..at("[2001:db8::1]:80") },
+        ]));
+        for line in [
+            "    server 10.0.0.1:80 weight=5;\n",
+            "    server 10.0.0.2:80 down;\n",
+            "    server 10.0.0.3:80 drain;\n",
+            "    server [2001:db8::1]:80 weight=1 backup; # priority 2\n",
+        ] {
+            assert!(found.contains(line), "{line:?} is not in {found}");
         }
     }
 }

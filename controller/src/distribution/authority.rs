@@ -10,6 +10,7 @@ mod folder;
 mod tests;
 pub mod token;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -25,7 +26,7 @@ use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer, PrivatePkcs8KeyDer};
 
-use super::identity::certificate::{NameFault, identity_uri};
+use super::identity::certificate::{NameFault, identity_uri, label_uri};
 use super::line::Identified;
 
 /// How long certificates of replicas and controllers are good for. Replicas renew theirs after two
@@ -228,14 +229,15 @@ impl Authority {
         hex::encode(self.signing.public_key())
     }
 
-    /// Issues the certificate of a replica for the key of a certificate request in DER. Names and
-    /// whatever else stands in the request count for nothing.
+    /// Issues the certificate of a replica with these labels, for the key of a certificate request in
+    /// DER. Names and whatever else stands in the request count for nothing.
     ///
     /// # Errors
     /// See [`IssueError`].
     pub fn issue_replica(
         &self,
         to: &Identified,
+        labels: &BTreeMap<String, String>,
         request: &[u8],
         now: SystemTime,
     ) -> Result<CertificateDer<'static>, IssueError> {
@@ -243,9 +245,12 @@ impl Authority {
         let request = CertificateSigningRequestDer::from(request);
         let request =
             CertificateSigningRequestParams::from_der(&request).map_err(IssueError::Request)?;
-        let uri = Ia5String::try_from(identity_uri(to)?).map_err(IssueError::Request)?;
+        let labels = labels.iter().map(|(name, value)| label_uri(name, value));
+        let uris = std::iter::once(identity_uri(to)?).chain(labels);
+        let named = uris.map(|uri| Ok(SanType::URI(Ia5String::try_from(uri)?)));
+        let named: Result<Vec<SanType>, rcgen::Error> = named.collect();
         let mut params = leaf_params(to.replica.as_str(), now);
-        params.subject_alt_names = vec![SanType::URI(uri)];
+        params.subject_alt_names = named.map_err(IssueError::Request)?;
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let made = params.signed_by(&request.public_key, issuer).map_err(IssueError::Request)?;
         Ok(made.into())

@@ -1,6 +1,7 @@
 //! The line to one replica, and who takes it: the seam between transport and what is said over it.
 
 use std::future::Future;
+use std::net::IpAddr;
 
 use kubeng_config::name::FleetName;
 use tokio::sync::mpsc;
@@ -29,6 +30,9 @@ pub trait Hub: Send + Sync + 'static {
         identified: Identified,
         hello: Hello,
     ) -> impl Future<Output = Result<Line, TurnedAway>> + Send;
+
+    /// Learns from where a replica came that it did not take in.
+    fn turned_away(&self, _identified: Identified, _address: IpAddr, _why: &TurnedAway) {}
 }
 
 /// Whom the certificate of a replica names. The Hello must say the same.

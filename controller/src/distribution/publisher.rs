@@ -294,6 +294,7 @@ mod tests {
             },
             admin: None,
             labels: Default::default(),
+            certified: Default::default(),
             serves: None,
         };
         let mut publisher = Publisher::new(&feed, &hello, told_epoch, None, told_live);

@@ -8,6 +8,7 @@ mod joining;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -160,6 +161,11 @@ impl Peer {
             tonic::Status::unauthenticated("the certificate names no fleet and replica")
         })?;
         Ok((identified, facts.ends))
+    }
+
+    /// What it is labelled, which it cannot choose.
+    fn labels(&self) -> BTreeMap<String, String> {
+        self.certificate.as_ref().map(|facts| facts.labels.clone()).unwrap_or_default()
     }
 }
 

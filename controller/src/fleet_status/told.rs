@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use kubeng_config::canonical::Digest;
+use kubeng_config::compare::{self, Group};
 use kubeng_config::drift::ReplicaState;
 use kubeng_config::problem::Problem;
 use serde::Serialize;
@@ -21,6 +22,26 @@ pub struct FleetStatus {
     /// What it should serve; none for a Fleet that was never taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub configuration_digest: Option<Digest>,
+    /// What its replicas run, and how many of them, the most first.
+    pub running: Vec<Runs>,
+    /// How many things are wrong with what is for it, with itself and with its replicas.
+    pub problems: usize,
+}
+
+/// How many replicas run the same.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+pub struct Runs {
+    /// What they run; none where they have not said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
+    /// How many.
+    pub replicas: usize,
+}
+
+/// Replicas by what they run, the most first, as they are compared.
+#[must_use]
+pub fn groups(views: &[ReplicaView]) -> Vec<Group> {
+    compare::groups(views.iter().map(|view| (view.name.to_string(), view.running)))
 }
 
 /// One condition, as Kubernetes writes them.
@@ -62,13 +83,14 @@ impl ReplicaCounts {
     }
 }
 
-/// The status of a Fleet with these replicas. `refused` is why its newest form is not taken; without a
-/// `target` none ever was.
+/// The status of a Fleet with these replicas and so many `problems`. `refused` is why its newest form is
+/// not taken; without a `target` none ever was.
 #[must_use]
 pub fn status(
     target: Option<Digest>,
     views: &[ReplicaView],
     refused: Option<&Problem>,
+    problems: usize,
 ) -> FleetStatus {
     let accepted = match refused {
         None => condition("Accepted", true, "Accepted", "it is served as it is written".into()),
@@ -82,10 +104,13 @@ pub fn status(
             condition("Accepted", false, "Invalid", shortened(message))
         }
     };
+    let runs = |group: &Group| Runs { digest: group.digest, replicas: group.replicas.len() };
     FleetStatus {
         conditions: vec![accepted, programmed(target, views)],
         replicas: ReplicaCounts::of(views),
         configuration_digest: target,
+        running: groups(views).iter().take(RUNNING_MAX).map(runs).collect(),
+        problems,
     }
 }
 
@@ -186,6 +211,9 @@ pub(super) fn applied(
 
 const MESSAGE_CHARS_MAX: usize = 2_000;
 
+/// How many different configurations a status names.
+const RUNNING_MAX: usize = 16;
+
 #[cfg(test)]
 mod tests {
     use kubeng_config::problem::{BAD_VALUE, Subject};
@@ -208,6 +236,7 @@ mod tests {
             version: String::new(),
             skew: None,
             labels: BTreeMap::new(),
+            certified_labels: Default::default(),
             admin: None,
             heartbeat: None,
         }
@@ -224,7 +253,7 @@ mod tests {
             .enumerate()
             .map(|(nth, state)| view(&format!("r{nth}"), *state))
             .collect();
-        let told = status(target(), &views, None);
+        let told = status(target(), &views, None, 0);
         let [accepted, programmed] = &told.conditions[..] else { panic!("{told:?}") };
         assert_eq!((accepted.kind, accepted.status), ("Accepted", "True"));
         assert_eq!((programmed.status, programmed.reason), status_and_reason, "{programmed:?}");
@@ -255,27 +284,52 @@ mod tests {
             remedy: "write shared or dedicated".into(),
             provenance: None,
         };
-        let told = status(target(), &[], Some(&problem));
+        let told = status(target(), &[], Some(&problem), 1);
         let accepted = &told.conditions[0];
         assert_eq!((accepted.status, accepted.reason), ("False", "Invalid"));
         for words in ["/spec/class", "class \"x\" is unknown", "write shared", "before is served"] {
             assert!(accepted.message.contains(words), "{accepted:?}");
         }
-        let told = status(None, &[], Some(&problem));
+        let told = status(None, &[], Some(&problem), 1);
         assert!(!told.conditions[0].message.contains("before"), "{told:?}");
         assert_eq!(told.conditions[1].reason, "Invalid");
         assert_eq!(told.configuration_digest, None);
     }
 
     #[test]
+    fn replicas_are_grouped_by_what_they_run_the_most_first() {
+        let runs = |name: &str, running: Option<&str>| ReplicaView {
+            running: running.map(|what| Digest::of([what.as_bytes()])),
+            ..view(name, ReplicaState::InSync)
+        };
+        let views =
+            [runs("r1", Some("b")), runs("r2", Some("a")), runs("r3", None), runs("r4", Some("a"))];
+        let told = json!(status(target(), &views, None, 0));
+        let counts: Vec<(Option<&str>, &Value)> = told["running"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|group| (group["digest"].as_str(), &group["replicas"]))
+            .collect();
+        let [a, b] = ["a", "b"].map(|what| Digest::of([what.as_bytes()]).to_string());
+        assert_eq!(counts[0], (Some(a.as_str()), &json!(2)));
+        assert!(counts.contains(&(Some(b.as_str()), &json!(1))), "{counts:?}");
+        assert!(counts.contains(&(None, &json!(1))), "who has not said: {counts:?}");
+        let many: Vec<ReplicaView> =
+            (0..50).map(|nth| runs(&format!("r{nth}"), Some(&nth.to_string()))).collect();
+        assert_eq!(status(target(), &many, None, 0).running.len(), RUNNING_MAX);
+    }
+
+    #[test]
     fn a_condition_keeps_its_time_until_it_changes() {
-        let told = status(target(), &[view("r0", ReplicaState::InSync)], None);
+        let told = status(target(), &[view("r0", ReplicaState::InSync)], None, 2);
         let first = applied("prod", Some(3), &told, &Value::Null, "t1");
         assert_eq!(first["status"]["conditions"][1]["lastTransitionTime"], "t1");
         assert_eq!(first["status"]["conditions"][1]["observedGeneration"], 3);
         assert_eq!(first["status"]["observedGeneration"], 3);
         assert_eq!(first["status"]["replicas"]["inSync"], 1);
-        let told = status(target(), &[], None);
+        assert_eq!(first["status"]["problems"], 2);
+        let told = status(target(), &[], None, 0);
         let second = applied("prod", None, &told, &first["status"], "t2");
         assert_eq!(second["status"]["conditions"][0]["lastTransitionTime"], "t1", "it is the same");
         assert_eq!(second["status"]["conditions"][1]["lastTransitionTime"], "t2", "it changed");

@@ -1,3 +1,4 @@
+mod turned_away;
 mod versions;
 
 use std::collections::BTreeMap;
@@ -90,7 +91,14 @@ impl Rig {
             endpoints: Arc::default(),
             history: Arc::default(),
         };
-        let all = BTreeMap::from([("prod".parse().unwrap(), feed)]);
+        Self::of(published, BTreeMap::from([("prod".parse().unwrap(), feed)]), data)
+    }
+
+    fn of(
+        published: watch::Sender<Arc<Published>>,
+        all: FleetFeeds,
+        data: Option<&std::path::Path>,
+    ) -> Self {
         let (feeds, told) = watch::channel(Arc::new(all));
         let stop = CancellationToken::new();
         let (hub, replicas, run) = Replicas::start(Inputs {
@@ -163,6 +171,7 @@ fn hello(fleet: &str, name: &str) -> Hello {
         build: build("ours"),
         admin: None,
         labels: Default::default(),
+        certified: Default::default(),
         serves: None,
     }
 }
@@ -246,20 +255,6 @@ fn calm() -> FleetCare {
 
 fn dump(max: u32) -> Reply {
     Reply::Parts { parts: parts(max), endpoints: Vec::new() }
-}
-
-#[tokio::test]
-async fn who_is_mistaken_or_unknown_is_turned_away() {
-    let rig = Rig::start(calm(), None);
-    let identified = Identified { fleet: "prod".parse().unwrap(), replica: "r1".parse().unwrap() };
-    let other = rig.hub.join(identified.clone(), hello("prod", "r2")).await;
-    assert_eq!(other.err(), Some(TurnedAway::Mistaken(identified)));
-    let test = Identified { fleet: "test".parse().unwrap(), replica: "r1".parse().unwrap() };
-    let unknown = rig.hub.join(test, hello("test", "r1")).await;
-    assert_eq!(unknown.err(), Some(TurnedAway::UnknownFleet("test".parse().unwrap())));
-    rig.feeds.send_replace(Arc::default());
-    assert_eq!(rig.line("r1").await.err(), Some(TurnedAway::NotReady));
-    rig.end().await;
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use kubeng_config::drift::ReplicaState;
 use kubeng_config::fleet::OnDrift;
 use kubeng_config::name::FleetName;
-use kubeng_config::problem::Problem;
+use kubeng_config::problem::{FLEET_ASKED_FOR, Problem};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -17,11 +17,12 @@ use tracing::{info, warn};
 use super::Replicas;
 use super::entry::{Entry, ReplicaId, ReplicaView};
 use super::inspect::{self, Look};
-use super::peers::Disagreements;
+use super::peers::{self, Disagreements, id_of};
 use super::probe::{self, Probe, REQUESTS_MAX};
 use super::record::Resolution;
 use super::registry::now;
 use super::store::{self, Known};
+use super::strangers;
 use crate::distribution::{Question, Reply};
 
 /// How often replicas are judged.
@@ -92,13 +93,17 @@ impl Care {
     }
 
     fn round(&mut self, work: &mut JoinSet<Option<ReplicaId>>) {
-        let (views, taken) = (Arc::new(self.replicas.list(None)), now());
+        let (mut views, taken) = (self.replicas.list(None), now());
+        let moved = peers::moved(&views, &self.replicas.peers.now());
+        // Who looks after them tells of them; here they are only remembered.
+        views.retain(|view| !moved.contains(&id_of(view)));
+        let views = Arc::new(views);
         let fleets: BTreeSet<FleetName> = self.replicas.fleets().into_keys().collect();
         self.replicas.metrics.count(&fleets, &views);
         if work.len() < WORK_MAX && self.replicas.book.has_open() {
             let (replicas, views) = (self.replicas.clone(), Arc::clone(&views));
             work.spawn_blocking(move || {
-                inspect::close_gone(&replicas, &views, taken);
+                inspect::close_gone(&replicas, &views, &moved, taken);
                 None
             });
         }
@@ -227,8 +232,11 @@ impl Care {
         let count = i64::try_from(disagreements.len()).unwrap_or(i64::MAX);
         self.replicas.metrics.disagreements.set(count);
         problems.splice(0..0, disagreements);
+        problems.extend(strangers::problems(&self.replicas.strangers()));
         self.problems.send_if_modified(|told| {
-            for problem in problems.iter().filter(|problem| !told.contains(problem)) {
+            // Who was turned away is told when it is, with what it said of itself.
+            let is_told_here = |problem: &&Problem| problem.code != FLEET_ASKED_FOR;
+            for problem in problems.iter().filter(|one| !told.contains(one)).filter(is_told_here) {
                 warn!("{problem}");
             }
             let is_new = **told != problems;
@@ -278,8 +286,4 @@ async fn ask(
 
 fn is_divergent(view: &ReplicaView) -> bool {
     view.state == ReplicaState::Divergent || view.marks.contains(&ReplicaState::Divergent)
-}
-
-fn id_of(view: &ReplicaView) -> ReplicaId {
-    ReplicaId { fleet: view.fleet.clone(), name: view.name.clone() }
 }

@@ -1,6 +1,6 @@
 //! What is known of one replica, noted from what is said over its line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -68,9 +68,12 @@ pub struct ReplicaView {
     /// In what it is of another version than the controller that tells this, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub skew: Option<String>,
-    /// What its own settings say of it.
+    /// What its certificate and its own settings say of it; of one name the certificate counts.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// The names of those labels that its certificate says, which it cannot choose.
+    #[serde(default)]
+    pub certified_labels: BTreeSet<String>,
     /// Where its own admin listener answers.
     pub admin: Option<SocketAddr>,
     /// All that it told of itself last.
@@ -92,6 +95,7 @@ pub(crate) struct Entry {
     pub(crate) build: Build,
     pub(crate) admin: Option<SocketAddr>,
     labels: BTreeMap<String, String>,
+    certified_labels: BTreeSet<String>,
     pub(crate) acknowledged: Option<Digest>,
     pub(crate) heartbeat: Option<Heartbeat>,
     pub(crate) divergence: Option<Divergence>,
@@ -138,6 +142,7 @@ impl Entry {
             build,
             admin: None,
             labels: BTreeMap::new(),
+            certified_labels: BTreeSet::new(),
             acknowledged: None,
             heartbeat: None,
             divergence: None,
@@ -164,7 +169,7 @@ impl Entry {
         is_believed: bool,
         now: Duration,
     ) {
-        let Hello { replica: _, fleet: _, build, admin, labels, serves } = hello;
+        let Hello { replica: _, fleet: _, build, admin, labels, certified, serves } = hello;
         if let Some(former) = self.line.replace(line) {
             former.ended.cancel();
         }
@@ -172,6 +177,8 @@ impl Entry {
         self.build = build.clone();
         self.admin = *admin;
         self.labels.clone_from(labels);
+        self.labels.extend(certified.clone());
+        self.certified_labels = certified.keys().cloned().collect();
         if let Some(serves) = serves {
             self.acknowledged = Some(serves.statement.target);
             self.statement = Some(serves.clone());
@@ -375,6 +382,7 @@ impl Entry {
             version: self.build.version.clone(),
             skew: self.skew(own).as_ref().map(Skew::to_string),
             labels: self.labels.clone(),
+            certified_labels: self.certified_labels.clone(),
             admin: self.admin,
             heartbeat: self.heartbeat.clone(),
         }

@@ -1,5 +1,6 @@
 //! Looking into a deviation: first the evidence is stored, then it is told.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use kubeng_config::canonical::Digest;
@@ -136,8 +137,14 @@ fn fingerprint(look: &Look, difference: Option<&Comparison>) -> Digest {
     Digest::of([bytes.as_slice()])
 }
 
-/// Ends the records of what is gone by itself, as `views` were at `taken`.
-pub(super) fn close_gone(replicas: &Replicas, views: &[ReplicaView], taken: Duration) {
+/// Ends the records of what is gone by itself, as `views` were at `taken`, and of replicas that have
+/// `moved` to another controller: that one keeps records of its own.
+pub(super) fn close_gone(
+    replicas: &Replicas,
+    views: &[ReplicaView],
+    moved: &BTreeSet<ReplicaId>,
+    taken: Duration,
+) {
     // What was found after they were taken is not in them.
     let is_older = |record: &DriftRecord| record.since_seconds < taken.as_secs();
     let open = replicas.book.list().into_iter().filter(DriftRecord::is_open);
@@ -146,6 +153,7 @@ pub(super) fn close_gone(replicas: &Replicas, views: &[ReplicaView], taken: Dura
             .iter()
             .find(|view| view.fleet == record.replica.fleet && view.name == record.replica.name);
         let (is_over, reason) = match view {
+            None if moved.contains(&record.replica) => (true, "another controller looks after it"),
             None => (true, "the replica was forgotten"),
             // Who does not report may still be so.
             Some(view) if view.state == ReplicaState::Unreachable => (false, ""),

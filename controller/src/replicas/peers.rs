@@ -1,6 +1,6 @@
 //! What other controllers say of their replicas, and whether they intend the same.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -77,7 +77,7 @@ pub(super) fn located(own: Vec<ReplicaView>, peers: &[PeerReport]) -> Vec<Locate
     });
     let mut all: BTreeMap<ReplicaId, Located> = BTreeMap::new();
     for one in own.chain(others) {
-        let id = ReplicaId { fleet: one.view.fleet.clone(), name: one.view.name.clone() };
+        let id = id_of(&one.view);
         // RFC 3339 in UTC by the second is in the order of time as text.
         let rank = |one: &Located| (one.view.connected, one.view.heard.clone());
         match all.get(&id) {
@@ -86,6 +86,17 @@ pub(super) fn located(own: Vec<ReplicaView>, peers: &[PeerReport]) -> Vec<Locate
         }
     }
     all.into_values().collect()
+}
+
+/// Those of `own` that are connected to another controller, which looks after them.
+pub(super) fn moved(own: &[ReplicaView], peers: &[PeerReport]) -> BTreeSet<ReplicaId> {
+    let there = peers.iter().flat_map(|peer| &peer.replicas).filter(|view| view.connected);
+    let there: BTreeSet<ReplicaId> = there.map(id_of).collect();
+    own.iter().filter(|view| !view.connected).map(id_of).filter(|id| there.contains(id)).collect()
+}
+
+pub(super) fn id_of(view: &ReplicaView) -> ReplicaId {
+    ReplicaId { fleet: view.fleet.clone(), name: view.name.clone() }
 }
 
 /// Where other controllers intend something else, and since when.
@@ -194,6 +205,7 @@ mod tests {
             version: String::new(),
             skew: None,
             labels: BTreeMap::new(),
+            certified_labels: Default::default(),
             admin: None,
             heartbeat: None,
         }
@@ -217,6 +229,16 @@ mod tests {
             all.iter().map(|one| (one.view.name.to_string(), one.controller.is_some())).collect();
         let expected = [("r1", false), ("r2", true), ("r3", true), ("r4", true)];
         assert_eq!(by, expected.map(|(name, is)| (name.to_owned(), is)));
+    }
+
+    #[test]
+    fn a_replica_has_moved_when_another_controller_has_its_line() {
+        let own = [view("r1", true, "1"), view("r2", false, "2"), view("r3", false, "3")];
+        let theirs = ["r1", "r2", "r4"].map(|name| view(name, true, "1"));
+        let away = view("r3", false, "9");
+        let peers = [peer(theirs.into_iter().chain([away]).collect(), Vec::new())];
+        let moved: Vec<String> = moved(&own, &peers).iter().map(ToString::to_string).collect();
+        assert_eq!(moved, ["prod/r2"]);
     }
 
     fn intent(digest: &str, at: u64) -> Intent {

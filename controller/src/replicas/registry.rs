@@ -1,6 +1,7 @@
 //! The registry: what is known of every replica, and questions to those that are there.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -11,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::entry::{Entry, LiveLine, ReplicaId, ReplicaView, Wanted};
+use super::strangers::{Stranger, Strangers};
 use crate::distribution::feed::FleetFeeds;
 use crate::distribution::{FromReplica, Hello, Question, Reply, ToReplica};
 
@@ -59,6 +61,7 @@ pub(crate) struct Registry {
     changed: watch::Sender<u64>,
     feeds: watch::Receiver<Arc<FleetFeeds>>,
     own: Build,
+    strangers: Strangers,
 }
 
 #[derive(Default)]
@@ -81,7 +84,8 @@ pub(crate) struct Joined {
 
 impl Registry {
     pub(crate) fn new(feeds: watch::Receiver<Arc<FleetFeeds>>, own: Build) -> Self {
-        Self { state: Mutex::default(), changed: watch::Sender::new(0), feeds, own }
+        let (state, changed) = (Mutex::default(), watch::Sender::new(0));
+        Self { state, changed, feeds, own, strangers: Strangers::default() }
     }
 
     /// Puts replicas in that were known before this process began.
@@ -273,6 +277,23 @@ impl Registry {
 
     pub(crate) fn feeds(&self) -> Arc<FleetFeeds> {
         Arc::clone(&self.feeds.borrow())
+    }
+
+    /// Whether all fleets are known, be it that there is none: then they have been told once. Nobody
+    /// marks as seen what comes here.
+    pub(crate) fn knows_all_fleets(&self) -> bool {
+        self.feeds.has_changed().unwrap_or(true) || !self.feeds.borrow().is_empty()
+    }
+
+    /// A replica was turned away, for its fleet does not exist; gives whether the log is to tell it.
+    pub(crate) fn turned_away(&self, id: &ReplicaId, address: IpAddr) -> bool {
+        self.strangers.note(id, address, now())
+    }
+
+    /// Those that were turned away lately.
+    pub(crate) fn strangers(&self) -> Vec<Stranger> {
+        let feeds = self.feeds();
+        self.strangers.list(|fleet| feeds.contains_key(fleet), now())
     }
 
     pub(crate) fn own(&self) -> &Build {

@@ -2,6 +2,7 @@
 
 use kubeng_config::drift::ReplicaState;
 use kubeng_config::heartbeat::ReportedProblem;
+use kubeng_config::name::FleetName;
 use kubeng_config::problem::{
     Code, Problem, REJECTED, REPLICA_DIVERGENT, REPLICA_DRIFTED, REPLICA_SKEWED, REPLICA_STALE,
     REPLICA_TAMPERED, REPLICA_UNREACHABLE, Subject,
@@ -38,6 +39,18 @@ pub(super) fn problems(
     all.sort_by_cached_key(|problem| (problem.severity(), problem.clone()));
     all.dedup();
     all
+}
+
+/// Whether a Problem of [`problems`], or one of those that stand beside them, concerns this fleet.
+pub(super) fn is_about(problem: &Problem, fleet: &FleetName) -> bool {
+    match &problem.subject {
+        Subject::Object(_) => false,
+        Subject::Other(subject) => {
+            let replica = subject.strip_prefix("replica ").and_then(|id| id.split_once('/'));
+            let named = replica.map(|(fleet, _)| fleet).or(subject.strip_prefix("fleet "));
+            named == Some(fleet.as_str())
+        }
+    }
 }
 
 fn problem(subject: &Subject, code: Code, message: String, remedy: &str) -> Problem {
@@ -87,3 +100,26 @@ fn code(state: ReplicaState) -> Option<(Code, &'static str)> {
 }
 
 const ONE_VERSION: &str = "bring replicas and controllers to one version, the replicas first";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_about_the_fleet_that_its_subject_names() {
+        let fleet: FleetName = "prod".parse().unwrap();
+        for (subject, is_wanted) in [
+            ("replica prod/r1", true),
+            ("replica prod/r1: listener http", true),
+            ("fleet prod", true),
+            ("replica prod-2/r1", false),
+            ("fleet prod-2", false),
+            ("replica prod", false),
+            ("listener prod/r1", false),
+        ] {
+            let subject = Subject::Other(subject.to_owned());
+            let found = is_about(&problem(&subject, REJECTED, String::new(), ""), &fleet);
+            assert_eq!(found, is_wanted, "{subject:?}");
+        }
+    }
+}

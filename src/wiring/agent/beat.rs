@@ -31,7 +31,8 @@ impl Agent {
     /// The first message of a connection.
     pub(in crate::wiring) fn hello(&self, who: &Who) -> Hello {
         let Who { replica, fleet, build, admin, labels } = who.clone();
-        Hello { replica, fleet, build, admin, labels, serves: self.follower.serves().cloned() }
+        let (certified, serves) = (BTreeMap::new(), self.follower.serves().cloned());
+        Hello { replica, fleet, build, admin, labels, certified, serves }
     }
 
     /// What it really runs; none before it has looked for the first time, or again after a heal.

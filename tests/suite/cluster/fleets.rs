@@ -58,7 +58,12 @@ fn a_fleet_shows_whether_it_is_taken_and_how_many_replicas_serve_it() {
         let told = until(&rig, "Programmed", "True", "Programmed").await?;
         assert_eq!(told["replicas"]["inSync"], 1, "{told}");
         assert_eq!(told["replicas"]["states"]["InSync"], 1, "{told}");
-        assert_eq!(told["configurationDigest"].as_str().map(str::len), Some(64), "{told}");
+        let digest = told["configurationDigest"].clone();
+        assert_eq!(digest.as_str().map(str::len), Some(64), "{told}");
+        // What it runs it tells by itself, a heartbeat later.
+        let runs = serde_json::json!([{"digest": digest, "replicas": 1}]);
+        let told = eventually(async || status(&rig).await, |told| told["running"] == runs).await?;
+        assert_eq!(told["problems"], 0, "{told}");
 
         // What cannot be taken leaves what is served, and says so in the same place.
         apply(&fleet("  drift: { heartbeatEvery: 90s }\n")).await?;

@@ -79,6 +79,18 @@ async fn a_replica_that_rejects_says_why_and_harms_nobody_else() {
     rig.until_told("KNG-1701", "prod/r2", true).await;
 
     let before = rig.until("prod/r1", "InSync").await.digest;
+    // Who runs what, and that something is wrong, stands beside the fleet.
+    let listed = rig.kubeng(&["fleet", "list"]).await;
+    let line = listed.out.lines().find(|line| line.starts_with("prod ")).unwrap();
+    let running = super::rig::cell(&listed.out, line, "RUNNING");
+    assert!(running.contains(&format!("1 runs {before}")), "{listed:?}");
+    assert_eq!(running.matches("1 runs ").count(), 2, "{listed:?}");
+    assert_ne!(super::rig::cell(&listed.out, line, "PROBLEMS"), "0", "{listed:?}");
+    let told = rig.controllers[0].json("/api/v1/fleets/prod").await.unwrap();
+    let groups = told["running"].as_array().cloned().unwrap_or_default();
+    let of_fleet = groups.iter().find(|group| group["digest"] == told["digest"]);
+    assert_eq!(of_fleet.map(|group| &group["replicas"]), Some(&1.into()), "{told}");
+
     rig.route("/", "other");
     super::rig::until(&rig.controllers[0], "prod/r1", |shown| {
         shown.state == "InSync" && shown.digest != before
@@ -148,4 +160,40 @@ async fn a_port_that_is_taken_on_one_machine_is_told_of_there_alone() {
     drop(taken);
     replica.until_ready(WAIT).await.unwrap();
     assert_eq!(ask(&replica, "prod").await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_for_a_fleet_that_does_not_exist_is_told_of_until_it_does() {
+    let rig = Rig::start(&[("prod", CLOSELY)]).await;
+    let controllers: Vec<&Member> = rig.controllers.iter().collect();
+    let more = ["--heartbeat", "1"];
+    let began = std::time::Instant::now();
+    let mut replica = rig.fleet.replica("r1", "shop", &controllers, &more).await.unwrap();
+    // The first time it is told, and only once a minute from then on.
+    rig.until_told("KNG-1747", "fleet shop", true).await;
+    let problem = rig.problems("KNG-1747").await.remove(0);
+    for (member, word) in [("message", "r1 at 127.0.0.1"), ("remedy", "write the Fleet shop")] {
+        let text = problem[member].as_str().unwrap_or_default();
+        assert!(text.contains(word), "{word:?} is not in {problem}");
+    }
+    let words = ["replica shop/r1 at 127.0.0.1 is turned away since", "write a Fleet of this name"];
+    for list in [["replica", "list"], ["fleet", "list"]] {
+        let said = rig.kubeng(&list).await;
+        for word in words {
+            assert!(said.err.contains(word), "{word:?} is not in {said:?}");
+        }
+    }
+    let log = rig.controllers[0].log();
+    let lines = log.iter().filter(|line| line.contains("a replica is turned away"));
+    let lines: Vec<&String> = lines.collect();
+    let minutes = usize::try_from(began.elapsed().as_secs() / 60).unwrap();
+    assert!((1..=1 + minutes).contains(&lines.len()), "{log:?}");
+    for word in ["shop", "r1", "127.0.0.1", "write a Fleet object of this name"] {
+        assert!(lines[0].contains(word), "{word:?} is not in {lines:?}");
+    }
+    rig.fleet.write_fleet("shop", "").unwrap();
+    replica.until_ready(WAIT).await.unwrap();
+    rig.until("shop/r1", "InSync").await;
+    rig.until_told("KNG-1747", "fleet shop", false).await;
+    assert!(!rig.kubeng(&["replica", "list"]).await.err.contains("turned away"));
 }

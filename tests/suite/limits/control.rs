@@ -214,6 +214,7 @@ fn replicas() -> Section {
     let server = "controller/src/distribution/server.rs";
     let delivery = "controller/src/distribution/server/delivery.rs";
     let wire = "controller/src/distribution/wire.rs";
+    let strangers = "controller/src/replicas/strangers.rs";
     let probe_every = care.probe_every.map_or_else(|| "never".to_owned(), time);
     let rows = vec![
         (
@@ -284,6 +285,24 @@ fn replicas() -> Section {
             count_of("controller/src/distribution/authority/token.rs", "TOKEN_USES_MAX"),
             "`kubeng token create --uses`",
             "it is refused",
+        ),
+        (
+            "labels of a replica, of its join token and of its own",
+            count_of("config/src/label.rs", "LABELS_MAX"),
+            "fixed",
+            "no token is made, and the replica does not start",
+        ),
+        (
+            "a join token, with its labels",
+            bytes_of("controller/src/distribution/authority/token.rs", "TOKEN_BYTES_MAX"),
+            "fixed",
+            "it is not made",
+        ),
+        (
+            "replicas without a fleet that are told, and how long after they asked last",
+            format!("{}, {}", count_of(strangers, "STRANGERS_MAX"), time_of(strangers, "TOLD_FOR")),
+            "fixed",
+            "those that asked least lately are not told",
         ),
     ];
     Section { title: "Controllers and replicas", about: "", rows }

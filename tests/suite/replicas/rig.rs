@@ -150,6 +150,7 @@ impl Rig {
             build: build(),
             admin: None,
             labels: Default::default(),
+            certified: Default::default(),
             serves: None,
         };
         let line = self.hub.join(identified, hello).await.unwrap();

@@ -159,7 +159,8 @@ fn the_certificate_says_whom_the_controller_meant_and_nothing_of_the_request() {
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     let request = params.serialize_request(&key).unwrap();
     let to = Identified { fleet: "prod".parse().unwrap(), replica: "r-1".parse().unwrap() };
-    let made = authority.issue_replica(&to, request.der(), SystemTime::now()).unwrap();
+    let made =
+        authority.issue_replica(&to, &BTreeMap::new(), request.der(), SystemTime::now()).unwrap();
     let facts = super::super::identity::certificate::Facts::read(&made).unwrap();
     assert_eq!(facts.replica, Some(to.clone()));
     let (_, parsed) = x509_parser::parse_x509_certificate(&made).unwrap();
@@ -172,6 +173,6 @@ fn the_certificate_says_whom_the_controller_meant_and_nothing_of_the_request() {
     if let Some(last) = bytes.last_mut() {
         *last ^= 1;
     }
-    let refused = authority.issue_replica(&to, &bytes, SystemTime::now());
+    let refused = authority.issue_replica(&to, &BTreeMap::new(), &bytes, SystemTime::now());
     assert!(matches!(refused, Err(IssueError::Request(_))), "it is not signed by its key");
 }

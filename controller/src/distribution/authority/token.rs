@@ -1,9 +1,10 @@
 //! Join tokens: one line that lets a replica into one fleet, a few times, for a while.
 //!
-//! A token names the fleet, its own number, when it ends, how often it may be used, and the
-//! certificate of the authority by its SHA-256, so that a replica knows its controller before it has
+//! A token names the fleet, its own number, when it ends, how often it may be used, what the replicas
+//! that join with it are labelled, and the certificate of the authority by its SHA-256, so that a replica knows its controller before it has
 //! anything. It is signed with the key of the authority. Whoever has it can join: it is a secret.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -12,6 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use kubeng_config::canonical::{self, Digest};
+use kubeng_config::label;
 use kubeng_config::name::FleetName;
 use ring::rand::SecureRandom as _;
 use ring::signature::{ED25519, KeyPair as _, UnparsedPublicKey};
@@ -34,7 +36,7 @@ pub const TOKEN_USES_MAX: u16 = 1000;
 const PREFIX: &str = "kng1.";
 
 /// The longest text that is looked at.
-const TOKEN_BYTES_MAX: usize = 2048;
+const TOKEN_BYTES_MAX: usize = 8192;
 
 /// In front of what is signed, so that a signature of a token is none of a Statement.
 const PURPOSE: &[u8] = b"kubeng join token\n";
@@ -50,6 +52,9 @@ struct Content {
     ends: i64,
     fleet: FleetName,
     id: String,
+    /// What the replicas that join with it are labelled.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<String, String>,
     uses: u16,
 }
 
@@ -109,6 +114,12 @@ pub enum CreateTokenError {
     /// It could be used never, or too often.
     #[error("a token is for 1 to {TOKEN_USES_MAX} replicas")]
     Uses,
+    /// Its labels are none, too many or too long.
+    #[error(
+        "a token has at most {} labels NAME=VALUE, and {TOKEN_BYTES_MAX} bytes with them",
+        label::LABELS_MAX
+    )]
+    Labels,
     /// The system has no random numbers.
     #[error("the system gives no random numbers")]
     Random,
@@ -182,12 +193,30 @@ impl Authority {
         uses: u16,
         now: SystemTime,
     ) -> Result<String, CreateTokenError> {
+        self.create_labelled_token(fleet, BTreeMap::new(), life, uses, now)
+    }
+
+    /// The same for replicas that have these labels from then on.
+    ///
+    /// # Errors
+    /// The same, and when there are no such labels, or too many.
+    pub fn create_labelled_token(
+        &self,
+        fleet: &FleetName,
+        labels: BTreeMap<String, String>,
+        life: Duration,
+        uses: u16,
+        now: SystemTime,
+    ) -> Result<String, CreateTokenError> {
         check_name("the fleet", fleet.as_str())?;
         if life < Duration::from_secs(1) || life > TOKEN_LIFE_MAX {
             return Err(CreateTokenError::Life);
         }
         if uses == 0 || uses > TOKEN_USES_MAX {
             return Err(CreateTokenError::Uses);
+        }
+        if !are_labels(&labels) {
+            return Err(CreateTokenError::Labels);
         }
         let mut id = [0; 16];
         ring::rand::SystemRandom::new().fill(&mut id).map_err(|_| CreateTokenError::Random)?;
@@ -196,12 +225,17 @@ impl Authority {
             ends: seconds(now + life),
             fleet: fleet.clone(),
             id: hex::encode(id),
+            labels,
             uses,
         });
         let signature = self.signing.sign(&[PURPOSE, &content].concat());
         let (content, signature) =
             (URL_SAFE_NO_PAD.encode(content), URL_SAFE_NO_PAD.encode(signature));
-        Ok(format!("{PREFIX}{content}.{signature}"))
+        let token = format!("{PREFIX}{content}.{signature}");
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(CreateTokenError::Labels);
+        }
+        Ok(token)
     }
 
     /// Takes a token for `fleet` at `now`, and notes that it was used by whoever holds the key of
@@ -216,6 +250,34 @@ impl Authority {
         key: Digest,
         now: SystemTime,
     ) -> Result<(), TokenError> {
+        let content = self.verify(token, fleet, now)?;
+        let noted = self.note(&content, key, now).map_err(TokenError::Note)?;
+        if noted {
+            Ok(())
+        } else {
+            Err(TokenError::Used { fleet: content.fleet, uses: content.uses })
+        }
+    }
+
+    /// What a replica that joins `fleet` at `now` with this token is labelled. Nothing is noted.
+    ///
+    /// # Errors
+    /// See [`TokenError`].
+    pub fn labels_of(
+        &self,
+        token: &str,
+        fleet: &FleetName,
+        now: SystemTime,
+    ) -> Result<BTreeMap<String, String>, TokenError> {
+        self.verify(token, fleet, now).map(|content| content.labels)
+    }
+
+    fn verify(
+        &self,
+        token: &str,
+        fleet: &FleetName,
+        now: SystemTime,
+    ) -> Result<Content, TokenError> {
         let (content, signed, signature) = read(token)?;
         UnparsedPublicKey::new(&ED25519, self.signing.public_key())
             .verify(&[PURPOSE, &signed].concat(), &signature)
@@ -227,12 +289,7 @@ impl Authority {
         if ago_seconds >= 0 {
             return Err(TokenError::Ended { fleet: content.fleet, ago_seconds });
         }
-        let noted = self.note(&content, key, now).map_err(TokenError::Note)?;
-        if noted {
-            Ok(())
-        } else {
-            Err(TokenError::Used { fleet: content.fleet, uses: content.uses })
-        }
+        Ok(content)
     }
 
     /// Takes the first use that is free. Each is a file that one controller alone can make.
@@ -275,7 +332,16 @@ fn read(text: &str) -> Result<(Content, Vec<u8>, Vec<u8>), TokenError> {
     if content.id.len() != 32 || !content.id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(TokenError::Form);
     }
+    if !are_labels(&content.labels) {
+        return Err(TokenError::Form);
+    }
     Ok((content, bytes, signature))
+}
+
+fn are_labels(labels: &BTreeMap<String, String>) -> bool {
+    let is_label =
+        |(name, value): (&String, &String)| label::is_name(name) && label::is_value(value);
+    labels.len() <= label::LABELS_MAX && labels.iter().all(is_label)
 }
 
 /// Removes notes that nobody needs any more. What cannot be removed stays: it does no harm.

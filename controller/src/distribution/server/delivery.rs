@@ -57,15 +57,17 @@ impl<H: Hub> Delivery for Service<H> {
             return Err(Status::unauthenticated("the certificate of the replica has ended"));
         };
         let mut incoming = Incoming { stream: request.into_inner(), reader: Default::default() };
-        let hello = timeout(HELLO_WITHIN, incoming.hello())
+        let mut hello = timeout(HELLO_WITHIN, incoming.hello())
             .await
             .map_err(|_| Status::deadline_exceeded("the replica does not say Hello"))??;
+        hello.certified = peer.labels();
         if (&hello.fleet, &hello.replica) != (&identified.fleet, &identified.replica) {
             return Err(turned_away(&TurnedAway::Mistaken(identified)));
         }
         let Identified { fleet, replica } = identified.clone();
-        let line = self.hub.join(identified, hello).await.map_err(|why| {
+        let line = self.hub.join(identified.clone(), hello).await.map_err(|why| {
             debug!(%fleet, %replica, error = in_full(&why), "a replica is turned away");
+            self.hub.turned_away(identified, peer.address.ip(), &why);
             turned_away(&why)
         })?;
         info!(%fleet, %replica, address = %peer.address, "a replica follows");

@@ -1,5 +1,6 @@
 //! Certificates for replicas: with a join token, or with the certificate that they have.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -52,15 +53,16 @@ impl Joining for Service {
         let to = Identified { fleet, replica };
         self.issue(move |authority| {
             let now = SystemTime::now();
-            // Whether it can be certified is known before its token is used up.
-            let certified = certify(authority, &to, &request.request, now)?;
-            let key = key_of(&request.request)?;
-            let redeemed = authority.redeem(&request.token, &to.fleet, key, now);
-            if let Err(error) = redeemed {
+            let may_not = |error: TokenError| {
                 warn!(%address, fleet = %to.fleet, replica = %to.replica, error = in_full(&error),
                     "a replica may not join");
-                return Err(refused(&error));
-            }
+                refused(&error)
+            };
+            // Whether it can be certified is known before its token is used up.
+            let labels = authority.labels_of(&request.token, &to.fleet, now).map_err(may_not)?;
+            let certified = certify(authority, (&to, &labels), &request.request, now)?;
+            let key = key_of(&request.request)?;
+            authority.redeem(&request.token, &to.fleet, key, now).map_err(may_not)?;
             info!(%address, fleet = %to.fleet, replica = %to.replica, "a replica has joined");
             Ok(certified)
         })
@@ -68,7 +70,9 @@ impl Joining for Service {
     }
 
     async fn renew(&self, request: Request<RenewRequest>) -> Result<Response<Certified>, Status> {
-        let (to, ends) = peer(&request)?.certified()?;
+        let peer = peer(&request)?;
+        let (to, ends) = peer.certified()?;
+        let labels = peer.labels();
         let request = request.into_inner();
         self.issue(move |authority| {
             let now = SystemTime::now();
@@ -76,7 +80,7 @@ impl Joining for Service {
             if now > ends + RENEW_GRACE {
                 return Err(Status::unauthenticated("the certificate ended too long ago"));
             }
-            certify(authority, &to, &request.request, now)
+            certify(authority, (&to, &labels), &request.request, now)
         })
         .await
     }
@@ -89,11 +93,11 @@ fn peer<T>(request: &Request<T>) -> Result<Peer, Status> {
 
 fn certify(
     authority: &Authority,
-    to: &Identified,
+    (to, labels): (&Identified, &BTreeMap<String, String>),
     request: &[u8],
     now: SystemTime,
 ) -> Result<Certified, Status> {
-    let made = authority.issue_replica(to, request, now).map_err(|error| match error {
+    let made = authority.issue_replica(to, labels, request, now).map_err(|error| match error {
         IssueError::Name(_) | IssueError::Request(_) => Status::invalid_argument(in_full(&error)),
         IssueError::Elsewhere => Status::unimplemented(in_full(&error)),
     })?;

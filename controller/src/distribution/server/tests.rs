@@ -1,6 +1,7 @@
 //! Both sides over real sockets on loopback.
 
 mod certificates;
+mod labels;
 mod versions;
 
 use std::path::PathBuf;
@@ -124,7 +125,7 @@ fn certify(
     let key = rcgen::KeyPair::generate().unwrap();
     let params = rcgen::CertificateParams::default();
     let request = params.serialize_request(&key).unwrap();
-    let certificate = authority.issue_replica(name, request.der(), at).unwrap();
+    let certificate = authority.issue_replica(name, &BTreeMap::new(), request.der(), at).unwrap();
     let certified = Certified {
         key_pem: Zeroizing::new(key.serialize_pem()),
         certificate,
@@ -145,6 +146,7 @@ fn hello(of: &Identified) -> Hello {
         build: Build { version: "0.1".into(), sha256: Digest::default(), model_version: 1 },
         admin: None,
         labels: Default::default(),
+        certified: Default::default(),
         serves: None,
     }
 }
@@ -527,51 +529,6 @@ async fn a_controller_that_falls_silent_is_left() {
     relays.shutdown().await;
     first.end().await;
     second.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn files_of_something_else_are_taken_and_read_again() {
-    let folders = folders();
-    let mut controller = Controller::start(&folders.authority).await;
-    let who = name("prod", "r-1");
-    let at = |name: &str| folders.data.join(name);
-    let write = |name: &str, certified: &Authority| {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let request = rcgen::CertificateParams::default().serialize_request(&key).unwrap();
-        let now = SystemTime::now() - Duration::from_secs(fastrand::u64(1..9_000));
-        let der = certified.issue_replica(&name_of(name), request.der(), now).unwrap();
-        std::fs::write(at("tls.key"), key.serialize_pem()).unwrap();
-        std::fs::write(at("tls.crt"), super::super::identity::pem(&der)).unwrap();
-    };
-    write("r-1", &controller.authority);
-    let authorities = super::super::identity::pem(controller.authority.certificate());
-    std::fs::write(at("ca.crt"), authorities).unwrap();
-    std::fs::write(at("signing.pub"), controller.authority.signing_public_key() + "\n").unwrap();
-    let files = super::super::identity::Files {
-        certificate: at("tls.crt"),
-        key: at("tls.key"),
-        authorities: at("ca.crt"),
-        signing_keys: at("signing.pub"),
-    };
-    let identity = Identity::from_files(files).unwrap();
-    assert_eq!((identity.identified(), identity.renew_at()), (who, None));
-    let before = identity.ends();
-    write("r-1", &controller.authority);
-    identity.reread().unwrap();
-    assert_ne!(identity.ends(), before);
-    // Half-written files leave everything as it was.
-    std::fs::write(at("tls.crt"), "-----BEGIN").unwrap();
-    let error = identity.reread().unwrap_err().to_string();
-    assert!(error.contains("tls.crt"), "{error}");
-
-    let replica = Replica::start(vec![controller.url.clone()], identity);
-    controller.taken().await;
-    replica.end().await;
-    controller.end().await;
-}
-
-fn name_of(replica: &str) -> Identified {
-    name("prod", replica)
 }
 
 /// Gives others the processor while a fact is waited for.

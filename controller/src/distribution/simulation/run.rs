@@ -225,6 +225,7 @@ impl<'a> Run<'a> {
             build: build(),
             admin: None,
             labels: Default::default(),
+            certified: Default::default(),
             serves,
         })));
         self.open(replica, connection);

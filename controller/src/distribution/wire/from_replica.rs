@@ -62,7 +62,7 @@ fn said_of(said: Said) -> proto::FromReplica {
 }
 
 fn write_hello(hello: &Hello) -> proto::Hello {
-    let Hello { replica, fleet, build, admin, labels, serves } = hello;
+    let Hello { replica, fleet, build, admin, labels, certified: _, serves } = hello;
     proto::Hello {
         replica: replica.to_string(),
         fleet: fleet.to_string(),
@@ -267,6 +267,7 @@ fn read_hello(hello: &proto::Hello) -> Result<Hello, WireError> {
         build: read_build(&hello.build)?,
         admin: admin.transpose()?,
         labels: read_labels(&hello.labels)?,
+        certified: BTreeMap::new(),
         serves,
     })
 }

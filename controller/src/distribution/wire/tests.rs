@@ -179,6 +179,7 @@ fn hello() -> impl Strategy<Value = Hello> {
             build: Build { version: "0.1".into(), sha256, model_version: 1 },
             admin: port.map(|port| ([127, 0, 0, 1], port).into()),
             labels: port.iter().map(|port| ("site".into(), format!("bj-{port}"))).collect(),
+            certified: Default::default(),
             serves,
         },
     )

@@ -59,7 +59,9 @@ async fn neither_side_believes_another_authority() {
     let request = rcgen::CertificateParams::default().serialize_request(&key).unwrap();
     let certified = Certified {
         key_pem: Zeroizing::new(key.serialize_pem()),
-        certificate: other.issue_replica(&who, request.der(), SystemTime::now()).unwrap(),
+        certificate: other
+            .issue_replica(&who, &BTreeMap::new(), request.der(), SystemTime::now())
+            .unwrap(),
         authorities: vec![controller.authority.certificate().clone()],
         signing_keys: vec![other.signing_public_key()],
     };
@@ -133,4 +135,50 @@ async fn an_ended_certificate_renews_itself_within_a_week_and_does_nothing_else(
     replica.end().await;
     assert!(controller.taken.try_recv().is_err());
     controller.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_something_else_are_taken_and_read_again() {
+    let folders = folders();
+    let mut controller = Controller::start(&folders.authority).await;
+    let who = name("prod", "r-1");
+    let at = |name: &str| folders.data.join(name);
+    let write = |name: &str, certified: &Authority| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let request = rcgen::CertificateParams::default().serialize_request(&key).unwrap();
+        let now = SystemTime::now() - Duration::from_secs(fastrand::u64(1..9_000));
+        let der =
+            certified.issue_replica(&name_of(name), &BTreeMap::new(), request.der(), now).unwrap();
+        std::fs::write(at("tls.key"), key.serialize_pem()).unwrap();
+        std::fs::write(at("tls.crt"), crate::distribution::identity::pem(&der)).unwrap();
+    };
+    write("r-1", &controller.authority);
+    let authorities = crate::distribution::identity::pem(controller.authority.certificate());
+    std::fs::write(at("ca.crt"), authorities).unwrap();
+    std::fs::write(at("signing.pub"), controller.authority.signing_public_key() + "\n").unwrap();
+    let files = crate::distribution::identity::Files {
+        certificate: at("tls.crt"),
+        key: at("tls.key"),
+        authorities: at("ca.crt"),
+        signing_keys: at("signing.pub"),
+    };
+    let identity = Identity::from_files(files).unwrap();
+    assert_eq!((identity.identified(), identity.renew_at()), (who, None));
+    let before = identity.ends();
+    write("r-1", &controller.authority);
+    identity.reread().unwrap();
+    assert_ne!(identity.ends(), before);
+    // Half-written files leave everything as it was.
+    std::fs::write(at("tls.crt"), "-----BEGIN").unwrap();
+    let error = identity.reread().unwrap_err().to_string();
+    assert!(error.contains("tls.crt"), "{error}");
+
+    let replica = Replica::start(vec![controller.url.clone()], identity);
+    controller.taken().await;
+    replica.end().await;
+    controller.end().await;
+}
+
+fn name_of(replica: &str) -> Identified {
+    name("prod", replica)
 }
