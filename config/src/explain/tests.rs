@@ -265,6 +265,6 @@ fn a_redirect_of_one_scheme_is_for_those_who_came_by_the_other_one() {
     };
     assert_eq!(outcome("GET http://a.example/"), Outcome::Answered);
     assert!(matches!(outcome("GET https://a.example/"), Outcome::Refused { status: 403, .. }));
-    let text = crate::export::nginx::to_text(&snapshot, &|_| None);
+    let text = crate::export::nginx::to_text(&snapshot, &|_| None, &|_| None);
     assert!(text.contains("if ($scheme = http) { return 308; }"), "{text}");
 }
