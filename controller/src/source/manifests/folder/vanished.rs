@@ -50,10 +50,9 @@ impl Folder {
     /// Notes that a file or folder was renamed away. Editors do that just
     /// before they write the file anew, so its Objects stay for a moment.
     pub(crate) fn note_renamed_away(&mut self, path: &Path, now: Instant) {
-        let is_below =
-            |(file, known): &(&Arc<Path>, &Box<File>)| file.starts_with(path) && !known.is_held;
-        let below: Vec<Arc<Path>> =
-            self.files.iter().filter(is_below).map(|(file, _)| Arc::clone(file)).collect();
+        let known = self.files.iter();
+        let below = known.filter(|(file, known)| file.starts_with(path) && !known.is_held);
+        let below: Vec<Arc<Path>> = below.map(|(file, _)| Arc::clone(file)).collect();
         for path in below {
             if !path.exists() {
                 self.fade(&path, now);
@@ -192,11 +191,11 @@ impl Folder {
     }
 
     fn hold(&mut self, now: Instant) {
-        let is_missing = |(path, file): &(&Arc<Path>, &Box<File>)| {
-            has_objects(file) && !file.is_held && self.has_vanished(path)
-        };
-        let missing: Vec<Arc<Path>> =
-            self.files.iter().filter(is_missing).map(|(path, _)| Arc::clone(path)).collect();
+        let missing = self
+            .files
+            .iter()
+            .filter(|(path, file)| has_objects(file) && !file.is_held && self.has_vanished(path));
+        let missing: Vec<Arc<Path>> = missing.map(|(path, _)| Arc::clone(path)).collect();
         for path in missing {
             self.update(&path, |file| {
                 file.is_held = true;
@@ -254,9 +253,9 @@ impl Folder {
     }
 
     fn are_others_gone(&self, path: &Path) -> bool {
-        let is_other =
-            |(other, file): &(&Arc<Path>, &Box<File>)| ***other != *path && has_objects(file);
-        let mut others = self.files.iter().filter(is_other).peekable();
+        let files = self.files.iter();
+        let mut others =
+            files.filter(|(other, file)| ***other != *path && has_objects(file)).peekable();
         others.peek().is_some()
             && others.all(|(other, file)| file.is_held || self.has_vanished(other))
     }
