@@ -317,8 +317,8 @@ codes! {
         "A replica could not serve this part and goes on serving what it had.",
         "Mend what the message names; report it if it was accepted by kubeng validate.";
     REMOVAL_HELD = 1702 Warning, "Mass removal held",
-        "A list from the cluster lacks so many objects that were there before, or all of them, that it is not believed yet. They go on being served until a second list agrees.",
-        "Nothing, if the objects were really removed; else look at the API server and at the rights of Kubeng.";
+        "A list from the cluster lacks so many objects that were there before, or all of them, that it is not believed yet; or a folder of manifests has nothing left. They go on being served until a second list, or look, agrees.",
+        "Nothing, if the objects were really removed; else look at the API server and at the rights of Kubeng, or mount or fill the folder again.";
     PORT_NOT_BOUND = 1703 Error, "Port cannot be opened",
         "A listener's address and port cannot be opened. It is tried again every few seconds.",
         "End the other program, choose another port, or grant the right to open ports below 1024.";

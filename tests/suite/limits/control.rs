@@ -5,7 +5,7 @@
 use kubeng_config::fleet::FleetCare;
 
 use super::amount::{bytes_of, count, count_of, time, time_of};
-use super::{Section, read};
+use super::{Row, Section, read};
 
 pub(super) fn sections() -> Vec<Section> {
     vec![observing(), sources(), replicas(), admin()]
@@ -103,7 +103,7 @@ fn sources() -> Section {
     let manifests = "controller/src/source/manifests";
     let guard = "controller/src/intake/guard.rs";
     let status = "controller/src/status/plan.rs";
-    let rows = vec![
+    let mut rows = vec![
         (
             "one manifest file",
             bytes_of(&format!("{manifests}/file.rs"), "FILE_BYTES_MAX"),
@@ -206,7 +206,42 @@ fn sources() -> Section {
             "a Problem",
         ),
     ];
+    rows.extend(losses());
     Section { title: "Objects and their sources", about: "", rows }
+}
+
+/// What is not believed to have gone.
+fn losses() -> Vec<Row> {
+    let manifests = "controller/src/source/manifests";
+    vec![
+        (
+            "files that may vanish from a folder so that none with objects is left",
+            format!(
+                "1 within {}, and none where it is another folder or was away",
+                time_of(&format!("{manifests}/folder.rs"), "GRACE")
+            ),
+            "fixed",
+            "they are served until a second look finds none either (KNG-1702)",
+        ),
+        (
+            "... and how much later that must be",
+            time_of(&format!("{manifests}/folder/vanished.rs"), "BELIEVED_AFTER"),
+            "fixed",
+            "",
+        ),
+        (
+            "how often a folder is looked at that has nothing left, or a link that leads nowhere",
+            time_of(&format!("{manifests}/watch.rs"), "LOOK_EVERY_UNWATCHED"),
+            "fixed",
+            "what was last read is served",
+        ),
+        (
+            "how long the API server may not know a kind of Kubeng of which there were objects",
+            time_of("controller/src/intake/guard.rs", "BELIEVED_AFTER"),
+            "fixed",
+            "they are served; KNG-1704 and KNG-1702",
+        ),
+    ]
 }
 
 fn replicas() -> Section {

@@ -21,6 +21,8 @@ pub(crate) enum What {
     Gone(ObjectKey),
     /// It cannot go on for the time being.
     Failed(Problem),
+    /// The server does not have the kind any more, which is not believed yet.
+    Doubted(Problem),
     /// It may not look.
     Denied(Problem),
     /// It goes on.
@@ -119,6 +121,12 @@ impl Board {
                 self.events.extend(is_synced.then_some(Event::Remove(key)));
             }
             What::Failed(problem) => heard.failure = Some(problem),
+            What::Doubted(problem) => {
+                heard.failure = Some(problem);
+                // To the guard it is an empty list: held now, believed when it is told again later.
+                let empty = List { extent: scope.extent(), objects: vec![], undecodable: vec![] };
+                self.events.extend(is_synced.then_some(Event::Replace(empty)));
+            }
             What::Denied(problem) => {
                 heard.failure = Some(problem);
                 // What names it is told that it may not be read, not that it does not exist.

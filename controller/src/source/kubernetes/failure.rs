@@ -13,8 +13,8 @@ use super::scope::Scope;
 pub(crate) enum Failure {
     /// The version that was watched from is gone: the kind is listed again.
     Expired,
-    /// The server does not have the kind.
-    Absent,
+    /// The server does not have the kind; what to say if it had it before.
+    Absent(Problem),
     /// The credentials were refused: they are read again.
     Unknown(Problem),
     /// A right is missing.
@@ -65,7 +65,14 @@ impl Failure {
             410 => Self::Expired,
             // The server was restored from a backup, or is another one.
             504 if status.message.contains("Too large resource version") => Self::Expired,
-            404 if scope.may_be_absent() => Self::Absent,
+            404 if scope.may_be_absent() => Self::Absent(problem(
+                format!(
+                    "the API server does not know {} any more (404): what was last read is served",
+                    scope.role_resource()
+                ),
+                "install its definition again (deploy/crds); if it was removed on purpose, only \
+                 wait: its objects go with it after a minute",
+            )),
             401 => Self::Unknown(problem(
                 "the API server refuses our credentials (401)".to_owned(),
                 "renew the token or certificate; it is read again by itself",

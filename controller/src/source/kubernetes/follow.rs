@@ -9,6 +9,7 @@ use kube::Client;
 use kube::api::{ListParams, WatchEvent, WatchParams};
 use kube::core::Request;
 use kubeng_config::name::ObjectKey;
+use kubeng_config::problem::Problem;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -61,6 +62,7 @@ pub(crate) async fn follow(
         before,
         has_listed: false,
         list_again_at: None,
+        absent_since: None,
         was_silent: false,
         expired_at: None,
     };
@@ -93,6 +95,8 @@ struct Follower {
     before: Known,
     has_listed: bool,
     list_again_at: Option<tokio::time::Instant>,
+    /// Since when the server has not had the kind, although objects of it were known.
+    absent_since: Option<tokio::time::Instant>,
     /// Whether the last watch said nothing at all.
     was_silent: bool,
     expired_at: Option<Instant>,
@@ -152,6 +156,7 @@ impl Follower {
         let listed: HashSet<ObjectKey> = found.iter().map(|found| found.key().clone()).collect();
         self.plan_second_list(&listed);
         self.has_listed = true;
+        self.absent_since = None;
         self.known = listed;
         self.version = Some(version.clone());
         self.pauses.reset();
@@ -294,12 +299,7 @@ impl Follower {
                 let is_again = former.is_some_and(|at| at.elapsed() < self.timing.pause_max);
                 if is_again { pause } else { Duration::ZERO }
             }
-            Failure::Absent => {
-                self.version = None;
-                self.known.clear();
-                self.say(What::Listed(Vec::new()), now).await;
-                self.timing.absent
-            }
+            Failure::Absent(problem) => self.note_absent(problem, pause).await,
             Failure::Unknown(problem) => {
                 self.say(What::Failed(problem), now).await;
                 pause
@@ -314,6 +314,30 @@ impl Follower {
             }
         };
         tokio::time::sleep(pause).await;
+    }
+
+    /// Tells that the server does not have the kind; gives how long to wait.
+    ///
+    /// Where objects of it were known that is a failure at first, since a server that starts does not
+    /// know all kinds yet. It is believed when it lasts as long as the guard wants.
+    async fn note_absent(&mut self, problem: Problem, pause: Duration) -> Duration {
+        let now = tokio::time::Instant::now();
+        self.version = None;
+        let was_there = !self.known.is_empty()
+            || self.list_again_at.is_some()
+            || (self.before == Known::Perhaps && !self.has_listed);
+        let since = *self.absent_since.get_or_insert(now);
+        let believed_at = since + self.timing.second_list;
+        if was_there && now < believed_at {
+            self.say(What::Doubted(problem), Instant::now()).await;
+            return pause.min(believed_at.saturating_duration_since(now));
+        }
+        self.known.clear();
+        self.list_again_at = None;
+        self.absent_since = None;
+        self.before = Known::Nothing;
+        self.say(What::Listed(Vec::new()), Instant::now()).await;
+        self.timing.absent
     }
 
     async fn say(&self, what: What, at: Instant) {

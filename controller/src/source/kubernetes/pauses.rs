@@ -32,7 +32,7 @@ impl Pauses {
                 self.next_denied = self.longer(pause);
                 pause
             }
-            Failure::Expired | Failure::Absent | Failure::Unknown(_) | Failure::Other(..) => {
+            Failure::Expired | Failure::Absent(_) | Failure::Unknown(_) | Failure::Other(..) => {
                 self.next_denied = self.min;
                 let pause = self.next;
                 self.next = self.longer(pause);

@@ -1,3 +1,4 @@
+mod absent;
 mod emptied;
 mod restored;
 

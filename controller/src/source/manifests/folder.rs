@@ -1,5 +1,7 @@
 //! What a folder of manifests says, and what of that has been told.
 
+mod vanished;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +13,7 @@ use kubeng_config::problem::{DEFINED_TWICE, Problem, SOURCE_UNREACHABLE, Subject
 use super::file::{Fingerprint, Stretch, micros, read_stretches, read_text};
 use super::tree::{self, list};
 use crate::object::{Event, List, Object};
+use vanished::Vanished;
 
 /// How long a file may be gone by a rename, or be empty, or stay open for
 /// writing, before that counts: editors and tools save in such steps.
@@ -38,6 +41,7 @@ pub(crate) struct Folder {
     told_problems: Vec<Problem>,
     /// Whether the Problems may differ from those that were told.
     may_problems_differ: bool,
+    vanished: Vanished,
     has_links: bool,
     has_listed: bool,
     has_told: bool,
@@ -46,7 +50,7 @@ pub(crate) struct Folder {
     told_read_to: u64,
 }
 
-/// Where a definition stands. Files that fade come last.
+/// Where a definition stands. Files that may be gone come last.
 type Place = (bool, Arc<Path>, usize);
 
 /// All definitions of one Object, in order of their places: nearly always one.
@@ -63,6 +67,8 @@ struct File {
     problem: Option<Box<Problem>>,
     /// Since when it has been gone or empty, while its Objects still count.
     fading: Option<Instant>,
+    /// Whether it is not there, and its Objects count until that is believed.
+    is_held: bool,
     /// Since when it has been open for writing.
     open: Option<Instant>,
 }
@@ -70,6 +76,11 @@ struct File {
 impl File {
     fn objects(&self) -> impl Iterator<Item = &Arc<Object>> {
         self.stretches.iter().flat_map(|stretch| &stretch.objects).chain(&self.kept)
+    }
+
+    /// Whether its Objects may be gone, so that those of any other file come first.
+    fn is_leaving(&self) -> bool {
+        self.fading.is_some() || self.is_held
     }
 
     fn has_problems(&self) -> bool {
@@ -101,6 +112,7 @@ impl File {
         self.stretches = stretches;
         self.problem = None;
         self.fading = None;
+        self.is_held = false;
     }
 }
 
@@ -119,6 +131,7 @@ impl Folder {
             watch_problem: None,
             told_problems: Vec::new(),
             may_problems_differ: false,
+            vanished: Vanished::default(),
             has_links: false,
             has_listed: false,
             has_told: false,
@@ -165,27 +178,21 @@ impl Folder {
                 return;
             }
         };
+        let place = self.place_of_folder();
         self.unreachable = None;
         self.has_listed = true;
         self.has_links = listing.has_links;
         self.listed_problems = listing.problems;
+        self.note_dangling(listing.dangling);
         self.read_to = self.read_to.max(listing.read_to);
-        let gone: Vec<Arc<Path>> = self
-            .files
-            .iter()
-            .filter(|(path, file)| !listing.files.contains(&***path) && file.fading.is_none())
-            .map(|(path, _)| Arc::clone(path))
-            .filter(|path| !listing.unread.iter().any(|folder| path.starts_with(folder)))
-            .collect();
-        for path in gone {
-            self.forget(&path);
-        }
-        for path in listing.files {
-            let is_open = self.files.get(&*path).is_some_and(|file| file.open.is_some());
+        // What is there is read first: a file that was moved is no loss.
+        for path in &listing.files {
+            let is_open = self.files.get(&**path).is_some_and(|file| file.open.is_some());
             if !is_open {
-                self.read(&path, Look::IfChanged, now);
+                self.read(path, Look::IfChanged, now);
             }
         }
+        self.look_for_losses(&listing.files, &listing.unread, place, now);
     }
 
     /// Reads one file that is said to have changed.
@@ -204,52 +211,6 @@ impl Folder {
         self.waiting.insert(path.into());
     }
 
-    /// Notes that a file or folder was renamed away. Editors do that just
-    /// before they write the file anew, so its Objects stay for a moment.
-    pub(crate) fn note_renamed_away(&mut self, path: &Path, now: Instant) {
-        let below: Vec<Arc<Path>> =
-            self.files.keys().filter(|file| file.starts_with(path)).cloned().collect();
-        for path in below {
-            if !path.exists() {
-                self.update(&path, |file| {
-                    file.fading.get_or_insert(now);
-                    file.fingerprint = None;
-                });
-            }
-        }
-    }
-
-    /// Does what is due by the passing of time alone.
-    pub(crate) fn expire(&mut self, now: Instant) {
-        let is_due = |since: Option<Instant>| since.is_some_and(|since| since + GRACE <= now);
-        let is_file_due = |file: &File| is_due(file.fading) || is_due(file.open);
-        let due: Vec<Arc<Path>> = self
-            .waiting
-            .iter()
-            .filter(|path| self.files.get(*path).is_some_and(|file| is_file_due(file)))
-            .cloned()
-            .collect();
-        for path in due {
-            self.read(&path, Look::Always, now);
-            // Still gone, or still empty: it was meant.
-            if self.files.get(&path).is_some_and(|file| is_due(file.fading)) {
-                if path.exists() {
-                    self.update(&path, |file| *file = File::default());
-                } else if self.is_root_gone(&path) {
-                    self.update(&path, |file| file.fading = None);
-                } else {
-                    self.forget(&path);
-                }
-            }
-        }
-    }
-
-    /// Whether the folder of `path` is not there: then nothing is known of what is below it, and what
-    /// was last read goes on counting.
-    fn is_root_gone(&self, path: &Path) -> bool {
-        path != self.root && !self.root.exists()
-    }
-
     /// When [`Self::expire`] has something to do.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let waiting = self.waiting.iter().filter_map(|path| self.files.get(path));
@@ -260,12 +221,10 @@ impl Folder {
         let fingerprint = match Fingerprint::of(path) {
             Ok(fingerprint) => fingerprint,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                if self.is_root_gone(path) {
+                if self.is_unknown(path) {
                     return;
                 }
-                if self.files.get(path).is_some_and(|file| file.fading.is_none()) {
-                    self.forget(path);
-                }
+                self.note_deleted(path, now);
                 // The removal of a file is a change of its folder.
                 let folder = path.parent().and_then(|folder| std::fs::metadata(folder).ok());
                 let changed = folder.and_then(|folder| folder.modified().ok()).map_or(0, micros);
@@ -277,7 +236,7 @@ impl Folder {
         self.read_to = self.read_to.max(fingerprint.read_to());
         let known = self.files.get(path);
         let is_same = known.is_some_and(|file| {
-            file.fingerprint == Some(fingerprint) && file.fading.is_none() && file.open.is_none()
+            file.fingerprint == Some(fingerprint) && !file.is_leaving() && file.open.is_none()
         });
         if look == Look::IfChanged && is_same {
             return;
@@ -297,6 +256,7 @@ impl Folder {
             if is_empty && file.objects().next().is_some() {
                 // Perhaps the first half of a save.
                 file.fading.get_or_insert(now);
+                file.is_held = false;
             } else {
                 file.read(stretches);
             }
@@ -310,6 +270,7 @@ impl Folder {
             file.fingerprint = None;
             file.open = None;
             file.fading = None;
+            file.is_held = false;
         });
     }
 
@@ -323,12 +284,12 @@ impl Folder {
         let known = self.files.get_key_value(path).map(|(known, _)| Arc::clone(known));
         let path: Arc<Path> = known.unwrap_or_else(|| path.into());
         let file = self.files.entry(Arc::clone(&path)).or_default();
-        let is_fading = file.fading.is_some();
+        let is_leaving = file.is_leaving();
         let had_problems = file.has_problems();
         for (index, object) in file.objects().enumerate() {
             self.touched.insert(object.key.clone());
             if let Some(places) = self.definitions.get_mut(&object.key) {
-                let gone: Place = (is_fading, Arc::clone(&path), index);
+                let gone: Place = (is_leaving, Arc::clone(&path), index);
                 places.retain(|(place, _)| *place != gone);
             }
         }
@@ -339,11 +300,11 @@ impl Folder {
         } else {
             self.waiting.remove(&path);
         }
-        let is_fading = file.fading.is_some();
+        let is_leaving = file.is_leaving();
         for (index, object) in file.objects().enumerate() {
             self.touched.insert(object.key.clone());
             let places = self.definitions.entry(object.key.clone()).or_default();
-            let place: Place = (is_fading, Arc::clone(&path), index);
+            let place: Place = (is_leaving, Arc::clone(&path), index);
             let at = places.partition_point(|(other, _)| *other < place);
             places.reserve_exact(1);
             places.insert(at, (place, Arc::clone(object)));
@@ -400,7 +361,8 @@ impl Folder {
             }
             return;
         };
-        let others = places.into_iter().flatten().skip(1).filter(|((is_fading, ..), _)| !is_fading);
+        let others =
+            places.into_iter().flatten().skip(1).filter(|((is_leaving, ..), _)| !is_leaving);
         let doubles: Vec<Problem> = others.map(|(_, other)| double(first, other)).collect();
         if !self.told.get(&key).is_some_and(|told| is_same(told, first)) {
             events.push(Event::Upsert(Arc::clone(first)));
@@ -422,6 +384,7 @@ impl Folder {
         let mut problems: Vec<Problem> = self
             .unreachable
             .iter()
+            .chain(&self.held_problem())
             .chain(&self.watch_problem)
             .chain(&self.listed_problems)
             .chain(of_files)

@@ -1,3 +1,5 @@
+mod vanished;
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Duration;

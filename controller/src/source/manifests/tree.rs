@@ -14,8 +14,10 @@ use super::file::micros;
 pub(crate) struct Listing {
     /// The files, in order.
     pub(crate) files: BTreeSet<PathBuf>,
-    /// Folders that could not be read: nothing is known of what is in them.
+    /// Folders that could not be read, and links that lead nowhere: nothing is known of what is in them.
     pub(crate) unread: Vec<PathBuf>,
+    /// The links that lead nowhere, and why.
+    pub(crate) dangling: Vec<(PathBuf, io::Error)>,
     /// What is wrong with single entries.
     pub(crate) problems: Vec<Problem>,
     /// Whether any entry is a symbolic link, so that a change elsewhere may count.
@@ -125,10 +127,8 @@ impl Walk {
                 }
                 Ok(found) => found,
                 Err(error) => {
-                    if is_manifest(&path) {
-                        let message = format!("the link leads nowhere: {error}");
-                        listing.problems.push(problem(&path, message));
-                    }
+                    listing.unread.push(path.clone());
+                    listing.dangling.push((path, error));
                     return;
                 }
             }

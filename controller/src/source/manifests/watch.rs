@@ -19,7 +19,7 @@ use crate::source::Received;
 /// How often the whole folder is looked at although nothing was reported.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
-/// The same where changes cannot be watched.
+/// The same where changes cannot be watched, or something is missing that may come back unreported.
 const LOOK_EVERY_UNWATCHED: Duration = Duration::from_secs(5);
 
 /// How often a folder that is not there is looked for.
@@ -168,7 +168,7 @@ impl Watch {
         self.look_at = now
             + if self.folder.is_unreachable() {
                 RETRY_EVERY
-            } else if self.watcher.is_none() {
+            } else if self.watcher.is_none() || self.folder.lacks_any() {
                 LOOK_EVERY_UNWATCHED
             } else {
                 LOOK_EVERY
@@ -260,6 +260,9 @@ impl Watch {
             EventKind::Access(AccessKind::Close(AccessMode::Write))
             | EventKind::Modify(ModifyKind::Metadata(_))
             | EventKind::Remove(RemoveKind::File) => {
+                // With a link the Problem goes that it leads nowhere.
+                let is_removal = matches!(event.kind, EventKind::Remove(_));
+                wanted.look |= is_removal && self.folder.has_links();
                 for path in event.paths {
                     self.sort_file(path, wanted);
                 }
@@ -278,7 +281,7 @@ impl Watch {
             EventKind::Access(_) | EventKind::Modify(ModifyKind::Name(RenameMode::Both)) => {}
             EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
                 // Without the folder itself nothing is known to be gone: a look says that.
-                wanted.look |= event.paths.contains(&self.root);
+                wanted.look |= event.paths.contains(&self.root) || self.folder.has_links();
                 let below = event.paths.into_iter().filter(|path| *path != self.root);
                 wanted.renamed_away.extend(below);
             }
