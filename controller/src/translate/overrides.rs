@@ -150,10 +150,11 @@ pub(crate) fn dress(
     let settings = view.settings();
     let Some(merged) = overrides.merged(place) else {
         let mut route = route;
-        defaults::put(&settings.default_filters, &mut route, None);
+        defaults::put(&settings.default_filters, &mut route);
         let routes = vec![AnyPart::Route(id, Part::new(route))];
         return Dressed { routes, policy: None, closed: None };
     };
+    let merged = defaults::under(&settings.default_patch, &route, merged);
     let closing = overrides.closing(place);
     let patch = closing.map_or_else(|| read(&merged), Err);
     let fitted = patch.and_then(|patch| {
@@ -168,7 +169,7 @@ pub(crate) fn dress(
                 route.policy = name.clone();
             }
             fitting::put(&mut route, filters, &merged);
-            defaults::put(&settings.default_filters, &mut route, Some(&merged));
+            defaults::put_edits(&settings.default_patch, &mut route, &merged);
             canary::backends(view, &id.object, &patch, &mut route.action);
             let routes = shape::routes(view, (id, route), &patch, taken);
             Dressed { routes, policy, closed: None }

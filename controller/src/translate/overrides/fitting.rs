@@ -178,7 +178,6 @@ pub(super) fn backend(
 ///
 /// Edits of headers are the exception: those of the Route come first.
 pub(super) fn put(route: &mut Route, filters: Vec<Filter>, merged: &Merged) {
-    let is_edit = |pointer: &str| pointer.starts_with("/headers/");
     route.filters.retain(|filter| {
         let pointer = guard::pointer(filter);
         let is_replaced = filters.iter().any(|new| guard::pointer(new) == pointer);
@@ -186,4 +185,9 @@ pub(super) fn put(route: &mut Route, filters: Vec<Filter>, merged: &Merged) {
     });
     route.filters.extend(filters);
     route.filters.sort_by_key(guard::order);
+}
+
+/// Whether `pointer` is that of edits of headers, of which a Route may have several.
+pub(super) fn is_edit(pointer: &str) -> bool {
+    pointer.starts_with("/headers/")
 }
