@@ -74,7 +74,7 @@ pub(crate) fn of_fleet(patch: &Patch) -> Result<Vec<Filter>, (&'static str, Refu
     Ok(filters)
 }
 
-/// Everything of `patch` that cannot be carried out, by pointer.
+/// Everything of `patch` that cannot be carried out as a whole, by pointer.
 pub(super) fn faults(
     view: &mut View<'_>,
     object: &ObjectKey,
@@ -82,7 +82,12 @@ pub(super) fn faults(
 ) -> Vec<(&'static str, Refused)> {
     let mut made = protecting(view, object, patch);
     made.extend(tuning(view, object, patch));
-    made.into_iter().filter_map(|(pointer, made)| Some((pointer, made.err()?))).collect()
+    let mut faults: Vec<_> =
+        made.into_iter().filter_map(|(pointer, made)| Some((pointer, made.err()?))).collect();
+    let basic = patch.auth.as_ref().and_then(|auth| auth.basic.as_ref());
+    let unusable = basic.and_then(|basic| auth::unusable_users(view, object, basic));
+    faults.extend(unusable.map(|refused| ("/auth/basic/secretRef", refused)));
+    faults
 }
 
 fn protecting(view: &mut View<'_>, object: &ObjectKey, patch: &Patch) -> Vec<(&'static str, Made)> {
