@@ -9,7 +9,7 @@ use kubeng_config::patch::Patch;
 use kubeng_config::problem::{OVERRIDE_CONFLICT, OVERRIDE_MISFIT, Problem, TARGET_MISSING};
 
 use super::place::has_rule;
-use super::{canary, defaults, fitting, misfit, written};
+use super::{canary, defaults, fitting, misfit, prefix, written};
 use crate::kind::Body;
 use crate::kind::route_override::{RouteOverride, RuleRef, Target};
 use crate::object::Object;
@@ -39,6 +39,7 @@ pub(crate) fn review(view: &mut View<'_>, key: &ObjectKey) -> Vec<Problem> {
         let mut faults = misfits(has_routes(view, target), target, &patch);
         faults.extend(unfinished(view, &object, target, &patch));
         faults.extend(canary::faults(view, key, &patch));
+        faults.extend(prefix::faults(view, target, wanted.rule.as_ref(), &patch));
         for (pointer, refused) in faults {
             tell(format!("/spec/patch{pointer}"), &refused);
         }

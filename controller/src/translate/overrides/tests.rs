@@ -18,6 +18,7 @@ use crate::object::{Author, Change, Object};
 use crate::settings::TranslateSettings;
 use crate::world::World;
 
+mod prefix;
 mod users;
 
 const ANN: &str = "ann:$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5";
