@@ -127,6 +127,27 @@ impl Merged {
         owned.extend(mine.into_iter().map(|pointer| (pointer, one.object)));
     }
 
+    /// What is left of `lowest`, a Patch below all layers: what nobody has taken back.
+    #[must_use]
+    pub fn left_of(&self, lowest: &Value) -> Value {
+        leaf::with_lists(self.kept(lowest))
+    }
+
+    /// The values on top of [what is left](Self::left_of) of `lowest`, member by member.
+    #[must_use]
+    pub fn values_on(&self, lowest: &Value) -> Value {
+        let mut values = self.kept(lowest);
+        leaves(&self.values).into_iter().for_each(|leaf| put_leaf(&mut values, leaf));
+        leaf::with_lists(values)
+    }
+
+    fn kept(&self, lowest: &Value) -> Value {
+        let mut kept = Value::Object(Map::new());
+        let leaves = leaves(lowest).into_iter().filter(|(pointer, _)| !self.resets(pointer));
+        leaves.for_each(|leaf| put_leaf(&mut kept, leaf));
+        kept
+    }
+
     /// Whether anything at or below `pointer`, or above it, is set or taken back.
     #[must_use]
     pub fn touches(&self, pointer: &str) -> bool {
@@ -169,6 +190,16 @@ fn as_object(value: &mut Value) -> &mut Map<String, Value> {
         *value = Value::Object(Map::new());
     }
     value.as_object_mut().expect("it was made an object on the lines above")
+}
+
+fn put_leaf(root: &mut Value, (pointer, leaf): (Pointer, Leaf)) {
+    match leaf {
+        Leaf::Set(value) => set(root, &pointer, value),
+        Leaf::Reset => remove(root, &pointer),
+        Leaf::Present => {
+            make_object(root, &pointer);
+        }
+    }
 }
 
 fn set(root: &mut Value, pointer: &str, value: Value) {

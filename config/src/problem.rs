@@ -301,6 +301,9 @@ codes! {
     ROUTE_CLOSED = 1410 Error, "Closed by an override",
         "An override protects a Route and cannot be honoured, so the Route answers 503 rather than open. What is wrong stands at the override.",
         "Mend the override that the message names.";
+    USERS_UNUSABLE = 1411 Error, "Users who cannot log in",
+        "The list of users that an override names has lines by which nobody can log in, or no line at all. The Routes stay protected: what can be used of the list lets in, and everybody else gets 401.",
+        "Write lines of htpasswd: name, colon, and a hash by bcrypt (cost 4 to 14), SHA-crypt ($5$, $6$, 1,000 to 200,000 rounds), $apr1$ or {SHA}.";
     ADDRESS_FORBIDDEN = 1501 Error, "Address not allowed",
         "An address leads to something that only the inside may reach. Nothing is ever sent to it.",
         "Name an address of the service itself. Loopback addresses can be named in manifest folders only.";

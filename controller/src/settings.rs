@@ -8,6 +8,7 @@ use kubeng_config::listener::{Listener, Protocol};
 use kubeng_config::matching::HostMatch;
 use kubeng_config::name::{BackendId, FleetName, ListenerId, ObjectKey, ObjectKind, PolicyId};
 use kubeng_config::policy::Policy;
+use serde_json::Value;
 
 use crate::kind::fleet::Fleet;
 use crate::kind::ingress::PortName;
@@ -34,6 +35,8 @@ pub struct TranslateSettings {
     pub defaults: Policy,
     /// What is done with their requests and answers unless somebody says otherwise.
     pub default_filters: Vec<Filter>,
+    /// The Patch that these Filters stand for, which overrides change member by member.
+    pub default_patch: Value,
     /// How an Endpoint is chosen unless somebody says otherwise.
     pub default_balance: Balance,
     /// Its Listeners. A default certificate is put in by translation.
@@ -77,6 +80,7 @@ impl TranslateSettings {
             allowed: Vec::new(),
             defaults: Policy::default(),
             default_filters: Vec::new(),
+            default_patch: Value::Null,
             default_balance: Balance::default(),
             fleet,
             listeners,
@@ -119,6 +123,7 @@ impl TranslateSettings {
         settings.allowed.clone_from(&fleet.namespaces);
         settings.defaults.clone_from(&fleet.defaults);
         settings.default_filters.clone_from(&fleet.default_filters);
+        settings.default_patch.clone_from(&fleet.default_patch);
         settings.default_balance.clone_from(&fleet.default_balance);
         let certificates = listeners.clone();
         settings.certificates =

@@ -1,5 +1,7 @@
 //! A login with name and password (RFC 7617).
 
+pub mod users;
+
 use serde::{Deserialize, Serialize};
 
 use super::headers::FieldValue;
@@ -9,9 +11,9 @@ use crate::name::SecretId;
 /// Lets in who knows a name and its password; all others get 401.
 ///
 /// The names and hashes are a Secret, one `name:hash` a line as `htpasswd` writes them, with bcrypt
-/// (`$2a$`, `$2b$`, `$2y$`, cost at most 14), SHA-crypt (`$5$`, `$6$`, at most 200,000 rounds), and,
+/// (`$2a$`, `$2b$`, `$2y$`, cost 4 to 14), SHA-crypt (`$5$`, `$6$`, 1,000 to 200,000 rounds), and,
 /// for files that are there, the weak `$apr1$` and `{SHA}`; at most 10,000 of them.
-/// A line in another form lets nobody in. Without the Secret the answer is 503.
+/// A line in another form lets nobody in: see [`users`]. Without the Secret the answer is 503.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct BasicAuth {

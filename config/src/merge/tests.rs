@@ -243,3 +243,31 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_stands_below_all_layers_holds_where_nobody_writes_or_takes_it_back() {
+    #[track_caller]
+    fn check(lowest: Value, patches: &[Value], left: Value, values: Value) {
+        let merged = on_top(patches);
+        assert_eq!(merged.left_of(&lowest), left, "{lowest} {patches:?}");
+        assert_eq!(merged.values_on(&lowest), values, "{lowest} {patches:?}");
+    }
+    let lowest = json!({"a": {"x": [1], "y": 1}, "b": {}});
+    check(lowest.clone(), &[json!({})], lowest.clone(), lowest.clone());
+    let values = json!({"a": {"x": [2], "y": 1}, "b": {}});
+    check(lowest.clone(), &[json!({"a": {"x": [2]}})], lowest.clone(), values);
+    let left = json!({"a": {"y": 1}, "b": {}});
+    check(lowest.clone(), &[json!({"a": {"x": null}})], left.clone(), left);
+    // Taken back, and set again by a later layer.
+    let patches = [json!({"a": null}), json!({"a": {"x": [3]}})];
+    let values = json!({"a": {"x": [3]}, "b": {}});
+    check(lowest, &patches, json!({"b": {}}), values);
+    check(Value::Null, &[json!({"a": 1})], json!({}), json!({"a": 1}));
+    let backends =
+        json!({"backends": [{"kind": "Service", "name": "web", "port": 80, "weight": 1}]});
+    check(json!({}), std::slice::from_ref(&backends), json!({}), backends.clone());
+    let names = json!({"headers": {"request": {"set": {"X-A": "1"}}}});
+    let patch = json!({"headers": {"request": {"set": {"x-a": null}}}});
+    let left = json!({"headers": {"request": {"set": {}}}});
+    check(names, &[patch], left.clone(), left);
+}

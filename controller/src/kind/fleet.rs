@@ -50,6 +50,8 @@ pub struct Fleet {
     pub defaults: Policy,
     /// Of `spec.defaults` what is done with requests and answers.
     pub default_filters: Vec<Filter>,
+    /// The members of `spec.defaults` that these Filters stand for.
+    pub default_patch: Value,
     /// `spec.defaults.balance`.
     pub default_balance: Balance,
     /// `spec.drift` and `spec.rollout`.
@@ -95,7 +97,7 @@ impl Fleet {
             return Err(wrong.at("/spec/namespaces", message.to_owned(), remedy));
         }
         names(&spec.serves.ingress_classes, "/spec/serves/ingressClasses", &wrong)?;
-        let Defaults { policy, filters, balance } = defaults::read(spec.defaults, notes)?;
+        let Defaults { policy, filters, patch, balance } = defaults::read(spec.defaults, notes)?;
         let wrong = Wrong(notes);
         let fleet = Self {
             display_name: display_name(spec.display_name, &name, &wrong)?,
@@ -107,6 +109,7 @@ impl Fleet {
             care: care::read(spec.drift, spec.rollout, &wrong)?,
             defaults: policy,
             default_filters: filters,
+            default_patch: patch,
             default_balance: balance,
             labels: metadata.labels.clone().unwrap_or_default(),
             generation: metadata.generation,

@@ -112,13 +112,13 @@ impl Draft<'_> {
         let place = Place { name: None, hosts, path: &path };
         let route = Route::clone(part.value());
         let put = (id, route, &view.settings().defaults);
-        let Dressed { routes, policy, closed } = dress(view, &self.overrides, &place, put, taken);
+        let Dressed { routes, policy, told } = dress(view, &self.overrides, &place, put, taken);
         for part in routes {
             self.guard.put(view.settings(), part, &mut self.routes);
         }
         self.policies.extend(policy.filter(|policy| !self.policies.contains(policy)));
-        let closed = closed.map(|refused| refused.problem(self.object, String::new()));
-        self.problems.extend(closed.filter(|problem| !self.problems.contains(problem)));
+        let told = told.map(|refused| refused.problem(self.object, String::new()));
+        self.problems.extend(told.filter(|problem| !self.problems.contains(problem)));
     }
 
     fn rank(&self) -> Rank {

@@ -10,6 +10,7 @@ pub(crate) mod defaults;
 pub(crate) mod fitting;
 mod guard;
 pub(crate) mod place;
+pub(crate) mod prefix;
 pub(crate) mod review;
 mod shape;
 
@@ -126,8 +127,9 @@ pub(crate) struct Dressed {
     pub(crate) routes: Vec<AnyPart>,
     /// The Policy that they name, if it is one of their own.
     pub(crate) policy: Option<AnyPart>,
-    /// Why they are closed, if they are.
-    pub(crate) closed: Option<Refused>,
+    /// What their Object tells of them: why they are closed, or what an override of the namespace says
+    /// that they cannot have.
+    pub(crate) told: Option<Refused>,
 }
 
 /// Whether another Object takes the requests of a Rule.
@@ -150,10 +152,11 @@ pub(crate) fn dress(
     let settings = view.settings();
     let Some(merged) = overrides.merged(place) else {
         let mut route = route;
-        defaults::put(&settings.default_filters, &mut route, None);
+        defaults::put(&settings.default_filters, &mut route);
         let routes = vec![AnyPart::Route(id, Part::new(route))];
-        return Dressed { routes, policy: None, closed: None };
+        return Dressed { routes, policy: None, told: None };
     };
+    let merged = defaults::under(&settings.default_patch, &route, merged);
     let closing = overrides.closing(place);
     let patch = closing.map_or_else(|| read(&merged), Err);
     let fitted = patch.and_then(|patch| {
@@ -161,22 +164,23 @@ pub(crate) fn dress(
         Ok((patch, filters))
     });
     match fitted {
-        Ok((patch, filters)) => {
+        Ok((patch, mut filters)) => {
             let mut route = route;
+            let told = prefix::leave_out(&route, &mut filters, &merged);
             let policy = own_policy(&id, &patch, &merged, policy);
             if let Some(AnyPart::Policy(name, _)) = &policy {
                 route.policy = name.clone();
             }
             fitting::put(&mut route, filters, &merged);
-            defaults::put(&settings.default_filters, &mut route, Some(&merged));
+            defaults::put_edits(&settings.default_patch, &mut route, &merged);
             canary::backends(view, &id.object, &patch, &mut route.action);
             let routes = shape::routes(view, (id, route), &patch, taken);
-            Dressed { routes, policy, closed: None }
+            Dressed { routes, policy, told }
         }
         Err(refused) => {
             let route = close(route, &refused);
             let routes = vec![AnyPart::Route(id, Part::new(route))];
-            Dressed { routes, policy: None, closed: Some(refused) }
+            Dressed { routes, policy: None, told: Some(refused) }
         }
     }
 }

@@ -16,6 +16,7 @@ use http::header::{self, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use kubeng_config::certificate::Secret;
 use kubeng_config::filter::basic_auth::BasicAuth;
+use kubeng_config::filter::basic_auth::users::{self, PasswordHash};
 use ring::hmac;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -25,13 +26,12 @@ use super::{Question, Step, Target, Told};
 use crate::keyed::{Keyed, Spare};
 use crate::reply::Reply;
 use crate::request::{Extra, RequestEdit};
-use hash::Hash;
 
 /// Names and hashes, and who was right lately.
 pub(crate) struct Users {
-    hashes: HashMap<String, Hash>,
+    hashes: HashMap<String, PasswordHash>,
     /// Checked in the place of a name that nobody has, so that names cannot be found by the clock.
-    of_nobody: Option<Hash>,
+    of_nobody: Option<PasswordHash>,
     /// Made anew with each list, and never told.
     key: hmac::Key,
     right: Keyed<Right>,
@@ -86,13 +86,11 @@ impl Users {
     pub(crate) fn read(secret: &Secret) -> Option<Self> {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &ring::rand::SystemRandom::new()).ok()?;
         let text = String::from_utf8_lossy(secret.expose());
-        let lines = text.lines().map(str::trim).filter(|line| !line.starts_with('#'));
-        let hashes: HashMap<String, Hash> = lines
-            .filter_map(|line| line.split_once(':'))
-            .filter_map(|(name, hash)| Some((name.to_owned(), Hash::read(hash)?)))
-            .take(USERS_MAX)
-            .collect();
-        let of_nobody = hashes.values().max_by_key(|hash| hash.slowness()).cloned();
+        // Who names the Secret is told of the lines that let nobody in.
+        let usable = users::lines(&text).filter_map(|(_, line)| line.ok());
+        let hashes: HashMap<String, PasswordHash> =
+            usable.map(|(name, hash)| (name.to_owned(), hash)).collect();
+        let of_nobody = hashes.values().max_by_key(|hash| hash::slowness(hash)).cloned();
         let right = Keyed::new(RIGHT_MAX);
         Some(Self { hashes, of_nobody, key, right, turn: AtomicU64::new(0) })
     }
@@ -120,7 +118,7 @@ impl Attempt {
         let Self { users, tag, name, password } = self;
         let hash = users.hashes.get(&name);
         let Some(checked) = hash.or(users.of_nobody.as_ref()) else { return Checked::Wrong };
-        if !checked.accepts(&password) || hash.is_none() {
+        if !hash::accepts(checked, &password) || hash.is_none() {
             return Checked::Wrong;
         }
         let turn = users.turn.fetch_add(1, Ordering::Relaxed);
@@ -223,8 +221,6 @@ fn credentials(headers: &HeaderMap) -> Option<(String, Zeroizing<String>)> {
 /// Passwords that wait for their turn; what comes above is told to come again.
 const WAITING_MAX: usize = 64;
 const WAIT_MAX: Duration = Duration::from_secs(5);
-/// Names in one Secret.
-const USERS_MAX: usize = 10_000;
 /// Logins that are remembered.
 const RIGHT_MAX: usize = 4096;
 /// The encoded name and password; a long password is slow to hash.

@@ -27,11 +27,15 @@ const CARRIED_OUT: [&str; 9] = [
     "requestId",
 ];
 
+/// Those of them that are no Filters.
+const NO_FILTERS: [&str; 3] = ["timeouts", "retry", "balance"];
+
 /// What is read of it.
 #[derive(Default)]
 pub(super) struct Defaults {
     pub(super) policy: Policy,
     pub(super) filters: Vec<Filter>,
+    pub(super) patch: Value,
     pub(super) balance: Balance,
 }
 
@@ -59,6 +63,8 @@ pub(super) fn read(written: Option<Value>, notes: &mut Notes) -> Result<Defaults
     if typed::part::<Patch>(written.clone(), FIELD, ALLOWED, notes).is_err() {
         notes.refuse_within(FIELD)?;
     }
+    let mut of_filters = members.clone();
+    of_filters.retain(|name, _| !NO_FILTERS.contains(&name.as_str()));
     let patch: Patch = serde_json::from_value(written)
         .map_err(|error| Wrong(notes).at(FIELD, error.to_string(), ALLOWED))?;
     let filters = of_fleet(&patch).map_err(|(pointer, refused)| {
@@ -76,7 +82,7 @@ pub(super) fn read(written: Option<Value>, notes: &mut Notes) -> Result<Defaults
             Wrong(notes).at(&format!("{FIELD}/balance/hashOn"), message, "write what is hashed")
         })?,
     };
-    Ok(Defaults { policy, filters, balance })
+    Ok(Defaults { policy, filters, patch: Value::Object(of_filters), balance })
 }
 
 const FIELD: &str = "/spec/defaults";

@@ -67,7 +67,7 @@ pub(crate) fn of_fleet(patch: &Patch) -> Result<Vec<Filter>, (&'static str, Refu
     Ok(filters)
 }
 
-/// Everything of `patch` that cannot be carried out, by pointer.
+/// Everything of `patch` that cannot be carried out as a whole, by pointer.
 pub(super) fn faults(
     view: &mut View<'_>,
     object: &ObjectKey,
@@ -75,7 +75,12 @@ pub(super) fn faults(
 ) -> Vec<(&'static str, Refused)> {
     let mut made = protecting(view, object, patch);
     made.extend(tuning(view, object, patch));
-    made.into_iter().filter_map(|(pointer, made)| Some((pointer, made.err()?))).collect()
+    let mut faults: Vec<_> =
+        made.into_iter().filter_map(|(pointer, made)| Some((pointer, made.err()?))).collect();
+    let basic = patch.auth.as_ref().and_then(|auth| auth.basic.as_ref());
+    let unusable = basic.and_then(|basic| auth::unusable_users(view, object, basic));
+    faults.extend(unusable.map(|refused| ("/auth/basic/secretRef", refused)));
+    faults
 }
 
 fn protecting(view: &mut View<'_>, object: &ObjectKey, patch: &Patch) -> Vec<(&'static str, Made)> {
@@ -178,7 +183,6 @@ pub(super) fn backend(
 ///
 /// Edits of headers are the exception: those of the Route come first.
 pub(super) fn put(route: &mut Route, filters: Vec<Filter>, merged: &Merged) {
-    let is_edit = |pointer: &str| pointer.starts_with("/headers/");
     route.filters.retain(|filter| {
         let pointer = guard::pointer(filter);
         let is_replaced = filters.iter().any(|new| guard::pointer(new) == pointer);
@@ -186,4 +190,9 @@ pub(super) fn put(route: &mut Route, filters: Vec<Filter>, merged: &Merged) {
     });
     route.filters.extend(filters);
     route.filters.sort_by_key(guard::order);
+}
+
+/// Whether `pointer` is that of edits of headers, of which a Route may have several.
+pub(super) fn is_edit(pointer: &str) -> bool {
+    pointer.starts_with("/headers/")
 }

@@ -9,7 +9,7 @@ use kubeng_config::patch::Patch;
 use kubeng_config::problem::{OVERRIDE_CONFLICT, OVERRIDE_MISFIT, Problem, TARGET_MISSING};
 
 use super::place::has_rule;
-use super::{canary, fitting, misfit, written};
+use super::{canary, defaults, fitting, misfit, prefix, written};
 use crate::kind::Body;
 use crate::kind::route_override::{RouteOverride, RuleRef, Target};
 use crate::object::Object;
@@ -39,6 +39,7 @@ pub(crate) fn review(view: &mut View<'_>, key: &ObjectKey) -> Vec<Problem> {
         let mut faults = misfits(has_routes(view, target), target, &patch);
         faults.extend(unfinished(view, &object, target, &patch));
         faults.extend(canary::faults(view, key, &patch));
+        faults.extend(prefix::faults(view, target, wanted.rule.as_ref(), &patch));
         for (pointer, refused) in faults {
             tell(format!("/spec/patch{pointer}"), &refused);
         }
@@ -151,7 +152,9 @@ fn unfinished(
             other.is_in_force()
                 && other.patch.pointer(pointer).is_some_and(|value| !value.is_null())
         };
-        refused.code != OVERRIDE_MISFIT || !others.iter().any(completes)
+        let is_completed = others.iter().any(completes)
+            || defaults::completes(&view.settings().default_patch, pointer);
+        refused.code != OVERRIDE_MISFIT || !is_completed
     });
     faults
 }

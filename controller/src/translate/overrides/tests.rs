@@ -18,6 +18,12 @@ use crate::object::{Author, Change, Object};
 use crate::settings::TranslateSettings;
 use crate::world::World;
 
+mod prefix;
+mod users;
+
+const ANN: &str = "ann:$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5";
+const BEN: &str = "ben:$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5";
+
 #[track_caller]
 fn object(value: Value) -> Arc<Object> {
     let provenance = Provenance::File { path: "a.yaml".into(), line: 1 };
@@ -74,7 +80,7 @@ fn shop() -> World {
     };
     let mut changes: Vec<Change> =
         ["checkout", "checkout-next", "login", "shadow"].map(service).into();
-    changes.push(secret("users", json!({"auth": "ann:$5$salt$hash"})));
+    changes.push(secret("users", json!({"auth": ANN})));
     changes.push(secret("tokens", json!({"key": "0123456789abcdef0123456789abcdef"})));
     let key = json!({
         "kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo",
@@ -158,14 +164,14 @@ fn the_secret_of_a_filter_travels_with_its_route_and_another_content_is_another_
     assert_eq!(first.len(), 1, "all Routes name the same one");
     let travelled = sent(&before, &guarded);
     assert_eq!(travelled.iter().map(|(id, _)| id).collect::<Vec<_>>(), [&first[0]]);
-    assert_eq!(travelled[0].1.expose(), b"ann:$5$salt$hash");
+    assert_eq!(travelled[0].1.expose(), ANN.as_bytes());
     assert!(guarded.referenced().iter().any(|key| &*key.name == "users"));
 
-    let other = guarded.step(&[secret("users", json!({"auth": "ben:$5$salt$hash"}))]).world;
+    let other = guarded.step(&[secret("users", json!({"auth": BEN}))]).world;
     let second = secrets_on_routes(&other);
     assert_ne!(first, second);
     let travelled = sent(&guarded, &other);
-    assert_eq!(travelled[0].1.expose(), b"ben:$5$salt$hash");
+    assert_eq!(travelled[0].1.expose(), BEN.as_bytes());
 
     let gone = other.step(&[Change::Remove("Secret/shop/users".parse().unwrap())]).world;
     let snapshot = gone.snapshot(&fleet).unwrap();

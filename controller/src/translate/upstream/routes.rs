@@ -2,7 +2,7 @@
 //!
 //! What cannot be honoured is refused in its place, so that nothing wider takes its requests.
 
-mod filters;
+pub(crate) mod filters;
 mod matches;
 mod policy;
 
@@ -29,6 +29,7 @@ use crate::translate::clients::guard::Guard;
 use crate::translate::fragment::{Fragment, LAST, attachments, forward};
 use crate::translate::ingress_class;
 use crate::translate::overrides::place::Place;
+use crate::translate::overrides::prefix::has_prefix;
 use crate::translate::overrides::{Dressed, Overrides, Taken, dress};
 use crate::translate::refusal::Refused;
 use crate::world::query::Claim;
@@ -103,13 +104,24 @@ pub(crate) fn claims(upstream: &Upstream) -> BTreeSet<Arc<str>> {
 
 /// Whether `upstream` has a route that `rule` means.
 pub(crate) fn has_rule(upstream: &Upstream, rule: &RuleRef) -> bool {
-    upstream.routes.iter().any(|route| {
-        let hosts = route.hostnames.iter().filter_map(|host| host_match(host).ok());
-        let hosts: Vec<HostMatch> = hosts.collect();
-        let Matches { usable, .. } = matches::of(&route.matches);
-        let path = usable.first().map_or(PathMatch::Otherwise, |first| first.path.clone());
-        Place { name: Some(&route.name), hosts: &hosts, path: &path }.is(rule)
-    })
+    upstream.routes.iter().any(|route| is(route, rule))
+}
+
+fn is(route: &UpstreamRoute, rule: &RuleRef) -> bool {
+    let hosts = route.hostnames.iter().filter_map(|host| host_match(host).ok());
+    let hosts: Vec<HostMatch> = hosts.collect();
+    let Matches { usable, .. } = matches::of(&route.matches);
+    let path = usable.first().map_or(PathMatch::Otherwise, |first| first.path.clone());
+    Place { name: Some(&route.name), hosts: &hosts, path: &path }.is(rule)
+}
+
+/// The routes of `upstream` that `rule` means and that match by something else than prefixes.
+pub(crate) fn without_prefix(upstream: &Upstream, rule: Option<&RuleRef>) -> Vec<String> {
+    let routes = upstream.routes.iter().filter(|route| {
+        let is_meant = rule.is_none_or(|rule| is(route, rule));
+        is_meant && !matches::of(&route.matches).usable.iter().all(has_prefix)
+    });
+    routes.map(|route| format!("route {:?}", route.name)).collect()
 }
 
 /// The first host of its routes that is no wildcard: what health checks ask for.
@@ -186,7 +198,7 @@ impl Draft<'_> {
         let path = route.matches.first().map_or(PathMatch::Otherwise, |first| first.path.clone());
         let place = Place { name: Some(name), hosts, path: &path };
         let put = (id, route, &base);
-        let Dressed { routes, policy, closed } = dress(view, &self.overrides, &place, put, taken);
+        let Dressed { routes, policy, told } = dress(view, &self.overrides, &place, put, taken);
         for part in own.into_iter().chain(policy) {
             let is_named = routes.iter().any(|route| names(route, &part));
             if is_named && !self.policies.contains(&part) {
@@ -201,8 +213,8 @@ impl Draft<'_> {
         self.problems.extend(
             of_clients.into_iter().filter(|told| !self.problems.contains(told)).collect::<Vec<_>>(),
         );
-        let closed = closed.map(|refused| refused.problem(self.object, String::new()));
-        self.problems.extend(closed.filter(|problem| !self.problems.contains(problem)));
+        let told = told.map(|refused| refused.problem(self.object, String::new()));
+        self.problems.extend(told.filter(|problem| !self.problems.contains(problem)));
     }
 }
 

@@ -110,6 +110,69 @@ fn a_default_is_on_every_route_that_says_nothing_and_an_override_wins() {
 }
 
 #[test]
+fn members_of_a_default_hold_that_an_override_does_not_write() {
+    #[track_caller]
+    fn check(defaults: Value, patch: Value, expected: Value) {
+        let filters = serde_json::to_value(filters(&defaults, Some(&patch))).unwrap();
+        let Value::Array(filters) = filters else { panic!("{filters}") };
+        let (kind, members) = expected.as_object().unwrap().iter().next().unwrap();
+        let found = filters.iter().find_map(|filter| filter.get(kind));
+        for (name, value) in members.as_object().unwrap() {
+            assert_eq!(&found.unwrap()[name], value, "{patch} on {defaults}: {found:?}");
+        }
+        assert_eq!(found.is_none(), members == &json!({}), "{patch} on {defaults}: {found:?}");
+    }
+    let deny = json!({"access": {"deny": ["10.44.0.9/32"]}});
+    let (closed, open) = (json!(["10.44.0.9/32"]), json!(["10.44.0.0/24"]));
+    let allow = json!({"access": {"allow": ["10.44.0.0/24"]}});
+    let both = json!({"clientAddress": {"allow": open, "deny": closed}});
+    check(deny.clone(), allow.clone(), both.clone());
+    check(allow.clone(), deny.clone(), both);
+    check(deny.clone(), json!({"access": {}}), json!({"clientAddress": {"deny": closed}}));
+    check(deny.clone(), json!({"access": {"deny": null}}), json!({"clientAddress": {}}));
+    let taken = json!({"access": {"deny": null, "allow": ["10.44.0.0/24"]}});
+    check(deny.clone(), taken, json!({"clientAddress": {"allow": open, "deny": []}}));
+    let other = json!({"access": {"deny": ["10.1.0.0/16"]}});
+    check(deny, other, json!({"clientAddress": {"deny": ["10.1.0.0/16"]}}));
+
+    let limits = |name: &str, members: Value| json!({"limits": {name: members}});
+    let rate = json!({"requests": 100, "per": "1m", "status": 503, "exempt": ["10.0.0.0/8"]});
+    let rate = limits("rate", rate);
+    let all = json!({"requests": 100, "perSeconds": 60, "status": 503, "exempt": ["10.0.0.0/8"]});
+    let with = |name: &str, value: u64| {
+        let mut all = all.clone();
+        all[name] = value.into();
+        json!({"rateLimit": all})
+    };
+    check(rate.clone(), limits("rate", json!({"requests": 7})), with("requests", 7));
+    // What is needed may stand in the default alone.
+    check(rate.clone(), limits("rate", json!({"burst": 5})), with("burst", 5));
+    check(rate, json!({"limits": {"requestBody": "1Mi"}}), with("burst", 100));
+    let concurrency = limits("concurrency", json!({"requests": 5, "by": "route"}));
+    let expected = json!({"concurrencyLimit": {"requests": 5, "key": "route", "status": 503}});
+    check(concurrency, limits("concurrency", json!({"status": 503})), expected);
+
+    let compression = json!({"compression": {"codings": ["gzip"], "level": 9}});
+    let expected = json!({"compression": {"codings": ["gzip"], "level": 1}});
+    check(compression.clone(), json!({"compression": {"level": 1}}), expected);
+    let expected = json!({"compression": {"codings": ["gzip"], "level": 9}});
+    check(compression, json!({"compression": {}}), expected);
+    let buffering = json!({"buffering": {"requests": "1Mi"}});
+    let expected = json!({"buffering": {"requestBytesMax": MIB, "answerBytesMax": MIB}});
+    check(buffering, json!({"buffering": {"answers": "1Mi"}}), expected);
+    let expected = json!({"requestId": {"header": "x-trace"}});
+    check(json!({"requestId": {"header": "x-trace"}}), json!({"requestId": {}}), expected);
+}
+
+#[test]
+fn one_header_of_a_default_can_be_taken_back() {
+    let defaults = json!({"headers": {"response": {"set": {"x-one": "1", "X-Two": "2"}}}});
+    let patch = json!({"headers": {"response": {"set": {"x-two": null}}}});
+    let put = serde_json::to_string(&filters(&defaults, Some(&patch))).unwrap();
+    assert!(put.contains("x-one") && !put.contains("x-two"), "{put}");
+}
+
+#[test]
 fn defaults_of_all_kinds_stand_in_the_order_in_which_filters_run() {
     let defaults = json!({
         "compression": {"codings": ["gzip"]},

@@ -1,7 +1,7 @@
 //! Logins.
 
 use kubeng_config::filter::Filter;
-use kubeng_config::filter::basic_auth::{BasicAuth, Realm};
+use kubeng_config::filter::basic_auth::{BasicAuth, Realm, users};
 use kubeng_config::filter::external_auth::ExternalAuth;
 use kubeng_config::filter::headers::FieldValue;
 use kubeng_config::filter::jwt::{Jwt, JwtKeys};
@@ -9,7 +9,7 @@ use kubeng_config::name::{ObjectKey, ObjectKind};
 use kubeng_config::patch::auth::{Basic, External, JwkSet, JwtPatch, Keys};
 use kubeng_config::patch::reference::SecretRef;
 use kubeng_config::path::CanonicalPath;
-use kubeng_config::problem::BAD_VALUE;
+use kubeng_config::problem::{BAD_VALUE, USERS_UNUSABLE};
 
 use super::{Made, backend, misfit};
 use crate::kind::secret::{KEY_SET, SIGNING_KEY, USERS};
@@ -31,6 +31,37 @@ pub(super) fn basic(view: &mut View<'_>, object: &ObjectKey, basic: &Basic) -> M
         realm,
         user_header: user_header.clone(),
     })))
+}
+
+/// By which lines of its users nobody can log in, if there are any. The others count all the same.
+pub(super) fn unusable_users(
+    view: &mut View<'_>,
+    object: &ObjectKey,
+    basic: &Basic,
+) -> Option<Refused> {
+    let reference = basic.secret_ref.as_ref()?;
+    let held = secret(view, object, reference);
+    let (_, secret) = held.entry(USERS).ok()?;
+    let text = String::from_utf8_lossy(secret.expose());
+    let lines: Vec<_> = users::lines(&text).map(|(at, line)| (at, line.err())).collect();
+    let faults: Vec<_> = lines.iter().filter_map(|(at, fault)| Some((at, (*fault)?))).collect();
+    let name = reference.name.as_str();
+    let message = if lines.is_empty() {
+        format!("the entry {USERS:?} of Secret {name:?} has no line, so nobody can log in")
+    } else if faults.is_empty() {
+        return None;
+    } else {
+        // Never what stands there: it may be a password.
+        let shown = faults.iter().take(LINES_SHOWN);
+        let mut shown: Vec<String> =
+            shown.map(|(at, fault)| format!("line {at}: {fault}")).collect();
+        let more = faults.len().saturating_sub(LINES_SHOWN);
+        shown.extend((more > 0).then(|| format!("and {more} more")));
+        let shown = shown.join("; ");
+        format!("nobody can log in by these of the entry {USERS:?} of Secret {name:?}: {shown}")
+    };
+    let remedy = "write name:hash, with a hash by bcrypt, SHA-crypt ($5$, $6$), $apr1$ or {SHA}";
+    Some(Refused::new(USERS_UNUSABLE, message, remedy))
 }
 
 fn default_realm() -> Result<Realm, Refused> {
@@ -145,4 +176,6 @@ fn secret(
     view.credentials(&object.beside(ObjectKind::Secret, reference.name.as_str()))
 }
 
+/// Lines that one Problem names.
+const LINES_SHOWN: usize = 5;
 const SIGNING_KEY_BYTES_MIN: usize = 32;

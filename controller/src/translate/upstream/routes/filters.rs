@@ -8,7 +8,7 @@ use kubeng_config::filter::headers::{Field, HeaderEdits};
 use kubeng_config::filter::mirror::Mirror;
 use kubeng_config::filter::redirect::{Redirect, RedirectStatus, SentOn};
 use kubeng_config::filter::rewrite::{PathRewrite, Rewrite};
-use kubeng_config::matching::{Match, PathMatch, PathPrefix};
+use kubeng_config::matching::{Match, PathPrefix};
 use kubeng_config::name::{BackendId, Hostname, ObjectKind};
 use kubeng_config::path::CanonicalPath;
 use kubeng_config::problem::{BAD_VALUE, KIND_NOT_SERVED, NOT_PERMITTED};
@@ -20,6 +20,7 @@ use crate::kind::upstream::route::{
     RouteBackend, RouteCors, RouteField, RouteFilter, RouteHeaders, RouteMirror, RoutePathEdit,
     RouteRedirect, RouteRewrite, UpstreamRoute,
 };
+use crate::translate::overrides::prefix::has_prefix;
 use crate::translate::refusal::Refused;
 use crate::world::view::View;
 
@@ -60,8 +61,7 @@ pub(super) fn of(
             );
         }
     }
-    let is_prefix = |wanted: &Match| matches!(wanted.path, PathMatch::Prefix(_));
-    if filters.iter().any(replaces_prefix) && !matches.iter().all(is_prefix) {
+    if filters.iter().any(replaces_prefix) && !matches.iter().all(has_prefix) {
         is_broken = true;
         let message = "ReplacePrefixMatch needs matches of type PathPrefix only".to_owned();
         let remedy = "use ReplaceFullPath, or match by PathPrefix";
@@ -225,7 +225,8 @@ fn path_edit(written: &RoutePathEdit) -> Result<PathRewrite, Fault> {
     })
 }
 
-fn replaces_prefix(filter: &Filter) -> bool {
+/// Whether a path is made of what is behind the prefix that was matched.
+pub(crate) fn replaces_prefix(filter: &Filter) -> bool {
     let path = match filter {
         Filter::Redirect(redirect) => redirect.path.as_ref(),
         Filter::Rewrite(rewrite) => rewrite.path.as_ref(),
