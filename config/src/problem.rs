@@ -190,6 +190,15 @@ codes! {
     UNSUPPORTED_VERSION = 1005 Error, "Version not supported",
         "The object is of a kind that is served, but in an API version that is not. What was last known of it goes on being served; where nothing was, the hosts and paths of an Ingress and the routes of an Upstream refuse, as far as they can be read, so that nothing wider takes their requests.",
         "Write it in the version that the message names.";
+    NGINX_CLOSED = 1006 Error, "Closed because of annotations of ingress-nginx",
+        "An Ingress has annotations under nginx.ingress.kubernetes.io/ that are not understood and that kept somebody out, or decided which requests it takes and how they reach its backend. Its rules are answered with 503 rather than served without them; of a canary and of paths that are regular expressions only what no other rule takes.",
+        "Write what does the same in its typed form and remove the annotations, or annotate the Ingress with kubeng.io/ignore-nginx-annotations: \"true\".";
+    NGINX_IGNORED = 1007 Warning, "Annotations of ingress-nginx without effect",
+        "An Ingress has annotations under nginx.ingress.kubernetes.io/ that are not understood. They have no effect.",
+        "Write what does the same in its typed form, and remove the annotations.";
+    NGINX_WAIVED = 1008 Warning, "Annotations of ingress-nginx ignored on demand",
+        "An Ingress has annotations under nginx.ingress.kubernetes.io/, and one that says that they are to be ignored. It is served as if it had none of them.",
+        "Nothing, if that is meant; else remove kubeng.io/ignore-nginx-annotations.";
     BACKEND_NOT_FOUND = 1101 Error, "Backend does not exist",
         "A Rule names a Service or Upstream that does not exist. Its requests are answered with 503 until it does. Where an override names it, what only tunes has no effect, and what protects closes its Routes.",
         "Create it, or name another one.";

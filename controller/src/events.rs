@@ -354,5 +354,15 @@ const PER_SECOND: u32 = 10;
 /// Events at once after a quiet time.
 const AT_ONCE: u32 = 30;
 
+/// What is told of an Ingress with these Problems at first: severity, reason and text.
+#[cfg(test)]
+pub(crate) fn notes_of(
+    problems: &[kubeng_config::problem::Problem],
+) -> Vec<(&'static str, &'static str, String)> {
+    let told = note::changes(&Verdict::Ours { problems }, None);
+    let notes = told.map(|(_, notes)| notes).unwrap_or_default();
+    notes.into_iter().map(|note| (note.severity, note.reason, note.text)).collect()
+}
+
 #[cfg(test)]
 mod tests;

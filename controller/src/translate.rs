@@ -14,6 +14,7 @@ pub(crate) mod host;
 pub(crate) mod ingress;
 pub(crate) mod ingress_class;
 pub(crate) mod ingress_tls;
+pub(crate) mod nginx;
 pub(crate) mod overrides;
 pub(crate) mod quantity;
 pub(crate) mod refusal;

@@ -49,7 +49,9 @@ pub(crate) fn changes(verdict: &Verdict<'_>, known: Option<&Told>) -> Option<(To
         |problem: &&Problem| known.is_none_or(|known| !known.problems.contains(&mark_of(problem)));
     let mut notes = Vec::new();
     if told.is_accepted && (!was_accepted || is_mended) {
-        let text = match problems.len() {
+        let is_asked_for = |problem: &&Problem| outcome(problem.code) == Outcome::Noted;
+        let text = match problems.len() - problems.iter().filter(is_asked_for).count() {
+            0 if !problems.is_empty() => "served, with a note".to_owned(),
             0 => "served as it is written".to_owned(),
             1 => "served, with a problem".to_owned(),
             count => format!("served, with {count} problems"),
@@ -67,17 +69,18 @@ pub(crate) fn changes(verdict: &Verdict<'_>, known: Option<&Told>) -> Option<(To
 }
 
 fn note_of(problem: &Problem) -> Note {
-    let reason = match outcome(problem.code) {
-        Outcome::Rejected => "Rejected",
-        Outcome::Shadowed => "Shadowed",
-        Outcome::Degraded => "Degraded",
+    let (severity, reason) = match outcome(problem.code) {
+        Outcome::Rejected => ("Warning", "Rejected"),
+        Outcome::Shadowed => ("Warning", "Shadowed"),
+        Outcome::Degraded => ("Warning", "Degraded"),
+        Outcome::Noted => ("Normal", "Noted"),
     };
     let Problem { field, code, message, remedy, subject: _, provenance: _ } = problem;
     let place = if field.is_empty() { String::new() } else { format!("{field}: ") };
     let meaning = code.page().meaning;
     let mut text = format!("{place}{message}; {remedy}. {code}: {meaning}");
     cut(&mut text);
-    Note { severity: "Warning", reason, text }
+    Note { severity, reason, text }
 }
 
 fn cut(text: &mut String) {

@@ -20,6 +20,7 @@ use super::clients::guard::Guard;
 use super::fragment::{Fragment, LAST, forward, route};
 use super::ingress_class::{self, Claimed};
 use super::ingress_tls;
+use super::nginx::{self, Review};
 use super::overrides::place::Place;
 use super::overrides::{Dressed, Overrides, Taken, dress};
 use super::refusal::Refused;
@@ -46,12 +47,20 @@ pub(crate) fn fragment(view: &mut View<'_>, object: &Object, ingress: &Ingress) 
     }
     let mut problems = object.problems.to_vec();
     let guard = Guard::of_ingress(view, object, ingress, &mut problems);
+    let nginx = nginx::review(ingress);
+    for (field, refused) in &nginx.told {
+        // What is asked of clients was told with it.
+        if !problems.iter().any(|problem| problem.message == refused.message) {
+            problems.push(refused.problem(object, field.clone()));
+        }
+    }
     let mut draft = Draft {
         object,
         ingress,
         routes: Vec::new(),
         problems,
         guard,
+        nginx,
         known: HashSet::new(),
         ordinal: 0,
         overrides: Overrides::of(view, &object.key),
@@ -77,6 +86,8 @@ struct Draft<'a> {
     problems: Vec<Problem>,
     /// What is asked of the clients of its hosts.
     guard: Guard,
+    /// What annotations of ingress-nginx close.
+    nginx: Review,
     /// The claims and placeholders that stand already.
     known: HashSet<String>,
     /// How many paths came before.
@@ -103,9 +114,14 @@ impl Draft<'_> {
     ) {
         let taken = std::mem::replace(&mut self.taken, Taken::Free);
         let id = RouteId::new(self.object.key.clone(), key);
+        let closed = self.nginx.closed.as_ref();
+        // No override opens it, nor answers in its place.
+        let is_plain = closed.is_some()
+            || self.overrides.is_empty() && view.settings().default_filters.is_empty();
+        let action = closed.map_or(action, Refused::action);
         let made = route(view.settings(), id, rank, hosts, path.clone(), action);
         let Some(AnyPart::Route(id, part)) = made else { return };
-        if self.overrides.is_empty() && view.settings().default_filters.is_empty() {
+        if is_plain {
             self.guard.put(view.settings(), AnyPart::Route(id, part), &mut self.routes);
             return;
         }
@@ -171,6 +187,12 @@ fn translate_path(
     host: &HostMatch,
     path: &IngressPath,
 ) {
+    if let Some((refused, blocks)) = draft.nginx.set_aside(path) {
+        for blocked in blocks {
+            draft.block(view, host, blocked, &refused);
+        }
+        return;
+    }
     let matched = match path_match(path) {
         Ok(matched) => matched,
         Err(BadPath { why, blocks }) => {
@@ -202,6 +224,10 @@ fn translate_path(
 /// A rule without paths gives all paths that no other rule takes to the default backend.
 fn translate_pathless(view: &mut View<'_>, draft: &mut Draft<'_>, field: &str, host: &HostMatch) {
     let ingress = draft.ingress;
+    if let Some(refused) = draft.nginx.canary() {
+        draft.block(view, host, PathMatch::Otherwise, &refused);
+        return;
+    }
     let Some(backend) = &ingress.default_backend else {
         if view.settings().default_backend.is_some() {
             return;
@@ -243,6 +269,12 @@ fn translate_default(view: &mut View<'_>, draft: &mut Draft<'_>) {
         }
         return;
     };
+    if let Some(refused) = draft.nginx.canary() {
+        if ingress.rules.is_empty() {
+            draft.block(view, &HostMatch::Any, PathMatch::Otherwise, &refused);
+        }
+        return;
+    }
     let action = action(view, draft, backend, field);
     let hosts = if ingress.rules.is_empty() {
         let claim = claim_text(&HostMatch::Any, &PathMatch::Otherwise);

@@ -2,7 +2,8 @@
 
 use kubeng_config::problem::{
     BACKEND_NOT_FOUND, BAD_AUTHORITIES, BAD_CERTIFICATE, CONFIG_MAP_NOT_FOUND, Code, DUPLICATE,
-    NO_ENDPOINTS, NO_LISTENER, NOT_COVERED, PORT_NOT_FOUND, Problem, SECRET_NOT_FOUND, SHADOWED,
+    NGINX_IGNORED, NGINX_WAIVED, NO_ENDPOINTS, NO_LISTENER, NOT_COVERED, PORT_NOT_FOUND, Problem,
+    SECRET_NOT_FOUND, SHADOWED,
 };
 
 /// What became of one Ingress.
@@ -24,8 +25,11 @@ pub enum Outcome {
     Rejected,
     /// Another Rule takes its requests.
     Shadowed,
-    /// Something that it leads to is missing or cannot be used; it heals by itself.
+    /// Something that it leads to is missing or cannot be used, which heals by itself; or something
+    /// of it has no effect.
     Degraded,
+    /// It is as somebody has asked for.
+    Noted,
 }
 
 /// What a Problem of an Ingress means for the Rule that it is about.
@@ -34,9 +38,9 @@ pub fn outcome(code: Code) -> Outcome {
     match code {
         SHADOWED | DUPLICATE => Outcome::Shadowed,
         BACKEND_NOT_FOUND | PORT_NOT_FOUND | CONFIG_MAP_NOT_FOUND | BAD_AUTHORITIES
-        | SECRET_NOT_FOUND | BAD_CERTIFICATE | NOT_COVERED | NO_ENDPOINTS | NO_LISTENER => {
-            Outcome::Degraded
-        }
+        | SECRET_NOT_FOUND | BAD_CERTIFICATE | NOT_COVERED | NO_ENDPOINTS | NO_LISTENER
+        | NGINX_IGNORED => Outcome::Degraded,
+        NGINX_WAIVED => Outcome::Noted,
         _ => Outcome::Rejected,
     }
 }

@@ -13,6 +13,7 @@ use crate::kind::route_override::Target;
 use crate::object::{Change, Object};
 use crate::translate::claims;
 use crate::translate::clients::{self, written};
+use crate::translate::nginx;
 use crate::translate::upstream::routes as upstream_routes;
 
 /// All known Objects but EndpointSlices, which flow beside. A clone is a few pointers.
@@ -169,8 +170,11 @@ fn members_of(object: &Object) -> BTreeSet<Member> {
                 let named = hosts.iter().filter(|host| **host != HostMatch::Any);
                 groups.extend(named.cloned().map(Group::Clients));
             }
-            groups.extend(hosts.into_iter().map(Group::Host));
-            groups.extend(claims::claims(ingress).into_iter().map(Group::Claim));
+            // What was a part of another Ingress takes nothing from that.
+            if !nginx::is_canary(ingress) {
+                groups.extend(hosts.into_iter().map(Group::Host));
+                groups.extend(claims::claims(ingress).into_iter().map(Group::Claim));
+            }
             groups.into_iter().map(place).collect()
         }
         Body::IngressClass(class) => {

@@ -7,6 +7,7 @@ use kubeng_config::problem::{BAD_VALUE, Problem, UNKNOWN_FIELD};
 use crate::decode::suggest::nearest;
 use crate::kind::ingress::Ingress;
 use crate::object::Object;
+use crate::translate::nginx;
 use crate::translate::refusal::Refused;
 
 /// What is asked, and where the authorities stand.
@@ -31,13 +32,13 @@ impl Fault {
 }
 
 /// Where an annotation stands (RFC 6901).
-pub(super) fn field(annotation: &str) -> String {
+pub(crate) fn field(annotation: &str) -> String {
     format!("/metadata/annotations/{}", annotation.replace('~', "~0").replace('/', "~1"))
 }
 
 /// Whether it asks for anything, also for what cannot be understood.
 pub(crate) fn asks(ingress: &Ingress) -> bool {
-    ours(ingress).next().is_some()
+    ours(ingress).next().is_some() || nginx::asks_clients(ingress)
 }
 
 /// What it asks; None where it asks for nothing.
@@ -54,6 +55,11 @@ fn ours(ingress: &Ingress) -> impl Iterator<Item = &str> {
 }
 
 fn read(key: &ObjectKey, ingress: &Ingress) -> Result<Written, Fault> {
+    if nginx::asks_clients(ingress)
+        && let Some((name, refused)) = nginx::of_clients(ingress)
+    {
+        return Err(fault(name, refused));
+    }
     if let Some(name) = ours(ingress).find(|name| ![MODE, AUTHORITIES].contains(name)) {
         let meant = nearest(name, &[MODE, AUTHORITIES]).unwrap_or(MODE);
         let message = format!("there is no annotation {name:?}; did you mean {meant:?}?");
@@ -134,7 +140,10 @@ mod tests {
 
     #[test]
     fn annotations_are_understood_as_a_whole_or_refused() {
-        check(&[("nginx.ingress.kubernetes.io/auth-tls-secret", "shop/ca")], None);
+        let foreign = ("nginx.ingress.kubernetes.io/auth-tls-secret", "shop/ca");
+        check(&[foreign], Some(Err("auth-tls-secret")));
+        check(&[foreign, (MODE, "require"), (AUTHORITIES, "ConfigMap/ca")], Some(Err("closed")));
+        check(&[foreign, ("kubeng.io/ignore-nginx-annotations", "true")], None);
         check(&[("kubeng.io/other", "x")], None);
         let require = (MODE, "require");
         check(&[require, (AUTHORITIES, "ConfigMap/ca")], Some(Ok("Require ConfigMap/shop/ca")));
