@@ -33,9 +33,9 @@ pub(super) fn leave_out(
     if route.matches.iter().all(has_prefix) {
         return None;
     }
-    let (without, fitting) = std::mem::take(filters).into_iter().partition(replaces_prefix);
+    let (without, fitting): (Vec<Filter>, Vec<Filter>) =
+        std::mem::take(filters).into_iter().partition(replaces_prefix);
     *filters = fitting;
-    let without: Vec<Filter> = without;
     let mut told = without.iter().filter_map(|filter| {
         let pointer = format!("{}/path", guard::pointer(filter));
         let setter = merged.setters.get(&pointer)?.last()?;
