@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::ensure;
-use kubeng_config::name::{Hostname, ObjectKey, ObjectKind};
+use kubeng_config::name::{ObjectKey, ObjectKind};
 use kubeng_config::statement::Epoch;
 use kubeng_controller::cluster::{self, ClusterSettings};
 use kubeng_controller::control::Control;
@@ -67,10 +67,11 @@ pub(super) fn published(settings: &Settings) -> Option<ObjectKey> {
 /// What statuses show: addresses that are given, or those of a Service.
 fn publish(kubernetes: &Kubernetes) -> anyhow::Result<Publish> {
     for address in &kubernetes.publish_addresses {
-        let is_usable = address.parse::<IpAddr>().is_ok() || address.parse::<Hostname>().is_ok();
         ensure!(
-            is_usable,
-            "--publish-address {address:?} is neither an IP address nor a host name"
+            is_publishable(address),
+            "--publish-address {address:?} is neither an IP address nor a DNS name in lower case \
+             (RFC 1123); an API server would take no status with it. Write one such as 192.0.2.10, \
+             2001:db8::10 or lb.example.com"
         );
     }
     Ok(match &kubernetes.publish_service {
@@ -81,6 +82,27 @@ fn publish(kubernetes: &Kubernetes) -> anyhow::Result<Publish> {
         None => Publish::Addresses(kubernetes.publish_addresses.clone()),
     })
 }
+
+/// Whether an API server takes it in a status: an IP address, or a subdomain as RFC 1123 has it, in
+/// lower case. What looks like an IPv4 address and is none is no name either.
+fn is_publishable(address: &str) -> bool {
+    let is_label = |label: &str| {
+        let is_sign = |sign: u8| sign.is_ascii_lowercase() || sign.is_ascii_digit() || sign == b'-';
+        (1..=LABEL_BYTES_MAX).contains(&label.len())
+            && label.bytes().all(is_sign)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let is_name = address.len() <= NAME_BYTES_MAX
+        && address.split('.').all(is_label)
+        && !address.bytes().all(|sign| sign.is_ascii_digit() || sign == b'.');
+    address.parse::<IpAddr>().is_ok() || is_name
+}
+
+/// The longest label of a name (RFC 1123 section 2.1, RFC 1035 section 2.3.4).
+const LABEL_BYTES_MAX: usize = 63;
+/// The longest name that an API server takes.
+const NAME_BYTES_MAX: usize = 253;
 
 #[cfg(test)]
 mod tests {
@@ -105,5 +127,39 @@ mod tests {
         );
         let error = publish_of("kubernetes = true\npublish-addresses = [\"a b\"]").unwrap_err();
         assert!(error.to_string().contains("--publish-address \"a b\""), "{error}");
+    }
+
+    #[test]
+    fn only_what_a_status_can_hold_is_taken_as_an_address() {
+        for good in ["192.0.2.7", "2001:db8::1", "lb.example.com", "lb", "4.lb-1.example"] {
+            assert!(is_publishable(good), "{good}");
+        }
+        let long = format!("{}.example", "a".repeat(64));
+        for bad in [
+            "LB.Example.com",
+            "foo_bar",
+            "300.1.1.1",
+            "1.2.3",
+            "12",
+            "010.0.0.1",
+            "192.0.2.1:80",
+            "",
+            ".",
+            "lb.example.com.",
+            "-a.example",
+            "a-.example",
+            "*.example.com",
+            "[::1]",
+            "fe80::1%eth0",
+            "bücher.example",
+            "a..b",
+            " lb",
+            &long,
+        ] {
+            assert!(!is_publishable(bad), "{bad}");
+            let file = format!("kubernetes = true\npublish-addresses = [{bad:?}]");
+            let error = publish_of(&file).unwrap_err().to_string();
+            assert!(error.contains(&format!("--publish-address {bad:?}")), "{bad}: {error}");
+        }
     }
 }
