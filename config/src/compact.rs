@@ -133,20 +133,14 @@ mod tests {
     }
 
     fn route(part: &AnyPart) -> (&RouteId, &Arc<Route>) {
-        match part {
-            AnyPart::Route(id, part) => (id, part.value()),
-            other => panic!("{other:?}"),
-        }
+        let AnyPart::Route(id, part) = part else { panic!("{part:?}") };
+        (id, part.value())
     }
 
     fn target(route: &Route) -> &BackendId {
-        match &route.action {
-            Action::Forward(targets) => match &targets[0].to {
-                TargetAction::Backend(id) => id,
-                other => panic!("{other:?}"),
-            },
-            other => panic!("{other:?}"),
-        }
+        let Action::Forward(targets) = &route.action else { panic!("{route:?}") };
+        let TargetAction::Backend(id) = &targets[0].to else { panic!("{targets:?}") };
+        id
     }
 
     #[test]
@@ -169,9 +163,9 @@ mod tests {
         assert!(Arc::ptr_eq(&first_id.object.namespace, &target(first).object.namespace));
         let name = |route: &Route| target(route).object.name.as_ptr();
         assert_eq!(name(first), name(second));
-        let host = |route: &Route, at: usize| match &route.attached[at].hosts[0] {
-            HostMatch::Exact(name) => name.as_str().as_ptr(),
-            other => panic!("{other}"),
+        let host = |route: &Route, at: usize| {
+            let HostMatch::Exact(name) = &route.attached[at].hosts[0] else { panic!("{route:?}") };
+            name.as_str().as_ptr()
         };
         assert_eq!(host(first, 0), host(second, 1));
         assert_eq!(first.matches.capacity(), 1);

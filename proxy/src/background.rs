@@ -102,8 +102,9 @@ mod tests {
     async fn a_panic_goes_on_where_it_was_asked_for_and_the_thread_lives() {
         let background = Background::start().unwrap();
         let asked = background.clone();
-        let panicked = tokio::spawn(async move { asked.run(|| panic!("no")).await }).await;
-        assert!(panicked.unwrap_err().is_panic());
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(async move { asked.run(|| panic!("no")).await });
+        assert!(tasks.join_next().await.unwrap().unwrap_err().is_panic());
         assert_eq!(background.run(|| 7).await, 7);
     }
 
@@ -111,19 +112,17 @@ mod tests {
     async fn what_was_begun_is_done_when_all_have_gone() {
         let (tell, told) = oneshot::channel();
         let background = Background::start().unwrap();
-        let waits = tokio::spawn(async move {
-            let (begun, seen) = oneshot::channel();
-            let job = background.run(move || {
-                let _ = begun.send(());
-                std::thread::sleep(std::time::Duration::from_millis(20));
-                let _ = tell.send(());
-            });
-            tokio::select! {
-                () = job => {}
-                _ = seen => {}
-            }
+        let (begun, seen) = oneshot::channel();
+        let job = background.run(move || {
+            let _ = begun.send(());
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            let _ = tell.send(());
         });
-        waits.await.unwrap();
+        tokio::select! {
+            () = job => {}
+            _ = seen => {}
+        }
+        drop(background);
         told.await.unwrap();
     }
 }
