@@ -60,6 +60,7 @@ pub mod export;
 pub mod filter;
 pub mod fleet;
 pub mod heartbeat;
+pub mod htpasswd;
 pub mod index;
 pub mod label;
 pub mod layer;

@@ -1,7 +1,5 @@
 //! A login with name and password (RFC 7617).
 
-pub mod users;
-
 use serde::{Deserialize, Serialize};
 
 use super::headers::FieldValue;

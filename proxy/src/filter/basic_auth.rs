@@ -16,7 +16,7 @@ use http::header::{self, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use kubeng_config::certificate::Secret;
 use kubeng_config::filter::basic_auth::BasicAuth;
-use kubeng_config::filter::basic_auth::users::{self, PasswordHash};
+use kubeng_config::htpasswd::{self, PasswordHash};
 use ring::hmac;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -87,7 +87,7 @@ impl Users {
         let key = hmac::Key::generate(hmac::HMAC_SHA256, &ring::rand::SystemRandom::new()).ok()?;
         let text = String::from_utf8_lossy(secret.expose());
         // Who names the Secret is told of the lines that let nobody in.
-        let usable = users::lines(&text).filter_map(|(_, line)| line.ok());
+        let usable = htpasswd::lines(&text).filter_map(|(_, line)| line.ok());
         let hashes: HashMap<String, PasswordHash> =
             usable.map(|(name, hash)| (name.to_owned(), hash)).collect();
         let of_nobody = hashes.values().max_by_key(|hash| hash::slowness(hash)).cloned();

@@ -16,7 +16,7 @@ pub(super) fn section() -> Section {
         ),
         (
             "`auth.basic`: names in one Secret",
-            count_of(basic, "USERS_MAX"),
+            count_of("config/src/htpasswd.rs", "USERS_MAX"),
             "fixed",
             "those behind cannot log in",
         ),

@@ -1,6 +1,6 @@
 //! Hashes of passwords as `htpasswd` writes them.
 
-use kubeng_config::filter::basic_auth::users::{APR1_CHARS, PasswordHash};
+use kubeng_config::htpasswd::{APR1_CHARS, PasswordHash};
 use md5::{Digest as _, Md5};
 use ring::digest;
 use sha_crypt::{PasswordVerifier as _, ShaCrypt};

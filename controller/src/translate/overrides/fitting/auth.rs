@@ -1,10 +1,11 @@
 //! Logins.
 
 use kubeng_config::filter::Filter;
-use kubeng_config::filter::basic_auth::{BasicAuth, Realm, users};
+use kubeng_config::filter::basic_auth::{BasicAuth, Realm};
 use kubeng_config::filter::external_auth::ExternalAuth;
 use kubeng_config::filter::headers::FieldValue;
 use kubeng_config::filter::jwt::{Jwt, JwtKeys};
+use kubeng_config::htpasswd;
 use kubeng_config::name::{ObjectKey, ObjectKind};
 use kubeng_config::patch::auth::{Basic, External, JwkSet, JwtPatch, Keys};
 use kubeng_config::patch::reference::SecretRef;
@@ -43,7 +44,7 @@ pub(super) fn unusable_users(
     let held = secret(view, object, reference);
     let (_, secret) = held.entry(USERS).ok()?;
     let text = String::from_utf8_lossy(secret.expose());
-    let lines: Vec<_> = users::lines(&text).map(|(at, line)| (at, line.err())).collect();
+    let lines: Vec<_> = htpasswd::lines(&text).map(|(at, line)| (at, line.err())).collect();
     let faults: Vec<_> = lines.iter().filter_map(|(at, fault)| Some((at, (*fault)?))).collect();
     let name = reference.name.as_str();
     let message = if lines.is_empty() {
