@@ -11,7 +11,7 @@ use crate::name::SecretId;
 /// The names and hashes are a Secret, one `name:hash` a line as `htpasswd` writes them, with bcrypt
 /// (`$2a$`, `$2b$`, `$2y$`, cost 4 to 14), SHA-crypt (`$5$`, `$6$`, 1,000 to 200,000 rounds), and,
 /// for files that are there, the weak `$apr1$` and `{SHA}`; at most 10,000 of them.
-/// A line in another form lets nobody in: see [`users`]. Without the Secret the answer is 503.
+/// A line in another form lets nobody in: see [`htpasswd`](crate::htpasswd). Without the Secret the answer is 503.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct BasicAuth {
