@@ -60,14 +60,13 @@ impl Folder {
         }
     }
 
-    /// Takes away a file that was deleted: at once, unless others go with it. Then the next moment
-    /// tells whether anything is left.
+    /// Takes away a file that was deleted: at once, unless it is the last one that is left. Then the
+    /// next moment tells whether others went with it.
     pub(super) fn note_deleted(&mut self, path: &Path, now: Instant) {
         let Some(file) = self.files.get(path).filter(|file| !file.is_leaving()) else { return };
         let has_objects = has_objects(file);
-        let is_one_of_several = self.vanished.taken_at.is_some_and(|at| now < at + GRACE)
-            || (has_objects && self.are_others_gone(path));
-        if is_one_of_several {
+        let is_recent = self.vanished.taken_at.is_some_and(|at| now < at + GRACE);
+        if has_objects && self.are_others_gone(path, is_recent) {
             self.fade(path, now);
             return;
         }
@@ -252,11 +251,12 @@ impl Folder {
         })
     }
 
-    fn are_others_gone(&self, path: &Path) -> bool {
+    /// Whether no other file with Objects is there; `or_none`: also where none is known any more.
+    fn are_others_gone(&self, path: &Path, or_none: bool) -> bool {
         let files = self.files.iter();
         let mut others =
             files.filter(|(other, file)| ***other != *path && has_objects(file)).peekable();
-        others.peek().is_some()
+        (or_none || others.peek().is_some())
             && others.all(|(other, file)| file.is_held || self.has_vanished(other))
     }
 
