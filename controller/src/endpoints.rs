@@ -12,7 +12,7 @@ use kubeng_config::problem::{ADDRESS_FORBIDDEN, Problem, Subject};
 
 use crate::kind::Body;
 use crate::kind::endpoint_slice::{EndpointSlice, SliceEndpoint};
-use crate::kind::service::Service;
+use crate::kind::service::service_of;
 use crate::object::{Change, Object};
 use crate::translate::backend::address_rule;
 
@@ -128,7 +128,7 @@ impl EndpointBook {
         if let Some(known) = self.services.get(service) {
             if known.service.is_none() && known.slices.is_empty() {
                 self.services.remove(service);
-            } else if let Some(ports) = known.service.as_deref().and_then(service_in) {
+            } else if let Some(ports) = known.service.as_deref().and_then(service_of) {
                 let sets = ports
                     .ports
                     .iter()
@@ -236,20 +236,6 @@ fn slice_of(object: &Object) -> Option<(&EndpointSlice, ObjectKey)> {
         Body::Ingress(_)
         | Body::IngressClass(_)
         | Body::Service(_)
-        | Body::Secret(_)
-        | Body::Upstream(_)
-        | Body::ConfigMap(_)
-        | Body::RouteOverride(_)
-        | Body::Fleet(_) => None,
-    }
-}
-
-fn service_in(object: &Object) -> Option<&Service> {
-    match &object.body {
-        Body::Service(service) => Some(service),
-        Body::Ingress(_)
-        | Body::IngressClass(_)
-        | Body::EndpointSlice(_)
         | Body::Secret(_)
         | Body::Upstream(_)
         | Body::ConfigMap(_)

@@ -4,24 +4,8 @@ use kubeng_config::name::ObjectKey;
 use kubeng_config::problem::{NO_PUBLISHED_ADDRESS, Problem, Subject};
 use kubeng_config::provenance::Provenance;
 
-use crate::kind::Body;
-use crate::kind::service::Service;
+use crate::kind::service::service_of;
 use crate::object::Object;
-
-/// The Service in `object`.
-pub(crate) fn service_of(object: &Object) -> Option<&Service> {
-    match &object.body {
-        Body::Service(service) => Some(service),
-        Body::Ingress(_)
-        | Body::IngressClass(_)
-        | Body::EndpointSlice(_)
-        | Body::Secret(_)
-        | Body::Upstream(_)
-        | Body::ConfigMap(_)
-        | Body::RouteOverride(_)
-        | Body::Fleet(_) => None,
-    }
-}
 
 /// That the Service of `key`, which the settings name, has no address; `object` is what is known of it.
 pub(crate) fn problem(key: &ObjectKey, object: Option<&Object>) -> Option<Problem> {

@@ -18,10 +18,10 @@ use tracing::{debug, info, warn};
 use crate::cluster::{Access, AskError};
 use crate::control::{Control, ControlState};
 use crate::judged::{Judged, judged, judged_one};
+use crate::kind::service::service_of;
 use crate::leader::Leadership;
 use crate::metrics::Metrics;
 use crate::pace::Backoff;
-use crate::published;
 use plan::{Next, Queue, Wish};
 use write::{Blame, Writer, blame};
 
@@ -42,9 +42,7 @@ impl Publish {
         let mut addresses = match self {
             Self::Nothing => return None,
             Self::Addresses(addresses) => addresses.clone(),
-            Self::Service(key) => {
-                published::service_of(state.world().object(key)?)?.addresses.clone()
-            }
+            Self::Service(key) => service_of(state.world().object(key)?)?.addresses.clone(),
         };
         addresses.sort_unstable();
         addresses.dedup();

@@ -8,7 +8,7 @@ use proptest::sample::select;
 use super::*;
 use crate::kind::endpoint_slice::SlicePort;
 use crate::kind::ingress::PortName;
-use crate::kind::service::ServicePort;
+use crate::kind::service::{Service, ServicePort};
 use crate::object::Author;
 
 fn object(key: ObjectKey, body: Body) -> Change {

@@ -3,8 +3,10 @@
 use k8s_openapi::api::core::v1 as foreign;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
+use super::Body;
 use super::ingress::PortName;
 use crate::decode::notes::Notes;
+use crate::object::Object;
 
 /// What a Service says.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -29,6 +31,21 @@ pub struct ServicePort {
     pub target: PortName,
     /// `appProtocol`: what is spoken there.
     pub app_protocol: Option<String>,
+}
+
+/// The Service in `object`.
+pub(crate) fn service_of(object: &Object) -> Option<&Service> {
+    match &object.body {
+        Body::Service(service) => Some(service),
+        Body::Ingress(_)
+        | Body::IngressClass(_)
+        | Body::EndpointSlice(_)
+        | Body::Secret(_)
+        | Body::Upstream(_)
+        | Body::ConfigMap(_)
+        | Body::RouteOverride(_)
+        | Body::Fleet(_) => None,
+    }
 }
 
 impl Service {
